@@ -1,0 +1,78 @@
+// Sizes and checks of deform_conv2d, shared by its CPU and CUDA bindings.
+#pragma once
+
+#include <optional>
+
+#include "checks.h"
+
+namespace vinr {
+
+struct DeformConv2dShape {
+    int64_t batch, channels, height, width;             // input
+    int64_t out_channels, kernel_height, kernel_width;  // weight
+    int64_t out_height, out_width;                      // output
+    int64_t groups, offset_groups;
+    int64_t stride[2], padding[2], dilation[2];  // y, x
+
+    int64_t taps() const { return kernel_height * kernel_width; }
+    int64_t out_pixels() const { return out_height * out_width; }
+};
+
+// Checks every argument against the others and derives the shape. Throws std::runtime_error.
+inline DeformConv2dShape deform_conv2d_shape(const char* op, const Tensor& input, const Tensor& offset,
+                                             const Tensor& weight, const std::optional<Tensor>& bias,
+                                             const std::optional<Tensor>& mask, const std::vector<int64_t>& stride,
+                                             const std::vector<int64_t>& padding,
+                                             const std::vector<int64_t>& dilation) {
+    check_rank(op, "input", input, "[B, C, H, W]", 4);
+    check_rank(op, "weight", weight, "[O, C/groups, kh, kw]", 4);
+    check_rank(op, "offset", offset, "[B, 2*G*K, H, W]", 4);
+    STD_TORCH_CHECK(stride.size() == 2 && padding.size() == 2 && dilation.size() == 2, op,
+                    ": stride, padding and dilation must be (y, x) pairs");
+    DeformConv2dShape s{};
+    s.batch = input.size(0), s.channels = input.size(1), s.height = input.size(2), s.width = input.size(3);
+    s.out_channels = weight.size(0), s.kernel_height = weight.size(2), s.kernel_width = weight.size(3);
+    int64_t out[2];
+    for (int axis = 0; axis < 2; ++axis) {
+        s.stride[axis] = stride[axis], s.padding[axis] = padding[axis], s.dilation[axis] = dilation[axis];
+        const int64_t kernel = weight.size(2 + axis), size = input.size(2 + axis);
+        STD_TORCH_CHECK(stride[axis] > 0 && padding[axis] >= 0 && dilation[axis] > 0 && kernel > 0, op,
+                        ": stride, dilation and kernel must be positive and padding not negative, got stride ",
+                        shape_string(stride), ", padding ", shape_string(padding), ", dilation ",
+                        shape_string(dilation), ", weight ", shape_string(weight.sizes()));
+        const int64_t span = size + 2 * padding[axis] - (dilation[axis] * (kernel - 1) + 1);
+        STD_TORCH_CHECK(span >= 0, op, ": the dilated kernel must fit the padded input, got input ",
+                        shape_string(input.sizes()), ", weight ", shape_string(weight.sizes()), ", padding ",
+                        shape_string(padding), ", dilation ", shape_string(dilation));
+        out[axis] = span / stride[axis] + 1;
+    }
+    s.out_height = out[0], s.out_width = out[1];
+    STD_TORCH_CHECK(weight.size(1) > 0 && s.channels % weight.size(1) == 0, op,
+                    ": input channels must be a multiple of weight.shape[1], got input ", shape_string(input.sizes()),
+                    ", weight ", shape_string(weight.sizes()));
+    s.groups = s.channels / weight.size(1);
+    STD_TORCH_CHECK(s.groups > 0 && s.out_channels % s.groups == 0, op,
+                    ": output channels must be a multiple of groups = ", s.groups, ", got weight ",
+                    shape_string(weight.sizes()));
+    s.offset_groups = offset.size(1) / (2 * s.taps());
+    STD_TORCH_CHECK(s.offset_groups > 0 && offset.size(1) % (2 * s.taps()) == 0 && s.channels % s.offset_groups == 0,
+                    op, ": offset channels must be 2*G*K with K = ", s.taps(),
+                    " taps and G dividing the input channels ", s.channels, ", got offset ",
+                    shape_string(offset.sizes()));
+    check_shape(op, "offset", offset, "[B, 2*G*K, H, W]",
+                {s.batch, 2 * s.offset_groups * s.taps(), s.out_height, s.out_width});
+    check_same_dtype(op, "offset", offset, input);
+    check_same_dtype(op, "weight", weight, input);
+    if (mask) {
+        check_shape(op, "mask", *mask, "[B, G*K, H, W]",
+                    {s.batch, s.offset_groups * s.taps(), s.out_height, s.out_width});
+        check_same_dtype(op, "mask", *mask, input);
+    }
+    if (bias) {
+        check_shape(op, "bias", *bias, "[O]", {s.out_channels});
+        check_same_dtype(op, "bias", *bias, input);
+    }
+    return s;
+}
+
+}  // namespace vinr

@@ -1,0 +1,1 @@
+"""Export of models to ONNX and TensorRT; installed as `vinr_engine.export`."""

@@ -1,0 +1,23 @@
+import os
+
+import pytest
+import torch
+
+import vinr_engine as vinr
+from vinr_engine import backends
+
+# A suite that silently skipped the compiled ops would prove nothing about them.
+if os.environ.get("VINR_TEST_REQUIRE_EXTENSION", "0") == "1" and backends.extension().path is None:
+    raise pytest.UsageError(backends.extension().error)
+
+
+@pytest.fixture(params=[s.name for s in backends.report() if s.available])
+def backend(request):
+    """Runs a test once for each backend that this machine has."""
+    with vinr.backend(request.param):
+        yield request.param
+
+
+@pytest.fixture
+def rng():
+    return torch.Generator().manual_seed(0)

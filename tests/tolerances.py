@@ -1,0 +1,22 @@
+"""Every numerical tolerance of the tests, in one place."""
+
+import torch
+
+# Largest absolute error against the published network's stored outputs. They are float32, which bounds the second.
+GOLDEN = {torch.float32: 1e-4, torch.float64: 1e-6}
+
+# Largest relative error of a gradient against the stored one: max |a - b| / max |b|.
+GOLDEN_GRADIENT = {torch.float32: 1e-3, torch.float64: 1e-6}
+
+# Largest relative error of an op against the reference in float64.
+OP = {torch.float32: 2e-5, torch.float64: 1e-12, torch.bfloat16: 2e-2, torch.float16: 3e-3}
+
+
+def relative_error(actual, expected):
+    """max |actual - expected| / max |expected|; NaN in `actual` gives NaN, which passes no bound."""
+    actual, expected = actual.double(), expected.double()
+    if actual.shape != expected.shape:
+        raise AssertionError(f"shapes differ: {list(actual.shape)}, expected {list(expected.shape)}")
+    if expected.numel() == 0:
+        return 0.0
+    return ((actual - expected).abs().max() / expected.abs().max().clamp(min=1e-30)).item()

@@ -1,0 +1,130 @@
+"""Which backend may run an op, and which one does.
+
+`auto` takes the first backend of `ORDER` that can run the op on the tensors at hand; `reference`, plain torch, always can.
+A backend asked for by name runs or raises, saying why. The choice is process-wide: by `with backend("cpu"):`, or
+by the variable VINR_BACKEND when the package is imported.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+
+from vinr_engine._extension import EXTENSION, Extension
+
+ORDER = ("cpu", "triton", "cuda", "reference")
+NAMES = ("auto", *ORDER)
+
+
+class BackendError(RuntimeError):
+    """A backend that was asked for by name cannot run the op on these tensors."""
+
+
+# A plain global: torch.compile guards on it, where a ContextVar would break its graph.
+_chosen = "auto"
+
+
+@dataclass(frozen=True)
+class Status:
+    """One line of `report()`: whether a backend can run here at all, and if not, why."""
+
+    name: str
+    available: bool
+    reason: str
+
+
+def _validated(name: str) -> str:
+    if name not in NAMES:
+        raise ValueError(f"unknown backend {name!r}: choose one of {', '.join(NAMES)}")
+    return name
+
+
+@contextmanager
+def backend(name: str) -> Iterator[None]:
+    """Run every op inside the block on `name`: "auto", "cpu", "triton", "cuda" or "reference".
+
+    Raises ValueError for an unknown name; inside, an op that `name` cannot run raises BackendError.
+    """
+    global _chosen
+    before, _chosen = _chosen, _validated(name)
+    try:
+        yield
+    finally:
+        _chosen = before
+
+
+def chosen() -> str:
+    """The name in force."""
+    return _chosen
+
+
+def _unavailable(name: str) -> str:
+    """Why backend `name` cannot run on this machine at all; empty if it can."""
+    if name == "cpu":
+        return EXTENSION.error
+    if name in ("triton", "cuda"):
+        return f"this version has no {name} kernels"
+    return ""
+
+
+def report() -> list[Status]:
+    """One status for each backend, in the order in which `auto` tries them."""
+    return [Status(name, not _unavailable(name), _unavailable(name)) for name in ORDER]
+
+
+def extension() -> Extension:
+    """The loaded C++ extension, or why there is none."""
+    return EXTENSION
+
+
+def _refusal(name: str, op: str, tensors: tuple[torch.Tensor | None, ...]) -> str:
+    """Why backend `name` cannot run `op` on `tensors`; empty if it can."""
+    if name == "reference":
+        return ""
+    if reason := _unavailable(name):
+        return reason
+    if op not in OPS_OF[name]:
+        return f"it has no {op}"
+    return OPS_OF[name][op](*tensors)
+
+
+def _cpu_deform_conv2d(*tensors: torch.Tensor | None) -> str:
+    for tensor in tensors:
+        if tensor is None:
+            continue
+        if tensor.device.type not in ("cpu", "meta"):
+            return f"it takes CPU tensors, got one on {tensor.device}"
+        if not tensor.is_floating_point():
+            return f"it takes floating-point tensors, got {tensor.dtype}"
+    return ""
+
+
+# Backend -> op -> a function of the op's tensors that says why the backend cannot run it; empty if it can.
+OPS_OF: dict[str, dict[str, Callable[..., str]]] = {
+    "cpu": {"deform_conv2d": _cpu_deform_conv2d},
+    "triton": {},
+    "cuda": {},
+}
+
+
+def can_run(name: str, op: str, *tensors: torch.Tensor | None, raise_error: bool = False) -> bool:
+    """Whether backend `name` can run `op` on `tensors`. With `raise_error`, BackendError says why it cannot."""
+    reason = _refusal(_validated(name), op, tensors)
+    if reason and raise_error:
+        raise BackendError(f"{op}: backend {name!r} cannot run: {reason}")
+    return not reason
+
+
+def select(op: str, *tensors: torch.Tensor | None) -> str:
+    """The backend that runs `op` on `tensors`. Raises BackendError if the one asked for cannot."""
+    if _chosen != "auto":
+        can_run(_chosen, op, *tensors, raise_error=True)
+        return _chosen
+    return next(name for name in ORDER if can_run(name, op, *tensors))
+
+
+_chosen = _validated(os.environ.get("VINR_BACKEND") or "auto")

@@ -1,0 +1,71 @@
+"""VideoINR's query pass as one function: INR decode, flow warp, RGB decode."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from vinr_engine import backends, reference
+from vinr_engine.ops._checks import check, check_device, check_layers, check_rank, check_shape
+from vinr_engine.reference.mlp import Layer
+
+OP = "inr_query"
+
+
+def inr_query(
+    features: Tensor,
+    frames: Tensor,
+    times: Tensor,
+    lr_size: tuple[int, int],
+    size: tuple[int, int],
+    feat_layers: Sequence[Layer],
+    flow_layers: Sequence[Layer],
+    encode_layers: Sequence[Layer],
+    frame_upsample: int = 4,
+) -> tuple[Tensor, Tensor]:
+    """Colour and flow of every output pixel at every time.
+
+    Args:
+        features: [B, C, h', w'], the encoder's three feature maps joined; h' >= h and w' >= w with the padding.
+        frames: [B, 6, h', w'], both frames joined, padded like the features, in [0, 1].
+        times: [T, B] in [0, 1], 0 at the first frame and 1 at the second.
+        lr_size: (h, w) of the unpadded frames, which the output covers.
+        size: (HH, WW) of the output.
+        feat_layers: (weight, bias) pairs of a SIREN (omega 30) from C + 6 + 3 inputs: nearest features and colours,
+            relative y and x, time -> HR feature, F wide.
+        flow_layers: from F + C + 6 + 1 inputs -> 4: flow A (x, y), flow B (x, y), in output pixels.
+        encode_layers: from 2 (F + C + 6) + 1 inputs -> colour.
+        frame_upsample: factor by which colours are enlarged bilinearly before they are read: 4 on the published test
+            path, 1 on its training path.
+
+    Returns:
+        colour [B, T, 3, HH, WW], not clamped to [0, 1], and flow [B, T, 4, HH, WW].
+
+    Raises:
+        ValueError: shapes or devices that do not fit.
+        BackendError: the backend asked for by name cannot run this.
+
+    Source: Chen et al., "VideoINR: Learning Video Implicit Neural Representation for Continuous Space-Time
+    Super-Resolution", CVPR 2022; exact formulas in docs/network.md.
+    """
+    (h, w), (HH, WW) = lr_size, size
+    check_rank(OP, "features", features, "[B, C, h', w']")
+    B, C, padded_h, padded_w = features.shape
+    check(0 < h <= padded_h and 0 < w <= padded_w, OP, f"lr_size must lie within the features {list(features.shape)}, got {lr_size}")
+    check(HH > 0 and WW > 0, OP, f"size must be positive, got {size}")
+    check(frame_upsample >= 1, OP, f"frame_upsample must be a whole number from 1 up, got {frame_upsample}")
+    check_shape(OP, "frames", frames, "[B, 6, h', w']", (B, 6, padded_h, padded_w))
+    check_rank(OP, "times", times, "[T, B]")
+    check_shape(OP, "times", times, "[T, B]", (times.shape[0], B))
+    for name, tensor in (("frames", frames), ("times", times)):
+        check_device(OP, name, tensor, features)
+        check(tensor.dtype == features.dtype, OP, f"{name} must be {features.dtype} like features, got {tensor.dtype}")
+    F = check_layers(OP, "feat_layers", feat_layers, C + 9)
+    outputs = check_layers(OP, "flow_layers", flow_layers, F + C + 7)
+    check(outputs == 4, OP, f"flow_layers must end in 4 outputs, got {outputs}")
+    check_layers(OP, "encode_layers", encode_layers, 2 * (F + C + 6) + 1)
+    backends.select(OP, features, frames, times)
+    return reference.inr_query(
+        features, frames, times, lr_size, size, feat_layers, flow_layers, encode_layers, frame_upsample
+    )
