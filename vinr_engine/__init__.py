@@ -1,0 +1,33 @@
+"""Continuous space-time video super-resolution (VideoINR): the network, fused ops, and a video tool."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from vinr_engine import ops
+from vinr_engine._version import __version__
+from vinr_engine.backends import BackendError, backend
+from vinr_engine.models import CheckpointError, VideoINR, save_checkpoint
+
+if TYPE_CHECKING:
+    from vinr_engine.video.upscale import upscale
+
+__all__ = [
+    "BackendError",
+    "CheckpointError",
+    "VideoINR",
+    "__version__",
+    "backend",
+    "ops",
+    "save_checkpoint",
+    "upscale",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # The video libraries are loaded when they are first used: a training script needs none of them.
+    if name == "upscale":
+        from vinr_engine.video.upscale import upscale
+
+        return upscale
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,6 @@
+"""The VideoINR network and its checkpoints."""
+
+from vinr_engine.models.checkpoint import CheckpointError, save_checkpoint
+from vinr_engine.models.video_inr import VideoINR
+
+__all__ = ["CheckpointError", "VideoINR", "save_checkpoint"]

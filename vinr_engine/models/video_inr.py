@@ -1,0 +1,211 @@
+"""The whole network: encoder of two frames, and the query that decodes any pixel at any time.
+
+Its mathematics is described in docs/network.md; parameter names are those of the published checkpoint.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vinr_engine.models.blocks import Pyramid, PyramidLevels, conv3x3, lrelu, residual_blocks
+from vinr_engine.models.conv_blstm import ConvBLSTM
+from vinr_engine.models.pcd_align import PCDAlign
+from vinr_engine.models.siren import Siren
+from vinr_engine.ops import inr_query
+
+Times = float | Sequence[float] | Tensor
+PADDING_MULTIPLE = 4  # the pyramid halves the frame twice
+
+
+def _check_config(name: str, values: Sequence[int], lowest: int) -> None:
+    if not values or any(not isinstance(v, int) or v < lowest for v in values):
+        raise ValueError(f"VideoINR: {name} must be whole numbers from {lowest} up, got {values}")
+
+
+def pad_to_multiple(frames: Tensor) -> Tensor:
+    """[..., C, h, w] -> [..., C, ceil4(h), ceil4(w)], the last row and column repeated."""
+    h, w = frames.shape[-2:]
+    padding = (0, -w % PADDING_MULTIPLE, 0, -h % PADDING_MULTIPLE)
+    if not any(padding):
+        return frames
+    return F.pad(frames.flatten(0, -4), padding, mode="replicate").unflatten(0, frames.shape[:-3])
+
+
+def times_tensor(times: Times, batch: int, like: Tensor) -> Tensor:
+    """A number, [T] or [T, B] -> [T, B], on the device and in the dtype of `like`. Raises ValueError outside [0, 1].
+
+    Times that lie on a GPU already are not checked: that would wait for the GPU.
+    """
+    tensor = torch.as_tensor(times, dtype=like.dtype)
+    if tensor.dim() == 0:
+        tensor = tensor[None]
+    if tensor.dim() == 1:
+        tensor = tensor[:, None].expand(-1, batch)
+    if tensor.dim() != 2 or tensor.shape[1] != batch:
+        raise ValueError(f"times must be a number, [T] or [T, B] with B = {batch}, got {list(tensor.shape)}")
+    if tensor.device.type == "cpu" and not torch.compiler.is_compiling() and not ((tensor >= 0) & (tensor <= 1)).all():
+        raise ValueError(f"times must lie in [0, 1], got {tensor.tolist()}")
+    return tensor.to(like.device)
+
+
+class VideoINR(PyramidLevels):
+    """Continuous space-time video super-resolution of a pair of frames.
+
+    Args:
+        nf: width of every feature map.
+        groups: offset groups of the deformable convolutions; divides nf.
+        front_blocks, back_blocks: residual blocks before and after the recurrent part.
+        hr_features: width of the HR feature that the first query network decodes.
+        feat_hidden, flow_hidden, encode_hidden: hidden widths of the three query networks.
+
+    The defaults are the published values. Raises ValueError for values that make no network.
+    """
+
+    def __init__(
+        self,
+        nf: int = 64,
+        groups: int = 8,
+        front_blocks: int = 5,
+        back_blocks: int = 40,
+        hr_features: int = 64,
+        feat_hidden: Sequence[int] = (64, 64, 256),
+        flow_hidden: Sequence[int] = (64, 64, 256),
+        encode_hidden: Sequence[int] = (64, 64, 256, 256),
+    ) -> None:
+        _check_config("nf, groups, hr_features", (nf, groups, hr_features), 1)
+        _check_config("front_blocks, back_blocks", (front_blocks, back_blocks), 0)
+        for name, widths in (("feat", feat_hidden), ("flow", flow_hidden), ("encode", encode_hidden)):
+            _check_config(f"{name}_hidden", widths, 1)
+        if nf % groups:
+            raise ValueError(f"VideoINR: groups must divide nf, got nf {nf}, groups {groups}")
+        nn.Module.__init__(self)
+        self.config: dict[str, Any] = {
+            "nf": nf,
+            "groups": groups,
+            "front_blocks": front_blocks,
+            "back_blocks": back_blocks,
+            "hr_features": hr_features,
+            "feat_hidden": list(feat_hidden),
+            "flow_hidden": list(flow_hidden),
+            "encode_hidden": list(encode_hidden),
+        }
+        # Registered in the order of the published checkpoint.
+        self.conv_first = conv3x3(3, nf)
+        self.feature_extraction = residual_blocks(front_blocks, nf)
+        levels = PyramidLevels(nf)
+        for name, layer in levels.named_children():
+            self.add_module(name, layer)
+        self.pcd_align = PCDAlign(nf, groups)
+        self.fusion = nn.Conv2d(2 * nf, nf, 1)
+        self.ConvBLSTM = ConvBLSTM(nf, groups)
+        self.recon_trunk = residual_blocks(back_blocks, nf)
+        # The published checkpoint holds an upsampler that its network never runs.
+        self.upconv1 = conv3x3(nf, 4 * nf)
+        self.upconv2 = conv3x3(nf, 4 * nf)
+        self.HRconv = conv3x3(nf, nf)
+        self.conv_last = conv3x3(nf, 3)
+        sampled = 3 * nf + 6  # what is read at a position: three feature maps and both frames
+        self.feat_imnet = Siren(sampled + 3, feat_hidden, hr_features)
+        self.flow_imnet = Siren(hr_features + sampled + 1, flow_hidden, 4)
+        self.encode_imnet = Siren(2 * (hr_features + sampled) + 1, encode_hidden, 3)
+
+    @classmethod
+    def from_checkpoint(cls, path: str | os.PathLike[str]) -> VideoINR:
+        """The network that a published `.pth` or a `.safetensors` file holds, on the CPU, in evaluation mode.
+
+        The constructor's values come from the file's metadata, or from the shapes of its tensors. Raises
+        FileNotFoundError, or CheckpointError saying what is wrong with the file; a pickle that would run code is
+        refused.
+        """
+        from vinr_engine.models.checkpoint import load_model
+
+        return load_model(path)
+
+    def pyramid(self, frame: Tensor) -> Pyramid:
+        """Levels 1 to 3 of one frame [B, 3, h, w] in [0, 1], padded to multiples of 4: what neighbouring pairs share."""
+        if frame.dim() != 4 or frame.shape[1] != 3 or 0 in frame.shape[2:]:
+            raise ValueError(f"frame must be [B, 3, h, w] with h, w > 0, got {list(frame.shape)}")
+        return self.build_pyramid(self.feature_extraction(lrelu(self.conv_first(pad_to_multiple(frame)))))
+
+    def encode_pyramids(self, first: Pyramid, second: Pyramid) -> Tensor:
+        """The pyramids of two frames -> features [B, 3, nf, ceil4(h), ceil4(w)]: at t = 0, between, at t = 1."""
+        between = self.fusion(self.pcd_align(first, second))
+        sequence = self.ConvBLSTM([first.level1, between, second.level1])
+        return self.recon_trunk(torch.stack(sequence, 1).flatten(0, 1)).unflatten(0, (-1, 3))
+
+    def encode(self, frames: Tensor) -> Tensor:
+        """frames [B, 2, 3, h, w] in [0, 1] -> features [B, 3, nf, ceil4(h), ceil4(w)], padded, not cropped."""
+        self._check_frames(frames)
+        return self.encode_pyramids(self.pyramid(frames[:, 0]), self.pyramid(frames[:, 1]))
+
+    def query(
+        self,
+        features: Tensor,
+        frames: Tensor,
+        times: Times,
+        size: tuple[int, int],
+        frame_upsample: int = 4,
+        return_flow: bool = False,
+    ) -> Tensor | tuple[Tensor, Tensor]:
+        """Decode the frames at `times`.
+
+        Args:
+            features: what `encode` gave for `frames`.
+            frames: [B, 2, 3, h, w] in [0, 1], unpadded: the output covers exactly this rectangle.
+            times: in [0, 1], 0 at the first frame and 1 at the second; a number, [T], or [T, B].
+            size: (HH, WW) of the output.
+            frame_upsample: factor by which colours are enlarged bilinearly before they are read; 4 on the published
+                test path, 1 on its training path.
+            return_flow: also give the two flows.
+
+        Returns:
+            [B, T, 3, HH, WW], not clamped to [0, 1]; and, if asked for, flow [B, T, 4, HH, WW]: A (x, y) and B (x, y) in
+            output pixels.
+        """
+        self._check_frames(frames)
+        B, _, _, h, w = frames.shape
+        padded = pad_to_multiple(frames)
+        expected = (B, 3, self.config["nf"], *padded.shape[-2:])
+        if tuple(features.shape) != expected:
+            raise ValueError(
+                f"features must be [B, 3, nf, ceil4(h), ceil4(w)] = {list(expected)} for frames {list(frames.shape)}, "
+                f"got {list(features.shape)}"
+            )
+        out, flow = inr_query(
+            features.flatten(1, 2),
+            padded.flatten(1, 2),
+            times_tensor(times, B, features),
+            (h, w),
+            size,
+            self.feat_imnet.layers(),
+            self.flow_imnet.layers(),
+            self.encode_imnet.layers(),
+            frame_upsample,
+        )
+        return (out, flow) if return_flow else out
+
+    def forward(self, frames: Tensor, times: Times, size: tuple[int, int], frame_upsample: int = 4) -> Tensor:
+        """frames [B, 2, 3, h, w] in [0, 1] -> [B, T, 3, HH, WW] at `times`; see `query`."""
+        out = self.query(self.encode(frames), frames, times, size, frame_upsample)
+        assert isinstance(out, Tensor)
+        return out
+
+    @staticmethod
+    def _check_frames(frames: Tensor) -> None:
+        if frames.dim() != 5 or frames.shape[1:3] != (2, 3) or 0 in frames.shape[3:]:
+            raise ValueError(f"frames must be [B, 2, 3, h, w] with h, w > 0, got {list(frames.shape)}")
+
+
+def output_size(size: tuple[int, int], scale: float) -> tuple[int, int]:
+    """(h, w) enlarged by `scale`, rounded, at least one pixel. Raises ValueError for a scale that is not positive."""
+    if not (math.isfinite(scale) and scale > 0):
+        raise ValueError(f"scale must be a positive number, got {scale}")
+    h, w = (max(1, math.floor(n * scale + 0.5)) for n in size)
+    return h, w
