@@ -12,6 +12,7 @@ import pathlib
 import pickle
 import re
 import tempfile
+import warnings
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -50,7 +51,8 @@ def _numpy_globals() -> list[Any]:
 
 def _read_pth(path: pathlib.Path) -> Any:
     try:
-        with torch.serialization.safe_globals(_numpy_globals()):
+        with warnings.catch_warnings(), torch.serialization.safe_globals(_numpy_globals()):
+            warnings.simplefilter("ignore")  # of pickle protocols that torch itself does not write
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         found = re.search(r"Unsupported (?:global|class|operand).*?(?:GLOBAL )?([\w.]+\.[\w.]+)", str(error))

@@ -5,7 +5,6 @@ Its mathematics is described in docs/network.md; parameter names are those of th
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -201,11 +200,3 @@ class VideoINR(PyramidLevels):
     def _check_frames(frames: Tensor) -> None:
         if frames.dim() != 5 or frames.shape[1:3] != (2, 3) or 0 in frames.shape[3:]:
             raise ValueError(f"frames must be [B, 2, 3, h, w] with h, w > 0, got {list(frames.shape)}")
-
-
-def output_size(size: tuple[int, int], scale: float) -> tuple[int, int]:
-    """(h, w) enlarged by `scale`, rounded, at least one pixel. Raises ValueError for a scale that is not positive."""
-    if not (math.isfinite(scale) and scale > 0):
-        raise ValueError(f"scale must be a positive number, got {scale}")
-    h, w = (max(1, math.floor(n * scale + 0.5)) for n in size)
-    return h, w

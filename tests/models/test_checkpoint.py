@@ -1,0 +1,213 @@
+import collections
+import json
+import os
+import pathlib
+import pickle
+
+import golden_cases
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+import vinr_engine as vinr
+from vinr_engine.models.checkpoint import METADATA_KEY
+
+SMALL = dict(
+    nf=8, groups=2, front_blocks=1, back_blocks=2, hr_features=6, feat_hidden=(5, 7), flow_hidden=(9,), encode_hidden=(4, 3)
+)
+
+
+@pytest.fixture(scope="module")
+def small():
+    torch.manual_seed(0)
+    return vinr.VideoINR(**SMALL)
+
+
+def same(a, b):
+    x, y = a.state_dict(), b.state_dict()
+    return a.config == b.config and list(x) == list(y) and all(torch.equal(x[k], y[k]) for k in x)
+
+
+def test_names_shapes_and_order_are_the_published_ones():
+    with torch.device("meta"):
+        state = vinr.VideoINR().state_dict()
+    assert {k: tuple(v.shape) for k, v in state.items()} == golden_cases.weights.shapes()
+    assert list(state) == list(golden_cases.weights.shapes())
+
+
+def test_published_file_loads(tmp_path):
+    state = {k: torch.from_numpy(v) for k, v in golden_cases.weights.state_dict(3).items()}
+    torch.save(collections.OrderedDict(state), tmp_path / "latest_G.pth")
+    model = vinr.VideoINR.from_checkpoint(tmp_path / "latest_G.pth")
+    assert model.config == vinr.VideoINR().config
+    assert all(torch.equal(v, state[k]) for k, v in model.state_dict().items())
+    assert not model.training
+
+
+WRAPPED = {
+    "plain": lambda state: state,
+    "module prefix": lambda state: {"module." + k: v for k, v in state.items()},
+    "state_dict": lambda state: {"state_dict": state, "epoch": 3},
+    "params": lambda state: {"params": state},
+    "twice": lambda state: {"model": {"state_dict": {"module." + k: v for k, v in state.items()}}},
+    "training state": lambda state: {
+        "iter": np.int64(7),
+        "loss": np.float64(0.5),
+        "best": np.float32(31.5),
+        "schedulers": [{"milestones": collections.Counter([1, 2]), "base_lrs": [1e-4]}],
+        "network": state,
+    },
+    "half precision": lambda state: {k: v.half() for k, v in state.items()},
+    "without the unused upsampler": lambda state: {
+        k: v for k, v in state.items() if not k.startswith(("upconv", "HRconv", "conv_last"))
+    },
+}
+
+
+@pytest.mark.parametrize("what", WRAPPED)
+def test_pth_forms(tmp_path, small, what):
+    path = tmp_path / "file.pth"
+    torch.save(WRAPPED[what](small.state_dict()), path)
+    model = vinr.VideoINR.from_checkpoint(path)
+    assert model.config == small.config
+    loaded, saved = model.state_dict(), small.state_dict()
+    used = [k for k in saved if not k.startswith(("upconv", "HRconv", "conv_last"))]
+    for name in used:
+        expected = saved[name].half().float() if what == "half precision" else saved[name]
+        assert torch.equal(loaded[name], expected), name
+    assert all(v.dtype == torch.float32 and v.device.type == "cpu" for v in loaded.values())
+
+
+def test_old_zip_free_format(tmp_path, small):
+    path = tmp_path / "old.pth"
+    torch.save(small.state_dict(), path, _use_new_zipfile_serialization=False)
+    assert same(vinr.VideoINR.from_checkpoint(path), small)
+
+
+def test_safetensors_round_trip(tmp_path, small):
+    path = tmp_path / "small.safetensors"
+    vinr.save_checkpoint(small, path)
+    model = vinr.VideoINR.from_checkpoint(str(path))
+    assert same(model, small)
+    assert os.listdir(tmp_path) == ["small.safetensors"]
+    frames = torch.rand(1, 2, 3, 8, 8)
+    with torch.inference_mode():
+        assert torch.equal(model(frames, 0.5, (16, 16)), small(frames, 0.5, (16, 16)))
+
+
+def test_safetensors_without_metadata(tmp_path, small):
+    path = tmp_path / "bare.safetensors"
+    safetensors.torch.save_file(small.state_dict(), path)
+    assert same(vinr.VideoINR.from_checkpoint(path), small)
+
+
+def test_a_loaded_model_trains(tmp_path, small):
+    vinr.save_checkpoint(small, tmp_path / "a.safetensors")
+    model = vinr.VideoINR.from_checkpoint(tmp_path / "a.safetensors")
+    model(torch.rand(1, 2, 3, 4, 4), 0.5, (8, 8)).sum().backward()
+    assert model.conv_first.weight.grad is not None
+
+
+def test_failed_save_leaves_the_old_file(tmp_path, small, monkeypatch):
+    path = tmp_path / "a.safetensors"
+    vinr.save_checkpoint(small, path)
+    before = path.read_bytes()
+
+    def full_disk(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(safetensors.torch, "save_file", full_disk)
+    with pytest.raises(OSError, match="No space left"):
+        vinr.save_checkpoint(small, path)
+    assert path.read_bytes() == before
+    assert os.listdir(tmp_path) == ["a.safetensors"]
+
+
+def test_save_takes_safetensors_only(tmp_path, small):
+    with pytest.raises(ValueError, match="must end in .safetensors"):
+        vinr.save_checkpoint(small, tmp_path / "a.pth")
+
+
+class RunsCode:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return pathlib.Path.touch, (pathlib.Path(self.path),)
+
+
+@pytest.mark.parametrize("writer", [torch.save, lambda content, path: path.write_bytes(pickle.dumps(content))])
+def test_a_pickle_that_would_run_code_is_refused(tmp_path, small, writer):
+    path, witness = tmp_path / "evil.pth", tmp_path / "witness"
+    writer({"state_dict": small.state_dict(), "x": RunsCode(witness)}, path)
+    with pytest.raises(vinr.CheckpointError, match="refused: its pickle would run code"):
+        vinr.VideoINR.from_checkpoint(path)
+    assert not witness.exists()
+
+
+def changed(state, **changes):
+    out = dict(state)
+    for name, value in changes.items():
+        name = name.replace("__", ".")
+        if value is None:
+            del out[name]
+        else:
+            out[name] = value
+    return out
+
+
+WRONG = {
+    "missing": (lambda s: changed(s, fusion__bias=None), r"missing: fusion\.bias$"),
+    "unexpected": (lambda s: changed(s, extra__weight=torch.zeros(1)), r"unexpected: extra\.weight$"),
+    "misshapen": (lambda s: changed(s, fusion__bias=torch.zeros(3)), r"misshapen: fusion\.bias is \[3\], not \[8\]$"),
+    "integers": (lambda s: changed(s, fusion__bias=torch.zeros(8, dtype=torch.int64)), r"not floating-point: fusion\.bias$"),
+    "no size to read off": (lambda s: changed(s, conv_first__weight=None), r"missing: conv_first\.weight$"),
+    "another network": (lambda s: {"layer.weight": torch.zeros(2, 2)}, r"not VideoINR parameters; missing: "),
+    "an optimiser state": (lambda s: {"epoch": 1, "optimizers": []}, r"holds no parameters, but epoch, optimizers$"),
+    "a tensor": (lambda s: torch.zeros(3), r"holds no parameters, but Tensor$"),
+    "nothing": (lambda s: {}, r"holds no parameters, but dict$"),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_wrong_content_is_named(tmp_path, small, what):
+    change, message = WRONG[what]
+    path = tmp_path / "wrong.pth"
+    torch.save(change(small.state_dict()), path)
+    with pytest.raises(vinr.CheckpointError, match=message) as error:
+        vinr.VideoINR.from_checkpoint(path)
+    assert "\n" not in str(error.value)
+    assert str(error.value).startswith(str(path))
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+@pytest.mark.parametrize("keep", [0, 1, 5, 100, 0.5, 0.99])
+def test_truncated_files(tmp_path, small, suffix, keep):
+    path = tmp_path / ("whole" + suffix)
+    torch.save(small.state_dict(), path) if suffix == ".pth" else vinr.save_checkpoint(small, path)
+    data = path.read_bytes()
+    path.write_bytes(data[: int(keep * len(data)) if isinstance(keep, float) else keep])
+    with pytest.raises(vinr.CheckpointError, match="truncated|damaged"):
+        vinr.VideoINR.from_checkpoint(path)
+
+
+@pytest.mark.parametrize("text", ["not json", "[1]", '{"nf": -1}', '{"colour": 3}', '{"nf": "many"}', '{"nf": 16}'])
+def test_wrong_metadata(tmp_path, small, text):
+    path = tmp_path / "a.safetensors"
+    safetensors.torch.save_file(small.state_dict(), path, metadata={METADATA_KEY: text})
+    with pytest.raises(vinr.CheckpointError) as error:
+        vinr.VideoINR.from_checkpoint(path)
+    assert "\n" not in str(error.value)
+
+
+def test_metadata_holds_the_constructor_values(tmp_path, small):
+    path = tmp_path / "a.safetensors"
+    vinr.save_checkpoint(small, path)
+    with safetensors.safe_open(path, framework="pt") as file:
+        assert json.loads(file.metadata()[METADATA_KEY]) == small.config
+
+
+def test_missing_file_and_folder(tmp_path):
+    for path in (tmp_path / "none.pth", tmp_path):
+        with pytest.raises(FileNotFoundError, match="no such checkpoint file"):
+            vinr.VideoINR.from_checkpoint(path)
