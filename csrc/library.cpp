@@ -11,4 +11,12 @@ STABLE_TORCH_LIBRARY(vinr, m) {
         "deform_conv2d_backward(Tensor grad_output, Tensor input, Tensor offset, Tensor weight, Tensor? mask, "
         "int[2] stride, int[2] padding, int[2] dilation, bool[5] output_mask) "
         "-> (Tensor, Tensor, Tensor, Tensor, Tensor)");
+    // The query on hoisted maps: colour [B, T, 3, H, W] and flow [B, T, 4, H, W]. feat, flow and encode hold weight and
+    // bias of each layer in turn, the first layer's columns without those that were hoisted.
+    m.def(
+        "inr_query(Tensor maps, Tensor? colours, Tensor times, int[2] lr_size, int[2] size, int frame_upsample, "
+        "Tensor[] feat, Tensor[] flow, Tensor[] encode, float omega) -> (Tensor, Tensor)");
+    // Instruction sets that the CPU kernels can use here, comma-separated, the best last; and the one in use.
+    m.def("cpu_variants() -> str");
+    m.def("cpu_variant() -> str");
 }

@@ -1,5 +1,8 @@
 import os
 
+# Before torch loads OpenMP: threads that spin while they wait make a test on a busy machine a hundred times slower.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 import pytest
 import torch
 

@@ -4,6 +4,7 @@ import sys
 
 import pytest
 import torch
+
 import vinr_engine as vinr
 from ops.deform_conv2d_samples import Sample
 from vinr_engine import backends
@@ -29,7 +30,10 @@ def test_block_sets_and_restores():
 
 
 def test_unknown_name_lists_the_known_ones():
-    with pytest.raises(ValueError, match="unknown backend 'gpu': choose one of auto, cpu, triton, cuda, reference"), vinr.backend("gpu"):
+    with (
+        pytest.raises(ValueError, match="unknown backend 'gpu': choose one of auto, cpu, triton, cuda, reference"),
+        vinr.backend("gpu"),
+    ):
         pass
 
 

@@ -1,7 +1,7 @@
 """Which backend may run an op, and which one does.
 
-`auto` takes the first backend of `ORDER` that can run the op on the tensors at hand; `reference`, plain torch, always can.
-A backend asked for by name runs or raises, saying why. The choice is process-wide: by `with backend("cpu"):`, or
+`auto` takes the first backend of `ORDER` that can run the op on the tensors at hand; `reference`, plain torch, always
+can. A backend asked for by name runs or raises, saying why. The choice is process-wide: by `with backend("cpu"):`, or
 by the variable VINR_BACKEND when the package is imported.
 """
 
@@ -103,9 +103,15 @@ def _cpu_deform_conv2d(*tensors: torch.Tensor | None) -> str:
     return ""
 
 
+def _cpu_inr_query(*tensors: torch.Tensor | None) -> str:
+    if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors):
+        return "it has no gradients yet"
+    return _cpu_deform_conv2d(*tensors)
+
+
 # Backend -> op -> a function of the op's tensors that says why the backend cannot run it; empty if it can.
 OPS_OF: dict[str, dict[str, Callable[..., str]]] = {
-    "cpu": {"deform_conv2d": _cpu_deform_conv2d},
+    "cpu": {"deform_conv2d": _cpu_deform_conv2d, "inr_query": _cpu_inr_query},
     "triton": {},
     "cuda": {},
 }

@@ -1,12 +1,7 @@
 // Bilinear sampling with zeros outside the map, as deformable convolution defines it: corners inside the map
-// count, corners outside read zero. Shared by host and device code.
+// count, corners outside read zero. Shared by host and device code: it opens no namespace and includes nothing, so that
+// each instruction set of the CPU compiles a copy of its own, inside its namespace. Needs <cstdint>, common/portable.h.
 #pragma once
-
-#include <cstdint>
-
-#include "common/portable.h"
-
-namespace vinr {
 
 // The four corners of a sampling position: offsets into one [H, W] plane and weights. A corner outside the plane has
 // offset 0 and weight 0, so that it may be read but does not count.
@@ -45,5 +40,3 @@ VINR_HOST_DEVICE void bilinear_corners(scalar_t y, scalar_t x, int64_t H, int64_
         corners.d_dx[corner] = valid ? (dx ? wy : -wy) : scalar_t(0);
     }
 }
-
-}  // namespace vinr

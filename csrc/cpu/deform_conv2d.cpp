@@ -11,10 +11,12 @@
 #include <tuple>
 #include <vector>
 
-#include "common/bilinear.h"
+#include "common/portable.h"
 
 namespace vinr {
 namespace {
+
+#include "common/bilinear.h"
 
 constexpr int64_t kTile = 64;  // output pixels a tile: a column buffer of 64 x 576 floats fits the L2 cache
 

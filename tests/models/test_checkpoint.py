@@ -4,16 +4,24 @@ import os
 import pathlib
 import pickle
 
-import golden_cases
 import numpy as np
 import pytest
 import safetensors.torch
 import torch
+
+import golden_cases
 import vinr_engine as vinr
 from vinr_engine.models.checkpoint import METADATA_KEY
 
 SMALL = dict(
-    nf=8, groups=2, front_blocks=1, back_blocks=2, hr_features=6, feat_hidden=(5, 7), flow_hidden=(9,), encode_hidden=(4, 3)
+    nf=8,
+    groups=2,
+    front_blocks=1,
+    back_blocks=2,
+    hr_features=6,
+    feat_hidden=(5, 7),
+    flow_hidden=(9,),
+    encode_hidden=(4, 3),
 )
 
 
@@ -124,7 +132,7 @@ def test_failed_save_leaves_the_old_file(tmp_path, small, monkeypatch):
 
 
 def test_save_takes_safetensors_only(tmp_path, small):
-    with pytest.raises(ValueError, match="must end in .safetensors"):
+    with pytest.raises(ValueError, match=r"must end in \.safetensors"):
         vinr.save_checkpoint(small, tmp_path / "a.pth")
 
 
@@ -160,7 +168,10 @@ WRONG = {
     "missing": (lambda s: changed(s, fusion__bias=None), r"missing: fusion\.bias$"),
     "unexpected": (lambda s: changed(s, extra__weight=torch.zeros(1)), r"unexpected: extra\.weight$"),
     "misshapen": (lambda s: changed(s, fusion__bias=torch.zeros(3)), r"misshapen: fusion\.bias is \[3\], not \[8\]$"),
-    "integers": (lambda s: changed(s, fusion__bias=torch.zeros(8, dtype=torch.int64)), r"not floating-point: fusion\.bias$"),
+    "integers": (
+        lambda s: changed(s, fusion__bias=torch.zeros(8, dtype=torch.int64)),
+        r"not floating-point: fusion\.bias$",
+    ),
     "no size to read off": (lambda s: changed(s, conv_first__weight=None), r"missing: conv_first\.weight$"),
     "another network": (lambda s: {"layer.weight": torch.zeros(2, 2)}, r"not VideoINR parameters; missing: "),
     "an optimiser state": (lambda s: {"epoch": 1, "optimizers": []}, r"holds no parameters, but epoch, optimizers$"),
@@ -187,7 +198,7 @@ def test_truncated_files(tmp_path, small, suffix, keep):
     torch.save(small.state_dict(), path) if suffix == ".pth" else vinr.save_checkpoint(small, path)
     data = path.read_bytes()
     path.write_bytes(data[: int(keep * len(data)) if isinstance(keep, float) else keep])
-    with pytest.raises(vinr.CheckpointError, match="truncated|damaged"):
+    with pytest.raises(vinr.CheckpointError, match=r"truncated|damaged"):
         vinr.VideoINR.from_checkpoint(path)
 
 

@@ -2,16 +2,19 @@ import sys
 
 import pytest
 import torch
-import vinr_engine as vinr
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+import vinr_engine as vinr
 from vinr_engine.reference.sampling import axis_grid, sample_bilinear
 
 
 @pytest.fixture(scope="module")
 def tiny():
     torch.manual_seed(0)
-    model = vinr.VideoINR(nf=4, groups=2, front_blocks=1, back_blocks=1, feat_hidden=(8,), flow_hidden=(8,), encode_hidden=(8,))
+    model = vinr.VideoINR(
+        nf=4, groups=2, front_blocks=1, back_blocks=1, feat_hidden=(8,), flow_hidden=(8,), encode_hidden=(8,)
+    )
     # Untrained deformable convolutions have no offsets, and untrained flows are tiny: make both count.
     for name, parameter in model.named_parameters():
         if "conv_offset_mask" in name or name == "flow_imnet.net.1.weight":
@@ -86,14 +89,19 @@ def test_flow_moves_the_warp():
         for flow in ((0.0, 0.0, 0.0, 0.0), (2.0, -1.0, 2.0, -1.0)):
             model.flow_imnet.net[1].bias.copy_(torch.tensor(flow))
             out, returned = model.query(features, frames, 0.5, (8, 9), 1, return_flow=True)
-            assert torch.equal(returned, torch.tensor(flow, dtype=torch.float64).reshape(1, 1, 4, 1, 1).expand_as(returned))
+            assert torch.equal(
+                returned, torch.tensor(flow, dtype=torch.float64).reshape(1, 1, 4, 1, 1).expand_as(returned)
+            )
             flows.append(out)
     # (x + 2, y - 1) of the still picture, which the shift of the base grid does not blur where it is the same.
     assert not torch.allclose(flows[0], flows[1])
 
 
 BAD = {
-    "frames": (lambda m, f, e: m.encode(f[:, 0]), r"frames must be \[B, 2, 3, h, w\] with h, w > 0, got \[1, 3, 6, 7\]"),
+    "frames": (
+        lambda m, f, e: m.encode(f[:, 0]),
+        r"frames must be \[B, 2, 3, h, w\] with h, w > 0, got \[1, 3, 6, 7\]",
+    ),
     "no pixels": (lambda m, f, e: m.encode(f[..., :0]), r"frames must be"),
     "features": (lambda m, f, e: m.query(e[..., :6, :7], f, 0.5, (8, 8)), r"features must be .* = \[1, 3, 4, 8, 8\]"),
     "time above 1": (lambda m, f, e: m.query(e, f, 1.5, (8, 8)), r"times must lie in \[0, 1\], got \[\[1.5\]\]"),
@@ -156,4 +164,3 @@ def test_sampling_large_maps_keeps_columns_apart():
     maps[0, 0, 4099, 4097] = 1
     at = torch.tensor([[4096.0, 4097.0, 4098.0]])
     assert sample_bilinear(maps, torch.full_like(at, 4099), at).tolist() == [[[0.0, 1.0, 0.0]]]
-

@@ -27,9 +27,7 @@ class Sample:
     def out_size(self):
         return tuple(
             (n + 2 * p - d * (k - 1) - 1) // s + 1
-            for n, p, d, k, s in zip(
-                self.size, self.padding, self.dilation, self.kernel, self.stride, strict=True
-            )
+            for n, p, d, k, s in zip(self.size, self.padding, self.dilation, self.kernel, self.stride, strict=True)
         )
 
     def tensors(self, dtype=torch.float64, seed=0):

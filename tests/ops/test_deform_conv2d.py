@@ -1,12 +1,13 @@
 import itertools
 import math
 
-import golden_cases
 import pytest
 import torch
-import vinr_engine as vinr
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+import golden_cases
+import vinr_engine as vinr
 from ops.deform_conv2d_samples import SAMPLES, Sample
 from tolerances import GOLDEN, GOLDEN_GRADIENT, OP, relative_error
 from vinr_engine import backends, reference
@@ -86,7 +87,9 @@ def test_gradients_match_the_reference(backend, sample):
         assert relative_error(actual, wanted) <= OP[torch.float64]
 
 
-@pytest.mark.parametrize("sample", [s for s in SAMPLES if s.name in ("groups", "stride", "no_mask")], ids=lambda s: s.name)
+@pytest.mark.parametrize(
+    "sample", [s for s in SAMPLES if s.name in ("groups", "stride", "no_mask")], ids=lambda s: s.name
+)
 def test_gradcheck(backend, sample):
     leaves = [None if t is None else t.requires_grad_() for t in sample.tensors()]
     assert torch.autograd.gradcheck(lambda *t: run(t, sample.geometry), leaves, fast_mode=True)
@@ -260,7 +263,10 @@ BAD = {
     "weight": (dict(weight=torch.zeros(4, 3, 3, 3)), r"input channels must be a multiple of weight.shape\[1\]"),
     "groups": (dict(weight=torch.zeros(5, 1, 3, 3)), r"output channels must be a multiple of groups = 4"),
     "bias": (dict(bias=torch.zeros(5)), r"bias must be \[O\] = \[4\], got \[5\]"),
-    "dtype": (dict(offset=torch.zeros(1, 18, 5, 6, dtype=torch.float64)), r"offset must be torch.float32, got torch.float64"),
+    "dtype": (
+        dict(offset=torch.zeros(1, 18, 5, 6, dtype=torch.float64)),
+        r"offset must be torch.float32, got torch.float64",
+    ),
     "integers": (dict(input=torch.zeros(1, 4, 5, 6, dtype=torch.int64)), r"input must hold floating-point numbers"),
     "device": (dict(mask=torch.zeros(1, 9, 5, 6, device="meta")), r"mask must be on cpu, got meta"),
     "stride": (dict(stride=0), r"stride must be at least 1, got 0"),
@@ -281,10 +287,12 @@ def test_bad_arguments(backend, what):
 def test_the_compiled_op_checks_for_itself():
     input, offset, weight, bias, mask = Sample("bad").tensors(torch.float32)
     one = [1, 1]
-    with pytest.raises(RuntimeError, match=r"offset must be \[B, 2\*G\*K, H, W\] = \[1, 18, 5, 6\], got \[1, 18, 5, 5\]"):
+    with pytest.raises(
+        RuntimeError, match=r"offset must be \[B, 2\*G\*K, H, W\] = \[1, 18, 5, 6\], got \[1, 18, 5, 5\]"
+    ):
         torch.ops.vinr.deform_conv2d(input, offset[..., :5], weight, bias, mask, one, one, one)
     with pytest.raises(RuntimeError, match="weight must have the dtype of input"):
         torch.ops.vinr.deform_conv2d(input, offset, weight.double(), bias, mask, one, one, one)
+    half = [t.half() for t in (input, offset, weight, bias, mask)]
     with pytest.raises(RuntimeError, match="must be float32 or float64"):
-        half = [t.half() for t in (input, offset, weight, bias, mask)]
         torch.ops.vinr.deform_conv2d(*half, one, one, one)

@@ -1,6 +1,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
+
 import vinr_engine as vinr
 from vinr_engine.reference.sampling import sample_bilinear
 

@@ -1,4 +1,4 @@
-"""The encoder's small parts: convolutions, residual blocks, feature pyramids, deformable convolution with its offsets."""
+"""The encoder's small parts: residual blocks, feature pyramids, deformable convolution with its offsets."""
 
 from __future__ import annotations
 

@@ -58,7 +58,9 @@ def _read_pth(path: pathlib.Path) -> Any:
         found = re.search(r"Unsupported (?:global|class|operand).*?(?:GLOBAL )?([\w.]+\.[\w.]+)", str(error))
         if found or "Unsupported" in str(error):
             what = f" ({found[1]})" if found else ""
-            raise CheckpointError(f"{path}: refused: its pickle would run code{what}, and parameters need none") from None
+            raise CheckpointError(
+                f"{path}: refused: its pickle would run code{what}, and parameters need none"
+            ) from None
         raise CheckpointError(f"{path}: not a checkpoint, or a damaged one") from None
     except (RuntimeError, EOFError, ValueError, KeyError, IndexError, AttributeError, TypeError, OverflowError):
         raise CheckpointError(f"{path}: not a checkpoint, or a truncated one") from None
@@ -127,10 +129,17 @@ def _check_names_and_shapes(path: pathlib.Path, state: Mapping[str, Tensor], mod
     missing = [n for n in expected if n not in state and not n.startswith(_UNUSED)]
     unexpected = [n for n in state if n not in expected]
     misshapen = [
-        f"{n} is {list(state[n].shape)}, not {list(s)}" for n, s in expected.items() if n in state and state[n].shape != s
+        f"{n} is {list(state[n].shape)}, not {list(s)}"
+        for n, s in expected.items()
+        if n in state and state[n].shape != s
     ]
     not_numbers = [n for n in state if n in expected and not state[n].is_floating_point()]
-    found = (("missing", missing), ("unexpected", unexpected), ("misshapen", misshapen), ("not floating-point", not_numbers))
+    found = (
+        ("missing", missing),
+        ("unexpected", unexpected),
+        ("misshapen", misshapen),
+        ("not floating-point", not_numbers),
+    )
     problems = [f"{what}: {_listed(names)}" for what, names in found if names]
     if problems:
         raise CheckpointError(f"{path}: not the parameters of this VideoINR; {'; '.join(problems)}")

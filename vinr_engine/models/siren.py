@@ -3,6 +3,7 @@ Functions", NeurIPS 2020)."""
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -27,9 +28,7 @@ class Siren(nn.Module):
     def __init__(self, inputs: int, hidden: Sequence[int], outputs: int) -> None:
         super().__init__()
         widths = [inputs, *hidden]
-        layers: list[nn.Module] = [
-            SineLayer(a, b, first=i == 0) for i, (a, b) in enumerate(zip(widths, widths[1:], strict=False))
-        ]
+        layers: list[nn.Module] = [SineLayer(a, b, first=i == 0) for i, (a, b) in enumerate(itertools.pairwise(widths))]
         last = nn.Linear(widths[-1], outputs)
         bound = math.sqrt(6 / widths[-1]) / OMEGA
         nn.init.uniform_(last.weight, -bound, bound)

@@ -128,7 +128,7 @@ class VideoINR(PyramidLevels):
         return load_model(path)
 
     def pyramid(self, frame: Tensor) -> Pyramid:
-        """Levels 1 to 3 of one frame [B, 3, h, w] in [0, 1], padded to multiples of 4: what neighbouring pairs share."""
+        """Levels 1 to 3 of one frame [B, 3, h, w] in [0, 1], padded to multiples of 4: what pairs share."""
         if frame.dim() != 4 or frame.shape[1] != 3 or 0 in frame.shape[2:]:
             raise ValueError(f"frame must be [B, 3, h, w] with h, w > 0, got {list(frame.shape)}")
         return self.build_pyramid(self.feature_extraction(lrelu(self.conv_first(pad_to_multiple(frame)))))
@@ -165,8 +165,8 @@ class VideoINR(PyramidLevels):
             return_flow: also give the two flows.
 
         Returns:
-            [B, T, 3, HH, WW], not clamped to [0, 1]; and, if asked for, flow [B, T, 4, HH, WW]: A (x, y) and B (x, y) in
-            output pixels.
+            [B, T, 3, HH, WW], not clamped to [0, 1]; if asked for, also flow [B, T, 4, HH, WW]: A (x, y) and B (x, y)
+            in output pixels.
         """
         self._check_frames(frames)
         B, _, _, h, w = frames.shape

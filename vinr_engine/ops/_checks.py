@@ -7,10 +7,13 @@ from collections.abc import Sequence
 from torch import Tensor
 
 
-def check(condition: bool, op: str, message: str) -> None:
-    """Raise ValueError(`op: message`) unless `condition`."""
+def check(condition: bool, op: str, message: str, *values: object) -> None:
+    """Raise ValueError(`op: message.format(*values)`) unless `condition`.
+
+    The message is put together only when it is needed: torch.compile cannot format symbolic sizes.
+    """
     if not condition:
-        raise ValueError(f"{op}: {message}")
+        raise ValueError(f"{op}: {message.format(*values)}")
 
 
 def check_shape(op: str, name: str, tensor: Tensor, meaning: str, expected: Sequence[int]) -> None:
@@ -26,11 +29,11 @@ def check_rank(op: str, name: str, tensor: Tensor, meaning: str) -> None:
 
 
 def check_floating(op: str, name: str, tensor: Tensor) -> None:
-    check(tensor.is_floating_point(), op, f"{name} must hold floating-point numbers, got {tensor.dtype}")
+    check(tensor.is_floating_point(), op, "{} must hold floating-point numbers, got {}", name, tensor.dtype)
 
 
 def check_device(op: str, name: str, tensor: Tensor, like: Tensor) -> None:
-    check(tensor.device == like.device, op, f"{name} must be on {like.device}, got {tensor.device}")
+    check(tensor.device == like.device, op, "{} must be on {}, got {}", name, like.device, tensor.device)
 
 
 def check_layers(op: str, name: str, layers: Sequence[tuple[Tensor, Tensor]], inputs: int) -> int:

@@ -18,12 +18,12 @@ _LOW_PRECISION = (torch.bfloat16, torch.float16)
 def _pair(name: str, value: int | tuple[int, int]) -> tuple[int, int]:
     y, x = (value, value) if isinstance(value, int) else value
     lowest = 0 if name == "padding" else 1
-    check(y >= lowest and x >= lowest, OP, f"{name} must be at least {lowest}, got {value}")
+    check(y >= lowest and x >= lowest, OP, "{} must be at least {}, got {}", name, lowest, value)
     return y, x
 
 
 def output_shape(
-    input: Tensor,  # noqa: A002 - torchvision's name
+    input: Tensor,
     offset: Tensor,
     weight: Tensor,
     bias: Tensor | None,
@@ -37,32 +37,39 @@ def output_shape(
     check_rank(OP, "offset", offset, "[B, 2*G*K, H, W]")
     check_rank(OP, "weight", weight, "[O, C/groups, kh, kw]")
     B, C = input.shape[:2]
-    O, group_channels, kh, kw = weight.shape  # noqa: E741
+    O, group_channels, kh, kw = weight.shape
     K = kh * kw
-    check(K > 0, OP, f"the kernel must have a tap, got weight {list(weight.shape)}")
+    check(K > 0, OP, "the kernel must have a tap, got weight {}", weight.shape)
     check(
         group_channels > 0 and C > 0 and C % group_channels == 0,
         OP,
-        f"input channels must be a multiple of weight.shape[1], got input {list(input.shape)}, weight {list(weight.shape)}",
+        "input channels must be a multiple of weight.shape[1], got input {}, weight {}",
+        input.shape,
+        weight.shape,
     )
     groups = C // group_channels
-    check(O % groups == 0, OP, f"output channels must be a multiple of groups = {groups}, got weight {list(weight.shape)}")
+    check(O % groups == 0, OP, "output channels must be a multiple of groups = {}, got weight {}", groups, weight.shape)
     spans = [
         n + 2 * p - (d * (k - 1) + 1) for n, k, p, d in zip(input.shape[2:], (kh, kw), padding, dilation, strict=True)
     ]
     check(
         min(spans) >= 0,
         OP,
-        f"the dilated kernel must fit the padded input, got input {list(input.shape)}, weight {list(weight.shape)}, "
-        f"padding {padding}, dilation {dilation}",
+        "the dilated kernel must fit the padded input, got input {}, weight {}, padding {}, dilation {}",
+        input.shape,
+        weight.shape,
+        padding,
+        dilation,
     )
     H, W = (span // s + 1 for span, s in zip(spans, stride, strict=True))
     G = offset.shape[1] // (2 * K)
     check(
         G > 0 and offset.shape[1] % (2 * K) == 0 and C % G == 0,
         OP,
-        f"offset channels must be 2*G*K with K = {K} taps and G dividing the input channels {C}, "
-        f"got offset {list(offset.shape)}",
+        "offset channels must be 2*G*K with K = {} taps and G dividing the input channels {}, got offset {}",
+        K,
+        C,
+        offset.shape,
     )
     check_shape(OP, "offset", offset, "[B, 2*G*K, H, W]", (B, 2 * G * K, H, W))
     tensors = {"input": input, "offset": offset, "weight": weight}
@@ -76,14 +83,13 @@ def output_shape(
         check_floating(OP, name, tensor)
         check_device(OP, name, tensor, input)
         coordinate = name in ("offset", "mask")
-        allowed = {input.dtype, torch.float32} if coordinate and input.dtype in _LOW_PRECISION else {input.dtype}
-        expected = " or ".join(sorted(str(d) for d in allowed))
-        check(tensor.dtype in allowed, OP, f"{name} must be {expected}, got {tensor.dtype}")
+        allowed = (input.dtype, torch.float32) if coordinate and input.dtype in _LOW_PRECISION else (input.dtype,)
+        check(tensor.dtype in allowed, OP, "{} must be {}, got {}", name, " or ".join(map(str, allowed)), tensor.dtype)
     return B, O, H, W
 
 
 def deform_conv2d(
-    input: Tensor,  # noqa: A002 - torchvision's name
+    input: Tensor,
     offset: Tensor,
     weight: Tensor,
     bias: Tensor | None = None,
@@ -117,14 +123,14 @@ def deform_conv2d(
 
     Source: Zhu et al., "Deformable ConvNets v2: More Deformable, Better Results", CVPR 2019.
     """
-    pairs = [_pair(n, v) for n, v in (("stride", stride), ("padding", padding), ("dilation", dilation))]
+    pairs = _pair("stride", stride), _pair("padding", padding), _pair("dilation", dilation)
     if torch.is_autocast_enabled(input.device.type):
         dtype = torch.get_autocast_dtype(input.device.type)
-        input, weight = input.to(dtype), weight.to(dtype)  # noqa: A001
+        input, weight = input.to(dtype), weight.to(dtype)
         bias = None if bias is None else bias.to(dtype)
     output_shape(input, offset, weight, bias, mask, *pairs)
     if backends.select(OP, input, offset, weight, bias, mask) == "reference":
-        return reference.deform_conv2d(input, offset, weight, bias, *pairs, mask)
+        return reference.deform_conv2d(input, offset, weight, bias, *pairs, mask=mask)
     if input.dtype in _LOW_PRECISION:
         wide = [None if t is None else t.float() for t in (input, offset, weight, bias, mask)]
         return torch.ops.vinr.deform_conv2d(*wide, *pairs).to(input.dtype)
@@ -132,37 +138,37 @@ def deform_conv2d(
 
 
 def _fake(
-    input: Tensor,  # noqa: A002
+    input: Tensor,
     offset: Tensor,
     weight: Tensor,
     bias: Tensor | None,
     mask: Tensor | None,
-    stride: list[int],
-    padding: list[int],
-    dilation: list[int],
+    stride: tuple[int, int],
+    padding: tuple[int, int],
+    dilation: tuple[int, int],
 ) -> Tensor:
-    return input.new_empty(output_shape(input, offset, weight, bias, mask, tuple(stride), tuple(padding), tuple(dilation)))
+    return input.new_empty(output_shape(input, offset, weight, bias, mask, stride, padding, dilation))
 
 
 def _fake_backward(
     grad_output: Tensor,
-    input: Tensor,  # noqa: A002
+    input: Tensor,
     offset: Tensor,
     weight: Tensor,
     mask: Tensor | None,
-    stride: list[int],
-    padding: list[int],
-    dilation: list[int],
+    stride: tuple[int, int],
+    padding: tuple[int, int],
+    dilation: tuple[int, int],
     output_mask: list[bool],
 ) -> tuple[Tensor, ...]:
-    shape = output_shape(input, offset, weight, None, mask, tuple(stride), tuple(padding), tuple(dilation))
+    shape = output_shape(input, offset, weight, None, mask, stride, padding, dilation)
     check_shape(OP, "grad_output", grad_output, "[B, O, H, W]", shape)
     like = (input.shape, offset.shape, weight.shape, weight.shape[:1], (offset if mask is None else mask).shape)
     return tuple(input.new_empty(s if wanted else (0,)) for s, wanted in zip(like, output_mask, strict=True))
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    input, offset, weight, bias, mask, *ctx.pairs = inputs  # noqa: A001
+    input, offset, weight, _, mask, *ctx.pairs = inputs
     ctx.save_for_backward(input, offset, weight, mask)
     ctx.wanted = ctx.needs_input_grad[:5]
 
@@ -174,7 +180,9 @@ def _backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
 
 
 def _second_backward(ctx: Any, *grads: Tensor) -> None:
-    raise NotImplementedError(f'{OP}: no second derivative on this backend; use `with vinr_engine.backend("reference")`')
+    raise NotImplementedError(
+        f'{OP}: no second derivative on this backend; use `with vinr_engine.backend("reference")`'
+    )
 
 
 if EXTENSION.path is not None:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from vinr_engine import backends, reference
+from vinr_engine._extension import EXTENSION
 from vinr_engine.ops._checks import check, check_device, check_layers, check_rank, check_shape
+from vinr_engine.ops.hoisting import hoist
 from vinr_engine.reference.mlp import Layer
 
+OMEGA = 30.0
 OP = "inr_query"
 
 
@@ -52,20 +56,57 @@ def inr_query(
     (h, w), (HH, WW) = lr_size, size
     check_rank(OP, "features", features, "[B, C, h', w']")
     B, C, padded_h, padded_w = features.shape
-    check(0 < h <= padded_h and 0 < w <= padded_w, OP, f"lr_size must lie within the features {list(features.shape)}, got {lr_size}")
-    check(HH > 0 and WW > 0, OP, f"size must be positive, got {size}")
-    check(frame_upsample >= 1, OP, f"frame_upsample must be a whole number from 1 up, got {frame_upsample}")
+    check(
+        0 < h <= padded_h and 0 < w <= padded_w,
+        OP,
+        "lr_size must lie within the features {}, got {}",
+        features.shape,
+        lr_size,
+    )
+    check(HH > 0 and WW > 0, OP, "size must be positive, got {}", size)
+    check(frame_upsample >= 1, OP, "frame_upsample must be a whole number from 1 up, got {}", frame_upsample)
     check_shape(OP, "frames", frames, "[B, 6, h', w']", (B, 6, padded_h, padded_w))
     check_rank(OP, "times", times, "[T, B]")
     check_shape(OP, "times", times, "[T, B]", (times.shape[0], B))
     for name, tensor in (("frames", frames), ("times", times)):
         check_device(OP, name, tensor, features)
-        check(tensor.dtype == features.dtype, OP, f"{name} must be {features.dtype} like features, got {tensor.dtype}")
+        check(
+            tensor.dtype == features.dtype,
+            OP,
+            "{} must be {} like features, got {}",
+            name,
+            features.dtype,
+            tensor.dtype,
+        )
     F = check_layers(OP, "feat_layers", feat_layers, C + 9)
     outputs = check_layers(OP, "flow_layers", flow_layers, F + C + 7)
-    check(outputs == 4, OP, f"flow_layers must end in 4 outputs, got {outputs}")
+    check(outputs == 4, OP, "flow_layers must end in 4 outputs, got {}", outputs)
     check_layers(OP, "encode_layers", encode_layers, 2 * (F + C + 6) + 1)
-    backends.select(OP, features, frames, times)
-    return reference.inr_query(
-        features, frames, times, lr_size, size, feat_layers, flow_layers, encode_layers, frame_upsample
-    )
+    if backends.select(OP, features, frames, times) == "reference":
+        return reference.inr_query(
+            features, frames, times, lr_size, size, feat_layers, flow_layers, encode_layers, frame_upsample
+        )
+    hoisted = hoist(features, frames, feat_layers, flow_layers, encode_layers, frame_upsample)
+    return torch.ops.vinr.inr_query(*hoisted.maps, times, lr_size, size, frame_upsample, *hoisted.networks, OMEGA)
+
+
+def _fake(
+    maps: Tensor,
+    colours: Tensor | None,
+    times: Tensor,
+    lr_size: list[int],
+    size: list[int],
+    frame_upsample: int,
+    feat: list[Tensor],
+    flow: list[Tensor],
+    encode: list[Tensor],
+    omega: float,
+) -> tuple[Tensor, Tensor]:
+    check_rank(OP, "maps", maps, "[B, h, w, C]")
+    check_shape(OP, "times", times, "[T, B]", (times.shape[0], maps.shape[0]))
+    B, T = maps.shape[0], times.shape[0]
+    return maps.new_empty(B, T, encode[-1].shape[0], *size), maps.new_empty(B, T, 4, *size)
+
+
+if EXTENSION.path is not None:
+    torch.library.register_fake("vinr::inr_query", _fake)

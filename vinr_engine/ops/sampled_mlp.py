@@ -46,8 +46,14 @@ def sampled_mlp(
         ValueError: shapes or devices that do not fit, an unknown activation, no map and no x.
         BackendError: the backend asked for by name cannot run this.
     """
-    check(activation in ACTIVATIONS, OP, f"activation must be one of {sorted(ACTIVATIONS)}, got {activation!r}")
-    check(len(maps) == len(positions), OP, f"as many positions as maps are needed, got {len(positions)} and {len(maps)}")
+    check(activation in ACTIVATIONS, OP, "activation must be one of {}, got {!r}", sorted(ACTIVATIONS), activation)
+    check(
+        len(maps) == len(positions),
+        OP,
+        "as many positions as maps are needed, got {} and {}",
+        len(positions),
+        len(maps),
+    )
     check((x is None) == (x_weight is None), OP, "x and x_weight must be given together")
     check(bool(maps) or x is not None, OP, "a map or x is needed")
     some = maps[0] if maps else x

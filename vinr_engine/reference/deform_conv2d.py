@@ -9,7 +9,7 @@ from vinr_engine.reference.sampling import sample_bilinear
 
 
 def deform_conv2d(
-    input: Tensor,  # noqa: A002 - torchvision's name
+    input: Tensor,
     offset: Tensor,
     weight: Tensor,
     bias: Tensor | None = None,
@@ -20,13 +20,14 @@ def deform_conv2d(
 ) -> Tensor:
     """See `vinr_engine.ops.deform_conv2d`; arguments are taken as checked."""
     B, C, H, W = input.shape
-    O, _, kh, kw = weight.shape  # noqa: E741
+    O, _, kh, kw = weight.shape
     K = kh * kw
     oh, ow = offset.shape[-2:]
     G = offset.shape[1] // (2 * K)
     coordinates = torch.float64 if offset.dtype == torch.float64 else torch.float32
     row, column = (
-        torch.arange(n, device=input.device, dtype=coordinates) * s - p for n, s, p in zip((oh, ow), stride, padding, strict=True)
+        torch.arange(n, device=input.device, dtype=coordinates) * s - p
+        for n, s, p in zip((oh, ow), stride, padding, strict=True)
     )
     tap_y, tap_x = (
         torch.arange(k, device=input.device, dtype=coordinates) * d for k, d in zip((kh, kw), dilation, strict=True)

@@ -8,11 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from vinr_engine.reference.mlp import Layer, mlp
-from vinr_engine.reference.sampling import AxisGrid, axis_grid, sample_bilinear
+from vinr_engine.reference.sampling import AxisGrid, axis_grid, enlarge_colours, sample_bilinear
 
 WARP_LIMIT = 1 - 1e-6  # normalised warp positions are clamped to +- this
 PIXELS_AT_ONCE = 1 << 16  # rows of the output are decoded in blocks of about this many pixels, to bound memory
@@ -39,7 +38,7 @@ def _warp_axis(index: Tensor, size: int, flow: Tensor) -> Tensor:
 
 
 def _read_warped(maps: Tensor, gy: Tensor, gx: Tensor, n_y: float, n_x: float) -> Tensor:
-    """maps [B, C, H, W] at normalised gy, gx [B, R, W'], where the axes are n_y and n_x pixels long -> [B, R, W', C]."""
+    """maps [B, C, H, W] at normalised gy, gx [B, R, W'], the axes n_y and n_x pixels long -> [B, R, W', C]."""
     y, x = ((gy + 1) * n_y - 1) / 2, ((gx + 1) * n_x - 1) / 2
     return sample_bilinear(maps, y, x).permute(0, 2, 3, 1)
 
@@ -54,7 +53,9 @@ def _row_blocks(size: tuple[int, int]) -> list[slice]:
     return [slice(first, min(first + step, size[0])) for first in range(0, size[0], step)]
 
 
-def _hr_feature(E: Tensor, I: Tensor, times: Tensor, rows: AxisGrid, columns: AxisGrid, layers: Sequence[Layer]) -> Tensor:  # noqa: E741
+def _hr_feature(
+    E: Tensor, I: Tensor, times: Tensor, rows: AxisGrid, columns: AxisGrid, layers: Sequence[Layer]
+) -> Tensor:
     """First network: nearest LR feature and colour, relative position, time -> HR feature [B, R, W', F]."""
     R, n = len(rows.nearest), len(columns.nearest)
     nearest = [m[:, :, rows.nearest][:, :, :, columns.nearest].permute(0, 2, 3, 1) for m in (E, I)]
@@ -76,9 +77,9 @@ def inr_query(
     frame_upsample: int = 4,
 ) -> tuple[Tensor, Tensor]:
     """See `vinr_engine.ops.inr_query`; arguments are taken as checked."""
-    E, I, u = features, frames, frame_upsample  # noqa: E741
+    E, I, u = features, frames, frame_upsample
     (h, w), (HH, WW), dtype = lr_size, size, features.dtype
-    upsampled = I if u == 1 else F.interpolate(I, scale_factor=u, mode="bilinear", align_corners=False)
+    upsampled = enlarge_colours(I, u)
     grid_y, grid_x = (axis_grid(n, m, dtype, E.device) for n, m in ((h, HH), (w, WW)))
     fine_x = _upsampled_position(grid_x.position, u)
     columns = torch.arange(WW, device=E.device).reshape(1, 1, WW)
@@ -94,9 +95,7 @@ def inr_query(
             sampled_E = _sample_grid(E, coarse_y, grid_x.position)
             sampled_I = _sample_grid(upsampled, _upsampled_position(coarse_y, u), fine_x)
             flow = mlp(torch.cat([feature, sampled_E, sampled_I, time], -1), flow_layers)  # [B, R, WW, 4]
-            warps = [
-                (_warp_axis(rows, HH, flow[..., k + 1]), _warp_axis(columns, WW, flow[..., k])) for k in (0, 2)
-            ]
+            warps = [(_warp_axis(rows, HH, flow[..., k + 1]), _warp_axis(columns, WW, flow[..., k])) for k in (0, 2)]
             warped = [
                 _read_warped(m, gy, gx, *n)
                 for m, n in ((hr, (HH, WW)), (E, (h, w)), (upsampled, (u * h, u * w)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -50,3 +51,12 @@ def sample_bilinear(maps: Tensor, y: Tensor, x: Tensor) -> Tensor:
             corner = flat.gather(2, index.flatten(1).unsqueeze(1).expand(B, C, -1)).reshape(B, C, *index.shape[1:])
             out = out + corner * weight.to(maps.dtype).unsqueeze(1)
     return out
+
+
+def enlarge_colours(frames: Tensor, factor: int) -> Tensor:
+    """frames [B, C, h, w] -> [B, C, factor h, factor w], bilinear, edges repeated."""
+    if factor == 1:
+        return frames
+    # A size, not a factor: torch.compile takes no symbolic factor.
+    size = (factor * frames.shape[2], factor * frames.shape[3])
+    return F.interpolate(frames, size=size, mode="bilinear", align_corners=False)

@@ -1,0 +1,64 @@
+// The parameters of the CPU query, plain numbers and pointers, between the op and its compiled variants.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+namespace vinr {
+
+constexpr int64_t kWidthMultiple = 16;  // every layer width is padded to a multiple of this
+
+inline int64_t padded_width(int64_t n) { return (n + kWidthMultiple - 1) / kWidthMultiple * kWidthMultiple; }
+
+// One linear layer as torch keeps it.
+template <typename scalar_t>
+struct LayerView {
+    int64_t inputs, outputs;
+    const scalar_t* weight;  // [outputs, inputs]
+    const scalar_t* bias;    // [outputs]
+};
+
+template <typename scalar_t>
+struct QueryParameters {
+    int64_t batch, times;
+    int64_t map_height, map_width;  // of the padded low-resolution maps
+    int64_t lr_height, lr_width;    // of the unpadded frames, which the output covers
+    int64_t height, width;          // of the output
+    int64_t upsample;               // of the colours; 1 where they are folded into the maps
+    scalar_t omega;
+
+    // [batch, map_height, map_width, map_channels]: four projected maps side by side, each of a padded width, which
+    // feed the first layers of feat, flow, and encode at A and at B.
+    const scalar_t* maps;
+    int64_t map_channels;
+    // [batch, upsample map_height, upsample map_width, 8], six colours and two zeros; null where upsample is 1.
+    const scalar_t* colours;
+    const scalar_t* time;  // [times, batch]
+
+    // First layers take what is not hoisted: feat (relative y, relative x, t); flow (HR feature, 6 colours, t);
+    // encode (HR feature at A, at B, 6 colours at A, at B, t); no colours where they are folded.
+    std::vector<LayerView<scalar_t>> feat, flow, encode;
+
+    scalar_t* hr;     // scratch [height, width, padded_width(features)], one image at one time
+    scalar_t* image;  // [batch, times, outputs of encode, height, width]
+    scalar_t* flows;  // [batch, times, 4, height, width]
+
+    int64_t features() const { return feat.back().outputs; }
+};
+
+// parallel_for of torch, handed in so that the kernels include nothing of it: code compiled for one instruction set
+// must not emit inline functions that the linker may pick for the whole library.
+using Body = void (*)(int64_t begin, int64_t end, void* context);
+using ParallelFor = void (*)(int64_t count, Body body, void* context);
+
+#define VINR_DECLARE_QUERY(variant, scalar_t)                                              \
+    namespace variant {                                                                    \
+    void inr_query(const QueryParameters<scalar_t>& parameters, ParallelFor parallel_for); \
+    }
+VINR_DECLARE_QUERY(portable, float)
+VINR_DECLARE_QUERY(portable64, double)
+VINR_DECLARE_QUERY(avx2, float)
+VINR_DECLARE_QUERY(avx512, float)
+#undef VINR_DECLARE_QUERY
+
+}  // namespace vinr

@@ -1,0 +1,233 @@
+// The two passes of the query over tiles of output pixels; included inside a variant's namespace, after mlp_kernel.h.
+// Pass 1: nearest maps, relative position, time -> HR feature -> flow. Pass 2: warp -> colour. Between them only the HR
+// feature and the flow touch memory.
+
+constexpr int64_t kTile = 48;  // pixels: 48 x 256 floats stay in the L2 cache together with the weights
+
+inline PackedTail pack_tail(const std::vector<LayerView<Scalar>>& layers, Scalar omega) {
+    PackedTail tail;
+    tail.omega = omega;
+    for (size_t i = 1; i < layers.size(); ++i) tail.layers.push_back(pack_layer(layers[i], 0, layers[i].inputs));
+    return tail;
+}
+
+// bias + t * (the last column of the first layer's weight), padded: the first layer's start for one time.
+inline std::vector<Scalar> bias_at_time(const LayerView<Scalar>& layer, Scalar t) {
+    std::vector<Scalar> start(padded_width(layer.outputs), Scalar(0));
+    for (int64_t o = 0; o < layer.outputs; ++o) {
+        start[o] = layer.bias[o] + t * layer.weight[o * layer.inputs + layer.inputs - 1];
+    }
+    return start;
+}
+
+inline std::vector<Scalar> padded_column(const LayerView<Scalar>& layer, int64_t column) {
+    std::vector<Scalar> out(padded_width(layer.outputs), Scalar(0));
+    for (int64_t o = 0; o < layer.outputs; ++o) out[o] = layer.weight[o * layer.inputs + column];
+    return out;
+}
+
+// The four corners of a position in a channels-last map: row pointers and weights.
+struct Reader {
+    const Scalar* row[4];
+    Scalar weight[4];
+
+    Reader(const Scalar* map, int64_t channels, int64_t height, int64_t width, Scalar y, Scalar x) {
+        Corners<Scalar> corners;
+        bilinear_corners(y, x, height, width, width * channels, channels, corners);
+        for (int k = 0; k < 4; ++k) row[k] = map + corners.offset[k], weight[k] = corners.weight[k];
+    }
+
+    Vec at(int64_t channel) const {
+        Vec sum = Vec::load(row[0] + channel) * Vec::set1(weight[0]);
+        for (int k = 1; k < 4; ++k) sum = fma(Vec::load(row[k] + channel), Vec::set1(weight[k]), sum);
+        return sum;
+    }
+
+    Scalar scalar_at(int64_t channel) const {
+        Scalar sum = 0;
+        for (int k = 0; k < 4; ++k) sum += row[k][channel] * weight[k];
+        return sum;
+    }
+};
+
+struct Scratch {
+    int64_t columns;
+    std::vector<Scalar> storage;
+    Scalar *a, *b, *x, *start;
+
+    // Four buffers of a tile's rows, `columns` wide; zeros, so that rows past a short tile hold numbers.
+    explicit Scratch(int64_t columns) : columns(columns), storage(4 * kTile * columns + 16, Scalar(0)) {
+        Scalar* base = storage.data();
+        a = base, b = a + kTile * columns, x = b + kTile * columns, start = x + kTile * columns;
+    }
+};
+
+class Query {
+ public:
+    explicit Query(const QueryParameters<Scalar>& p)
+        : p(p),
+          flow_first(pack_layer(p.flow[0], 0, p.flow[0].inputs - 1)),
+          encode_first(pack_layer(p.encode[0], 0, p.encode[0].inputs - 1)),
+          feat_tail(pack_tail(p.feat, p.omega)),
+          flow_tail(pack_tail(p.flow, p.omega)),
+          encode_tail(pack_tail(p.encode, p.omega)),
+          rel_y(padded_column(p.feat[0], 0)),
+          rel_x(padded_column(p.feat[0], 1)),
+          features(padded_width(p.features())),
+          feat_width(padded_width(p.feat[0].outputs)),
+          flow_width(padded_width(p.flow[0].outputs)),
+          encode_width(padded_width(p.encode[0].outputs)),
+          pixels(p.height * p.width),
+          tiles((pixels + kTile - 1) / kTile) {
+        columns = 2 * features + 16;
+        for (const auto* layers : {&p.feat, &p.flow, &p.encode}) {
+            for (const auto& layer : *layers) columns = std::max(columns, padded_width(layer.outputs));
+        }
+    }
+
+    void run(ParallelFor parallel_for) {
+        for (image = 0; image < p.batch; ++image) {
+            for (time = 0; time < p.times; ++time) {
+                const Scalar t = p.time[time * p.batch + image];
+                feat_start = bias_at_time(p.feat[0], t);
+                flow_start = bias_at_time(p.flow[0], t);
+                encode_start = bias_at_time(p.encode[0], t);
+                parallel_for(tiles, &tiles_of<&Query::decode_tile>, this);
+                parallel_for(tiles, &tiles_of<&Query::colour_tile>, this);
+            }
+        }
+    }
+
+ private:
+    template <void (Query::*kTileBody)(int64_t, int64_t, Scratch&) const>
+    static void tiles_of(int64_t begin, int64_t end, void* context) {
+        const auto& query = *static_cast<const Query*>(context);
+        Scratch scratch(query.columns);
+        for (int64_t tile = begin; tile < end; ++tile) {
+            const int64_t first = tile * kTile;
+            (query.*kTileBody)(first, std::min(kTile, query.pixels - first), scratch);
+        }
+    }
+
+    const Scalar* map() const { return p.maps + image * p.map_height * p.map_width * p.map_channels; }
+    const Scalar* colour_map() const {
+        return p.colours + image * p.map_height * p.map_width * p.upsample * p.upsample * 8;
+    }
+
+    Reader read_map(int64_t first_channel, Scalar y, Scalar x) const {
+        return Reader(map() + first_channel, p.map_channels, p.map_height, p.map_width, y, x);
+    }
+
+    // Six colours at a position of the upsampled frames.
+    void read_colours(Scalar y, Scalar x, Scalar* out) const {
+        const Reader reader(colour_map(), 8, p.upsample * p.map_height, p.upsample * p.map_width, y, x);
+        for (int64_t c = 0; c < 6; ++c) out[c] = reader.scalar_at(c);
+    }
+
+    // Pass 1.
+    void decode_tile(int64_t first, int64_t count, Scratch& s) const {
+        for (int64_t i = 0; i < count; ++i) {
+            const int64_t row = (first + i) / p.width, column = (first + i) % p.width;
+            const int64_t ny = (2 * row + 1) * p.lr_height, nx = (2 * column + 1) * p.lr_width;
+            const int64_t ky = ny / (2 * p.height), kx = nx / (2 * p.width);
+            const Scalar ry = Scalar(ny - (2 * ky + 1) * p.height) / Scalar(p.height);
+            const Scalar rx = Scalar(nx - (2 * kx + 1) * p.width) / Scalar(p.width);
+            const Scalar* nearest = map() + (ky * p.map_width + kx) * p.map_channels;
+            const Vec vy = Vec::set1(ry), vx = Vec::set1(rx);
+            const Vec half_turns = Vec::set1(Scalar(p.omega / Scalar(3.14159265358979323846)));
+            Scalar* hidden = s.a + i * s.columns;
+            for (int64_t c = 0; c < feat_width; c += Vec::width) {
+                Vec z = Vec::load(nearest + c) + Vec::load(feat_start.data() + c);
+                z = fma(vy, Vec::load(rel_y.data() + c), z);
+                z = fma(vx, Vec::load(rel_x.data() + c), z);
+                sine_half_turns(z * half_turns).store(hidden + c);
+            }
+            const Scalar y = Scalar(ky) + ry / 2, x = Scalar(kx) + rx / 2;
+            const Reader coarse = read_map(feat_width, y, x);
+            Scalar* start = s.start + i * s.columns;
+            for (int64_t c = 0; c < flow_width; c += Vec::width) {
+                (coarse.at(c) + Vec::load(flow_start.data() + c)).store(start + c);
+            }
+            if (p.colours) {
+                const Scalar u = Scalar(p.upsample);
+                read_colours(u * (y + Scalar(0.5)) - Scalar(0.5), u * (x + Scalar(0.5)) - Scalar(0.5),
+                             s.x + i * s.columns + p.features());
+            }
+        }
+        const Scalar* hr = feat_tail.run(count, s.a, s.b, s.columns);
+        for (int64_t i = 0; i < count; ++i) {
+            const Scalar* from = hr + i * s.columns;
+            Scalar* to = p.hr + (first + i) * features;
+            for (int64_t c = 0; c < features; c += Vec::width) Vec::load(from + c).store(to + c);
+            std::copy(from, from + p.features(), s.x + i * s.columns);
+        }
+        dense<Activation::kSine>(flow_first, count, s.x, s.columns, s.start, s.columns, s.a, s.columns, p.omega);
+        const Scalar* flow = flow_tail.run(count, s.a, s.b, s.columns);
+        store_planes(flow, s.columns, first, count, 4, p.flows + (image * p.times + time) * 4 * pixels);
+    }
+
+    // Pass 2.
+    void colour_tile(int64_t first, int64_t count, Scratch& s) const {
+        const Scalar* flow = p.flows + (image * p.times + time) * 4 * pixels + first;
+        for (int64_t i = 0; i < count; ++i) {
+            const int64_t row = (first + i) / p.width, column = (first + i) % p.width;
+            Scalar* start = s.start + i * s.columns;
+            Scalar* x = s.x + i * s.columns;
+            for (int64_t c = 0; c < encode_width; c += Vec::width) Vec::load(encode_start.data() + c).store(start + c);
+            for (int64_t end = 0; end < 2; ++end) {  // A and B
+                const Scalar gy = warped(row, p.height, flow[(2 * end + 1) * pixels + i]);
+                const Scalar gx = warped(column, p.width, flow[2 * end * pixels + i]);
+                const Reader hr(p.hr, features, p.height, p.width, pixel(gy, p.height), pixel(gx, p.width));
+                Scalar* to = x + end * p.features();
+                for (int64_t c = 0; c < features; c += Vec::width) hr.at(c).store(to + c);
+                const Reader coarse = read_map(feat_width + flow_width + end * encode_width, pixel(gy, p.lr_height),
+                                               pixel(gx, p.lr_width));
+                for (int64_t c = 0; c < encode_width; c += Vec::width) {
+                    (coarse.at(c) + Vec::load(start + c)).store(start + c);
+                }
+                if (p.colours) {
+                    Scalar colours[6];
+                    read_colours(pixel(gy, p.upsample * p.lr_height), pixel(gx, p.upsample * p.lr_width), colours);
+                    std::copy(colours, colours + 6, s.b + i * s.columns + 6 * end);
+                }
+            }
+            // After both features: their padding may reach over where colours go.
+            if (p.colours) std::copy(s.b + i * s.columns, s.b + i * s.columns + 12, x + 2 * p.features());
+        }
+        dense<Activation::kSine>(encode_first, count, s.x, s.columns, s.start, s.columns, s.a, s.columns, p.omega);
+        const int64_t outputs = p.encode.back().outputs;
+        const Scalar* colour = encode_tail.run(count, s.a, s.b, s.columns);
+        store_planes(colour, s.columns, first, count, outputs, p.image + (image * p.times + time) * outputs * pixels);
+    }
+
+    // Normalised position of output pixel `index` moved by `flow` output pixels; NaN stays NaN.
+    static Scalar warped(int64_t index, int64_t size, Scalar flow) {
+        constexpr Scalar limit = Scalar(1 - 1e-6);
+        const Scalar g =
+            size == 1 ? Scalar(-1) : Scalar(-1) + Scalar(2 * index) / Scalar(size - 1) + flow / (Scalar(size - 1) / 2);
+        return g < -limit ? -limit : (g > limit ? limit : g);
+    }
+
+    // Normalised coordinates to pixels of an axis of `size`, as align_corners=False has them.
+    static Scalar pixel(Scalar g, int64_t size) { return ((g + 1) * Scalar(size) - 1) / 2; }
+
+    void store_planes(const Scalar* rows, int64_t stride, int64_t first, int64_t count, int64_t planes,
+                      Scalar* out) const {
+        for (int64_t c = 0; c < planes; ++c) {
+            for (int64_t i = 0; i < count; ++i) out[c * pixels + first + i] = rows[i * stride + c];
+        }
+    }
+
+    const QueryParameters<Scalar>& p;
+    PackedLayer flow_first, encode_first;
+    PackedTail feat_tail, flow_tail, encode_tail;
+    std::vector<Scalar> rel_y, rel_x;
+    int64_t features, feat_width, flow_width, encode_width;  // padded
+    int64_t pixels, tiles, columns = 0;
+    int64_t image = 0, time = 0;
+    std::vector<Scalar> feat_start, flow_start, encode_start;
+};
+
+void inr_query(const QueryParameters<Scalar>& parameters, ParallelFor parallel_for) {
+    Query(parameters).run(parallel_for);
+}

@@ -1,0 +1,21 @@
+// The query, compiled for any machine, in float.
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <vector>
+
+#include "common/portable.h"
+#include "cpu/inr_query.h"
+
+namespace vinr::portable {
+
+using Scalar = float;
+
+// clang-format off
+#include "cpu/simd_portable.h"
+#include "common/bilinear.h"
+#include "cpu/mlp_kernel.h"
+#include "cpu/inr_query_kernel.h"
+// clang-format on
+
+}  // namespace vinr::portable

@@ -1,0 +1,28 @@
+// Eight floats of AVX2 and FMA; included inside a variant's namespace and target region.
+
+using Scalar = float;
+
+struct Vec {
+    static constexpr int64_t width = 8;
+    __m256 v;
+
+    static Vec zero() { return {_mm256_setzero_ps()}; }
+    static Vec set1(float x) { return {_mm256_set1_ps(x)}; }
+    static Vec load(const float* p) { return {_mm256_loadu_ps(p)}; }
+    void store(float* p) const { _mm256_storeu_ps(p, v); }
+};
+
+inline Vec operator*(Vec a, Vec b) { return {_mm256_mul_ps(a.v, b.v)}; }
+inline Vec operator+(Vec a, Vec b) { return {_mm256_add_ps(a.v, b.v)}; }
+inline Vec fma(Vec a, Vec b, Vec c) { return {_mm256_fmadd_ps(a.v, b.v, c.v)}; }
+
+// x minus the nearest whole number, with its sign turned where that number is odd. A number too large for int32
+// is a whole even one, and the conversion's overflow value is even too.
+inline Vec fold_half_turns(Vec x) {
+    const __m256 whole = _mm256_round_ps(x.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    const __m256i odd = _mm256_slli_epi32(_mm256_cvtps_epi32(x.v), 31);
+    return {_mm256_xor_ps(_mm256_sub_ps(x.v, whole), _mm256_castsi256_ps(odd))};
+}
+
+constexpr int kPanelVecs = 2;  // 6 x 2 accumulators, 2 weights and a broadcast fit the 16 registers
+constexpr int kBlockRows = 6;

@@ -1,0 +1,27 @@
+// Sixteen floats of AVX-512; included inside a variant's namespace and target region.
+
+using Scalar = float;
+
+struct Vec {
+    static constexpr int64_t width = 16;
+    __m512 v;
+
+    static Vec zero() { return {_mm512_setzero_ps()}; }
+    static Vec set1(float x) { return {_mm512_set1_ps(x)}; }
+    static Vec load(const float* p) { return {_mm512_loadu_ps(p)}; }
+    void store(float* p) const { _mm512_storeu_ps(p, v); }
+};
+
+inline Vec operator*(Vec a, Vec b) { return {_mm512_mul_ps(a.v, b.v)}; }
+inline Vec operator+(Vec a, Vec b) { return {_mm512_add_ps(a.v, b.v)}; }
+inline Vec fma(Vec a, Vec b, Vec c) { return {_mm512_fmadd_ps(a.v, b.v, c.v)}; }
+
+// x minus the nearest whole number, with its sign turned where that number is odd.
+inline Vec fold_half_turns(Vec x) {
+    const __m512 rest = _mm512_reduce_ps(x.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    const __m512i odd = _mm512_slli_epi32(_mm512_cvtps_epi32(x.v), 31);
+    return {_mm512_xor_ps(rest, _mm512_castsi512_ps(odd))};
+}
+
+constexpr int kPanelVecs = 4;  // 6 x 4 accumulators, 4 weights and a broadcast fill the 32 registers
+constexpr int kBlockRows = 6;

@@ -1,0 +1,239 @@
+import itertools
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import vinr_engine as vinr
+from tolerances import OP, relative_error
+from vinr_engine import backends
+from vinr_engine.ops.hoisting import hoist
+
+pytestmark = pytest.mark.skipif(backends.extension().path is None, reason=backends.extension().error)
+VARIANTS = torch.ops.vinr.cpu_variants().split(",") if backends.extension().path is not None else []
+
+
+@pytest.fixture(params=VARIANTS)
+def variant(request, monkeypatch):
+    """Runs a test once for each instruction set of this machine."""
+    monkeypatch.setenv("VINR_CPU", request.param)
+    assert torch.ops.vinr.cpu_variant() == request.param
+    return request.param
+
+
+def siren(rng, widths):
+    """Weights that keep a phase of some turns through every layer."""
+    return [
+        (
+            (torch.rand(b, a, generator=rng, dtype=torch.float64) * 2 - 1) * (6 / a) ** 0.5 / 10,
+            torch.rand(b, generator=rng, dtype=torch.float64) - 0.5,
+        )
+        for a, b in itertools.pairwise(widths)
+    ]
+
+
+def problem(
+    seed=0,
+    B=1,
+    T=2,
+    C=12,
+    padded=(8, 8),
+    lr_size=(7, 6),
+    size=(15, 13),
+    hidden=((16, 24), (8,), (20, 17)),
+    features=6,
+    u=4,
+    flow=3.0,
+):
+    rng = torch.Generator().manual_seed(seed)
+    feat = siren(rng, (C + 9, *hidden[0], features))
+    flows = siren(rng, (features + C + 7, *hidden[1], 4))
+    flows[-1] = (flows[-1][0] * flow, flows[-1][1] * flow)
+    encode = siren(rng, (2 * (features + C + 6) + 1, *hidden[2], 3))
+    maps = torch.rand(B, C, *padded, generator=rng, dtype=torch.float64) * 2 - 1
+    frames = torch.rand(B, 6, *padded, generator=rng, dtype=torch.float64)
+    times = torch.rand(T, B, generator=rng, dtype=torch.float64)
+    return maps, frames, times, lr_size, size, feat, flows, encode, u
+
+
+def cast(arguments, dtype):
+    def one(value):
+        if isinstance(value, torch.Tensor):
+            return value.to(dtype)
+        return [tuple(t.to(dtype) for t in pair) for pair in value] if isinstance(value, list) else value
+
+    return [one(a) for a in arguments]
+
+
+def query(arguments, backend):
+    with torch.inference_mode(), vinr.backend(backend):
+        return vinr.ops.inr_query(*arguments)
+
+
+SHAPES = {
+    "some": {},
+    "no upsampling": dict(u=1),
+    "published widths": dict(C=192, hidden=((64, 64, 256), (64, 64, 256), (64, 64, 256, 256)), features=64),
+    "odd widths": dict(hidden=((5, 33), (50, 3), (1, 70)), features=19),
+    "one pixel": dict(padded=(4, 4), lr_size=(1, 1), size=(1, 1)),
+    "one row": dict(size=(1, 50)),
+    "several tiles": dict(size=(23, 29)),
+    "whole tiles": dict(size=(8, 12)),
+    "smaller than the frames": dict(size=(3, 4)),
+    "batch": dict(B=3, T=1),
+    "no times": dict(T=0),
+    "empty batch": dict(B=0),
+    "far flow": dict(flow=500.0),
+}
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_float32_on_every_instruction_set(variant, name):
+    arguments = problem(**SHAPES[name])
+    expected = query(arguments, "reference")
+    single = cast(arguments, torch.float32)
+    # A rounding of a phase grows with every layer: what the reference loses in float32 is the measure.
+    for actual, same, exact in zip(query(single, "cpu"), query(single, "reference"), expected, strict=True):
+        assert relative_error(actual, exact) <= 3 * relative_error(same, exact) + OP[torch.float32]
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_float64(name):
+    arguments = problem(**SHAPES[name])
+    for a, b in zip(query(arguments, "cpu"), query(arguments, "reference"), strict=True):
+        assert relative_error(a, b) <= 1e-11
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    B=st.integers(0, 2),
+    T=st.integers(0, 2),
+    lr=st.tuples(st.integers(1, 8), st.integers(1, 8)),
+    size=st.tuples(st.integers(1, 30), st.integers(1, 30)),
+    u=st.sampled_from((1, 2, 3, 4)),
+    features=st.integers(1, 20),
+    width=st.integers(1, 40),
+    seed=st.integers(0, 99),
+)
+def test_any_shape(B, T, lr, size, u, features, width, seed):
+    hidden = ((width,), (width, 3), (7, width))
+    arguments = problem(seed, B=B, T=T, lr_size=lr, size=size, u=u, features=features, hidden=hidden)
+    for a, b in zip(query(arguments, "cpu"), query(arguments, "reference"), strict=True):
+        assert relative_error(a, b) <= 1e-11
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+def test_wild_flow_reads_outside(variant, bad):
+    """NaN and infinite flow: no crash, and the reference's result."""
+    arguments = problem()
+    weight, bias = arguments[6][-1]
+    arguments[6][-1] = (weight, torch.full_like(bias, bad))
+    expected, _ = query(arguments, "reference")
+    actual, flow = query(cast(arguments, torch.float32), "cpu")
+    assert torch.equal(flow.isnan(), torch.full_like(flow, bad).isnan())
+    assert torch.isfinite(actual).all()
+    assert relative_error(actual, expected) <= 10 * OP[torch.float32]
+
+
+def test_threads_do_not_change_the_result():
+    arguments = cast(problem(size=(40, 41)), torch.float32)
+    threads, results = torch.get_num_threads(), []
+    try:
+        for n in (1, 2, 3):
+            torch.set_num_threads(n)
+            results.append(query(arguments, "cpu"))
+    finally:
+        torch.set_num_threads(threads)
+    for other in results[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
+
+
+def test_sine_is_exact_at_large_phases(variant):
+    """A network that is one sine: the phase reaches thousands of turns."""
+    C, F = 3, 16
+    zero = [(torch.zeros(F, C + 9), torch.zeros(F)), (torch.eye(F), torch.zeros(F))]
+    slope = torch.linspace(-300, 300, F)
+    zero[0][0][:, -1] = slope  # phase = 30 * slope * t
+    flow = [(torch.zeros(2, F + C + 7), torch.zeros(2)), (torch.zeros(4, 2), torch.zeros(4))]
+    # Colour = HR feature at A through a sine small enough to be linear.
+    encode = [(torch.zeros(F, 2 * (F + C + 6) + 1), torch.zeros(F)), (torch.eye(F)[:3] * 1e3 / 30, torch.zeros(3))]
+    encode[0][0][:, :F] = torch.eye(F) * 1e-3
+    times = torch.linspace(0, 1, 101)[:, None]
+    arguments = (torch.zeros(1, C, 4, 4), torch.zeros(1, 6, 4, 4), times, (4, 4), (4, 4), zero, flow, encode, 4)
+    out, _ = query(arguments, "cpu")
+    phase = torch.tensor(30.0).double() * (slope[:3] * times).double()  # the product as the kernel rounds it
+    expected = torch.sin(1e-3 * 30 * torch.sin(phase)) * 1e3 / 30
+    # float32 holds a phase of 9000 to 5e-4; at the middle pixels no border dims the sample.
+    assert (out[0, :, :, 1, 1].double() - expected).abs().max() <= 1.2e-3
+    small = (phase.abs() < 10).all(1)
+    assert small.sum() >= 1
+    assert (out[0, small, :, 1, 1].double() - expected[small]).abs().max() <= 2e-6 * 10
+
+
+def test_environment_variable_names_what_there_is(monkeypatch):
+    monkeypatch.setenv("VINR_CPU", "avx9000")
+    with pytest.raises(RuntimeError, match="VINR_CPU=avx9000: this machine and build run portable"):
+        query(cast(problem(), torch.float32), "cpu")
+
+
+def test_gradients_need_another_backend():
+    arguments = problem()
+    arguments[0].requires_grad_()
+    with vinr.backend("cpu"), pytest.raises(vinr.BackendError, match="no gradients yet"):
+        vinr.ops.inr_query(*arguments)
+    out, _ = vinr.ops.inr_query(*arguments)
+    assert out.requires_grad
+
+
+BAD = {
+    "features": (0, torch.zeros(1, 12, 8), r"features must be \[B, C, h', w'\]"),
+    "frames": (
+        1,
+        torch.zeros(1, 6, 8, 7).double(),
+        r"frames must be \[B, 6, h', w'\] = \[1, 6, 8, 8\], got \[1, 6, 8, 7\]",
+    ),
+    "times": (2, torch.zeros(2, 3).double(), r"times must be \[T, B\] = \[2, 1\], got \[2, 3\]"),
+    "dtype": (2, torch.zeros(2, 1), r"times must be torch.float64 like features, got torch.float32"),
+    "lr_size": (3, (9, 8), r"lr_size must lie within the features"),
+    "size": (4, (0, 8), r"size must be positive, got \(0, 8\)"),
+    "layers": (5, [(torch.zeros(4, 20), torch.zeros(4))], r"feat_layers\[0\] weight must be \[out, in\] = \[4, 21\]"),
+    "upsample": (8, 0, r"frame_upsample must be a whole number from 1 up, got 0"),
+}
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_bad_arguments(backend, what):
+    position, value, message = BAD[what]
+    arguments = list(problem())
+    arguments[position] = value
+    with torch.inference_mode(), pytest.raises(ValueError, match="inr_query: " + message):
+        vinr.ops.inr_query(*arguments)
+
+
+@pytest.mark.parametrize("name", ["some", "no upsampling", "batch", "no times", "empty batch"])
+def test_opcheck(name):
+    maps, frames, times, lr_size, size, *networks, u = problem(**SHAPES[name])
+    (projected, colours), layers = hoist(maps, frames, *networks, u)
+    arguments = (projected, colours, times, list(lr_size), list(size), u, *layers, 30.0)
+    utils = ("test_schema", "test_faketensor")  # no gradient is registered
+    torch.library.opcheck(torch.ops.vinr.inr_query.default, arguments, test_utils=utils)
+
+
+@pytest.mark.parametrize("dynamic", [False, True])
+def test_compiles_as_one_graph(dynamic):
+    compiled = torch.compile(vinr.ops.inr_query, fullgraph=True, dynamic=dynamic, backend="aot_eager")
+    for size in ((9, 11), (12, 7)):
+        arguments = cast(problem(size=size), torch.float32)
+        with torch.inference_mode(), vinr.backend("cpu"):
+            for a, b in zip(compiled(*arguments), vinr.ops.inr_query(*arguments), strict=True):
+                torch.testing.assert_close(a, b)
+
+
+def test_the_compiled_op_checks_for_itself():
+    maps, frames, times, lr_size, size, *networks, u = cast(problem(), torch.float32)
+    (projected, colours), layers = hoist(maps, frames, *networks, u)
+    with pytest.raises(RuntimeError, match=r"maps must have 96 channels, got \[1, 8, 8, 95\]"):
+        torch.ops.vinr.inr_query(projected[..., 1:], colours, times, lr_size, size, u, *layers, 30.0)
+    with pytest.raises(RuntimeError, match=r"colours must be \[B, u h, u w, 8\] = \[1, 16, 16, 8\]"):
+        torch.ops.vinr.inr_query(projected, colours, times, lr_size, size, 2, *layers, 30.0)

@@ -1,0 +1,70 @@
+"""Moves the part of the query's first layers that sees only sampled maps before the sampling, which is exact.
+
+Sampling is linear, so it commutes with a linear layer: W sample(M) = sample(W M). The maps are projected once, at low
+resolution, for all times and for all output pixels that share them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from vinr_engine.reference.mlp import Layer
+from vinr_engine.reference.sampling import enlarge_colours
+
+WIDTH_MULTIPLE = 16  # csrc/cpu/inr_query.h pads every width to this
+
+
+class Hoisted(NamedTuple):
+    """Arguments of the op `vinr::inr_query`.
+
+    maps: projected maps [B, h', w', widths], those of feat, flow, encode at A and at B side by side, and the upsampled
+        colours [B, u h', u w', 8], or None where u is 1 and the maps hold them.
+    networks: weight and bias of each layer in turn, for feat, flow and encode, without the hoisted columns.
+    """
+
+    maps: tuple[Tensor, Tensor | None]
+    networks: tuple[list[Tensor], list[Tensor], list[Tensor]]
+
+
+def _padded_rows(weight: Tensor) -> Tensor:
+    return F.pad(weight, (0, 0, 0, -weight.shape[0] % WIDTH_MULTIPLE))
+
+
+def _flat(first: Tensor, layers: Sequence[Layer]) -> list[Tensor]:
+    return [first, layers[0][1], *(tensor for layer in layers[1:] for tensor in layer)]
+
+
+def hoist(
+    features: Tensor,
+    frames: Tensor,
+    feat_layers: Sequence[Layer],
+    flow_layers: Sequence[Layer],
+    encode_layers: Sequence[Layer],
+    frame_upsample: int,
+) -> Hoisted:
+    """Project `features` [B, C, h', w'] and `frames` [B, 6, h', w']; the arguments are those of `inr_query`."""
+    C, HR = features.shape[1], feat_layers[-1][0].shape[0]
+    feat, flow, encode = (layers[0][0] for layers in (feat_layers, flow_layers, encode_layers))
+    feat_map, feat_x = feat.split([C + 6, 3], 1)
+    flow_hr, flow_map, flow_colour, flow_t = flow.split([HR, C, 6, 1], 1)
+    encode_hr, encode_a, encode_b, colour_a, colour_b, encode_t = encode.split([2 * HR, C, C, 6, 6, 1], 1)
+    colours = None
+    if frame_upsample == 1:  # read at the same positions as the features
+        flow_map = torch.cat([flow_map, flow_colour], 1)
+        encode_a, encode_b = torch.cat([encode_a, colour_a], 1), torch.cat([encode_b, colour_b], 1)
+        flow_x, encode_x = torch.cat([flow_hr, flow_t], 1), torch.cat([encode_hr, encode_t], 1)
+    else:
+        flow_map, encode_a, encode_b = (F.pad(w, (0, 6)) for w in (flow_map, encode_a, encode_b))
+        flow_x = torch.cat([flow_hr, flow_colour, flow_t], 1)
+        encode_x = torch.cat([encode_hr, colour_a, colour_b, encode_t], 1)
+        fine = enlarge_colours(frames, frame_upsample)
+        colours = F.pad(fine, (0, 0, 0, 0, 0, 2)).permute(0, 2, 3, 1)
+    weight = torch.cat([_padded_rows(w) for w in (feat_map, flow_map, encode_a, encode_b)])
+    maps = F.linear(torch.cat([features, frames], 1).permute(0, 2, 3, 1), weight)
+    networks = (_flat(feat_x, feat_layers), _flat(flow_x, flow_layers), _flat(encode_x, encode_layers))
+    return Hoisted((maps, colours), networks)
