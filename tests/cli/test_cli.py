@@ -1,0 +1,176 @@
+"""The command line: exit codes, one line on standard error, no traceback, nothing left behind."""
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+import vinr_engine as vinr
+from video.clips import panning, read, write
+from vinr_engine import cli, demo
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    return write(tmp_path_factory.mktemp("clip") / "in.mp4", panning(3, 16, 12), audio="aac")
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
+    vinr.save_checkpoint(vinr.VideoINR(nf=8, groups=2, front_blocks=1, back_blocks=1), str(path))
+    return path
+
+
+def run(capsys, *arguments):
+    code = cli.main([str(a) for a in arguments])
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def test_upscale(tmp_path, clip, weights, capsys):
+    code, out, err = run(capsys, "upscale", clip, tmp_path / "o.mp4", "--space", 2, "--time", 2, "--weights", weights)
+    assert (code, err) == (0, "")
+    assert out.count("\n") == 1
+    for part in ("o.mp4", "6 frames from 3", "32x24", "20 fps", str(weights)):
+        assert part in out
+    assert len(read(tmp_path / "o.mp4")) == 6
+    code, out, err = run(
+        capsys, "upscale", clip, tmp_path / "png", "--size", "20x16", "--fps", "15", "--weights", weights, "--quiet",
+        "--dtype", "bfloat16", "--backend", "reference", "--no-cuts",
+    )  # fmt: skip
+    assert (code, out, err) == (0, "", "")
+    assert len(list((tmp_path / "png").iterdir())) == 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "text"),
+    [(["upscale", "SRC"], 2, "DST"), (["upscale", "no.mp4", "DST", "--untrained"], 1, "no such file"),
+     (["upscale", "SRC", "DST"], 2, "latest_G.pth"),
+     (["upscale", "SRC", "DST", "--weights", "x", "--untrained"], 2, "exclude"),
+     (["upscale", "SRC", "DST", "--untrained", "--space", "0"], 2, "--space"),
+     (["upscale", "SRC", "DST", "--untrained", "--space", "nan"], 2, "--space"),
+     (["upscale", "SRC", "DST", "--untrained", "--space", "two"], 2, "--space"),
+     (["upscale", "SRC", "DST", "--untrained", "--time", "1.5"], 2, "--time"),
+     (["upscale", "SRC", "DST", "--untrained", "--fps", "fast"], 2, "--fps"),
+     (["upscale", "SRC", "DST", "--untrained", "--device", "tpu"], 2, "--device"),
+     (["upscale", "SRC", "DST", "--untrained", "--backend", "magic"], 2, "--backend"),
+     (["upscale", "SRC", "DST", "--untrained", "--codec", "magic"], 2, "libx264"),
+     (["upscale", "SRC", "DST", "--untrained", "--start", "9"], 1, "range"),
+     (["upscale", "SRC", "SRC", "--untrained"], 2, "is the input"),
+     (["upscale", "SRC", "o.webm", "--untrained"], 1, "--no-audio"),
+     (["downscale"], 2, "downscale"), (["upscale", "SRC", "DST", "--nonsense"], 2, "--nonsense")],
+)  # fmt: skip
+def test_errors_are_one_line(tmp_path, clip, capsys, monkeypatch, arguments, code, text):
+    monkeypatch.chdir(tmp_path)
+    arguments = [{"SRC": str(clip), "DST": "o.mp4"}.get(a, a) for a in arguments]
+    got, out, err = run(capsys, *arguments)
+    assert got == code
+    assert out == ""
+    assert err.startswith("vinr: ")
+    assert err.count("\n") == 1
+    assert text in err
+    assert "Traceback" not in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_unexpected_errors_are_one_line_too(tmp_path, clip, weights, capsys, monkeypatch):
+    def broken(*args, **kwargs):
+        raise RuntimeError("first\nsecond")
+
+    monkeypatch.setattr(vinr.VideoINR, "query", broken)
+    code, out, err = run(capsys, "upscale", clip, tmp_path / "o.mp4", "--weights", weights)
+    assert code == 1
+    assert err.count("\n") == 1
+    assert "RuntimeError: first second" in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_help_and_version(capsys):
+    assert run(capsys, "--version")[:2] == (0, f"vinr {vinr.__version__}\n")
+    assert "upscale" in run(capsys)[1]
+    code, out, _ = run(capsys, "upscale", "--help")
+    assert code == 0
+    assert "--no-audio" in out
+    assert "k N frames" in out
+
+
+def test_info(capsys):
+    code, out, _ = run(capsys, "info")
+    assert code == 0
+    assert torch.__version__ in out
+    assert "backend reference" in out
+    assert len({line.index("  ") for line in out.splitlines() if line.startswith("vinr_engine")}) == 1
+    code, out, _ = run(capsys, "info", "--json")
+    facts = json.loads(out)
+    assert facts["versions"]["vinr_engine"] == vinr.__version__
+    assert {b["name"] for b in facts["backends"]} >= {"reference", "cpu"}
+
+
+def test_demo(tmp_path, weights, capsys, monkeypatch):
+    monkeypatch.setattr(demo, "SPACE", 2)
+    monkeypatch.setattr(demo, "TIME", 4)
+    code, out, _ = run(capsys, "demo", tmp_path / "d", "--weights", weights, "--quiet")
+    names = ["bicubic.mp4", "comparison.png", "low_resolution.mp4", "videoinr.mp4"]
+    assert code == 0
+    assert sorted(p.name for p in (tmp_path / "d").iterdir()) == names
+    assert all(name in out for name in names)
+    assert "untrained" not in out
+    shown = [read(tmp_path / "d" / n) for n in names if n.endswith(".mp4")]
+    assert {(len(f), f[0].width, f[0].height) for f in shown} == {(16, 192, 112)}
+
+
+def test_demo_makes_an_untrained_network_visible():
+    torch.manual_seed(0)
+    model = demo.visible(vinr.VideoINR(nf=8, groups=2, front_blocks=1, back_blocks=1))
+    frames = torch.rand(1, 2, 3, 16, 16)
+    with torch.inference_mode():
+        out = model(frames, [0.5], (16, 16))
+    assert 0.2 < float(out.mean()) < 0.8
+    assert float(out.std()) > 0.02
+
+
+def start(*arguments, **options):
+    return subprocess.Popen(
+        [sys.executable, "-m", "vinr_engine.cli", *map(str, arguments)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"}, **options,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interruption(tmp_path, weights, number):
+    source = write(tmp_path / "in.mp4", panning(30, 48, 32))
+    process = start("upscale", source, tmp_path / "o.mp4", "--weights", weights, "--time", 64)
+    deadline = time.monotonic() + 60
+    while not any(p.name.startswith(".o.partial") and p.stat().st_size for p in tmp_path.iterdir()):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err == "vinr: interrupted; nothing was written\n"
+    assert [p.name for p in tmp_path.iterdir()] == ["in.mp4"]
+
+
+def test_file_size_limit(tmp_path, clip, weights):
+    """A real write that the system refuses, at the end of a file, as on a full disk."""
+
+    def limit():
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
+
+    process = start("upscale", clip, tmp_path / "o.mp4", "--weights", weights, preexec_fn=limit)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert err.startswith("vinr: cannot write")
+    assert err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,216 @@
+"""The command `vinr`."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from contextlib import suppress
+from typing import Annotated, Any
+
+import typer
+
+from vinr_engine.video import enlarge
+from vinr_engine.video.errors import Cancelled, UsageError, VinrError, WeightsError
+
+app = typer.Typer(
+    name="vinr",
+    help="Continuous space-time video super-resolution with VideoINR.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+INTERRUPTED = "interrupted; nothing was written"
+Weights = Annotated[
+    str | None,
+    typer.Option(metavar="FILE", help="Checkpoint: the published latest_G.pth of VideoINR, or a .safetensors of it."),
+]
+Untrained = Annotated[
+    bool, typer.Option("--untrained", help="Random weights: tries the tool; the picture means nothing.")
+]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
+Backend = Annotated[str, typer.Option(help="auto, reference, cpu, triton or cuda (see vinr info).")]
+Dtype = Annotated[
+    str, typer.Option(help="float32, float64, bfloat16 or (GPU) float16; the last two apply to the encoder only.")
+]
+
+
+def version(value: bool) -> None:
+    """Print the version and stop."""
+    if value:
+        import vinr_engine
+
+        typer.echo(f"vinr {vinr_engine.__version__}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", callback=version, is_eager=True, help="Show the version and stop.")
+    ] = False,
+) -> None:
+    """Continuous space-time video super-resolution with VideoINR."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+@app.command()
+def upscale(
+    src: Annotated[
+        str, typer.Argument(metavar="SRC", help="Video file, folder of images, or pattern such as frame_%04d.png.")
+    ],
+    dst: Annotated[str, typer.Argument(metavar="DST", help="A .mp4, .mkv or .webm file, or a folder for PNG frames.")],
+    space: Annotated[
+        float | None, typer.Option(help="Enlargement in space, any positive number [default: 4].", show_default=False)
+    ] = None,
+    size: Annotated[
+        str | None, typer.Option(metavar="WxH", help="Output size in pixels instead of --space, such as 1280x720.")
+    ] = None,
+    time: Annotated[
+        int | None, typer.Option(help="Output frames per input frame [default: 8].", show_default=False)
+    ] = None,
+    fps: Annotated[
+        str | None, typer.Option(metavar="RATE", help="Output rate instead of --time: 60, 24000/1001, 29.97.")
+    ] = None,
+    weights: Weights = None,
+    untrained: Untrained = False,
+    device: Device = "auto",
+    backend: Backend = "auto",
+    dtype: Dtype = "float32",
+    codec: Annotated[
+        str | None,
+        typer.Option(help="FFmpeg video encoder [default: libx264; libvpx-vp9 for .webm].", show_default=False),
+    ] = None,
+    crf: Annotated[
+        float | None,
+        typer.Option(help="Encoder quality, lower is better [default: 17 for libx264].", show_default=False),
+    ] = None,
+    start: Annotated[
+        str | None, typer.Option(metavar="TIME", help="First moment used: seconds or [HH:]MM:SS[.fff].")
+    ] = None,
+    end: Annotated[str | None, typer.Option(metavar="TIME", help="Moment from which nothing is used.")] = None,
+    input_fps: Annotated[
+        str | None, typer.Option(metavar="RATE", help="Rate of images, which have none [default: 25].")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace DST if it exists.")] = False,
+    no_cuts: Annotated[bool, typer.Option("--no-cuts", help="Interpolate across scene cuts too.")] = False,
+    no_audio: Annotated[bool, typer.Option("--no-audio", help="Leave the audio out.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only errors.")] = False,
+) -> None:
+    """Enlarge a clip in space and time.
+
+    A video of N frames becomes one of k N frames with --time k: the last k - 1 hold the last picture, so that the
+    duration stays. A folder of PNG gets (N - 1) k + 1 frames and no copies. With --fps, output frame n lies at n / fps
+    after the first. Across a scene cut the earlier picture is held. A single frame is enlarged and held.
+
+    Sides made by --space are rounded to even numbers where the video format needs that (4:2:0). Colour tags and
+    sample aspect ratio are kept, rotation tags are applied, audio is copied packet by packet, alpha is dropped
+    (images: laid over black). DST appears complete or not at all.
+    """
+    from vinr_engine.video.progress import Bar
+    from vinr_engine.video.upscale import upscale as run
+
+    enlarge.check_weights(weights, untrained, False)
+    check_backend(backend)
+    with Bar(quiet) as bar:
+        summary = run(
+            src, dst, space=space, size=size, time=time, fps=fps, weights=weights, untrained=untrained, device=device,
+            backend=backend, dtype=dtype, codec=codec, crf=crf, start=start, end=end, input_fps=input_fps,
+            overwrite=overwrite, cuts=not no_cuts, audio=not no_audio, progress=bar.update, note=bar.note,
+        )  # fmt: skip
+    if not quiet:
+        width, height = summary.size
+        rate = "" if summary.rate is None else f", {float(summary.rate):.6g} fps"
+        cuts = f", {summary.cuts} scene cut{'s' if summary.cuts > 1 else ''}" if summary.cuts else ""
+        typer.echo(
+            f"{summary.path}: {summary.frames_out} frames from {summary.frames_in}, {width}x{height}{rate}{cuts}, "
+            f"{summary.seconds:.1f} s, weights: {summary.weights}"
+        )
+
+
+def check_backend(name: str) -> None:
+    """UsageError unless a backend of that name exists and can run here."""
+    from vinr_engine import backends
+
+    known = {status.name: status for status in backends.report()}
+    if name != "auto" and name not in known:
+        raise UsageError(f"--backend must be one of auto, {', '.join(known)}, got {name!r}")
+    if name != "auto" and not known[name].available:
+        raise UsageError(f"--backend {name} cannot run here: {known[name].reason}")
+
+
+@app.command()
+def info(as_json: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False) -> None:
+    """Show versions, the compiled extension, processors and backends."""
+    from vinr_engine.video import system
+
+    facts = system.gather()
+    typer.echo(system.as_json(facts) if as_json else system.as_text(facts))
+
+
+@app.command()
+def demo(
+    out_dir: Annotated[str, typer.Argument(metavar="[OUT_DIR]", help="Folder for the results.")] = "vinr_demo",
+    weights: Weights = None,
+    device: Device = "auto",
+    backend: Backend = "auto",
+    dtype: Dtype = "float32",
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
+) -> None:
+    """Upscale the clip that comes with the package, and compare.
+
+    Four times in space and eight times in time, beside the low-resolution clip and a bicubic one. Without --weights
+    the network is untrained and its picture means nothing.
+    """
+    from vinr_engine import demo as demonstration
+
+    check_backend(backend)
+    demonstration.run(
+        out_dir, weights=weights, device=device, backend=backend, dtype=dtype, quiet=quiet, say=typer.echo
+    )
+
+
+def _terminated(number: int, frame: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line; returns the exit code: 0, 2 wrong usage, 1 failure, 130 interrupted."""
+    with suppress(ValueError):  # outside the main thread the host program minds its signals
+        signal.signal(signal.SIGTERM, _terminated)
+    try:
+        code = app(args=argv, standalone_mode=False)
+        # typer turns an interruption into this code
+        return _fail(INTERRUPTED, 130) if code == 130 else code if isinstance(code, int) else 0
+    except (KeyboardInterrupt, typer.Abort):
+        return _fail(INTERRUPTED, 130)
+    except (UsageError, WeightsError) as error:
+        return _fail(str(error), 2)
+    except Cancelled as error:
+        return _fail(str(error), 130)
+    except VinrError as error:
+        return _fail(str(error), 1)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:
+        # typer's own usage errors: its click is a private copy, so they are known by their shape
+        if hasattr(error, "format_message"):
+            text = " ".join(error.format_message().split())
+            return _fail(text or "no command was given (vinr --help lists them)", 2)
+        if os.environ.get("VINR_DEBUG"):
+            raise
+        text = " ".join(str(error).split())
+        return _fail(f"{type(error).__name__}: {text} (VINR_DEBUG=1 shows where)", 1)
+
+
+def _fail(message: str, code: int) -> int:
+    print(f"vinr: {message}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,151 @@
+"""`vinr demo`: the shipped clip upscaled three ways, side by side."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import av
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from vinr_engine.video import enlarge
+from vinr_engine.video.errors import SinkError, reason
+from vinr_engine.video.progress import Bar
+from vinr_engine.video.upscale import upscale
+from vinr_engine.video.video_source import VideoSource
+
+if TYPE_CHECKING:
+    import torch
+
+SPACE, TIME = 4, 8
+CLIP = Path(__file__).parent / "assets" / "demo.mp4"
+
+
+class Resize:
+    """A stand-in for the network: every input frame enlarged alone, and shown until the next."""
+
+    def __init__(self, mode: str) -> None:
+        self.mode = mode
+
+    def pyramid(self, frame: torch.Tensor) -> tuple[torch.Tensor]:
+        """The frame itself."""
+        return (frame,)
+
+    def encode_pyramids(self, first: Any, second: Any) -> torch.Tensor:
+        """The first frame: the second plays no part before its own time."""
+        features: torch.Tensor = first[0]
+        return features
+
+    def query(
+        self, features: torch.Tensor, frames: torch.Tensor, times: list[float], size: tuple[int, int]
+    ) -> torch.Tensor:
+        """[1, T, 3, H, W]."""
+        import torch
+
+        shown = [frames[:, 1 if t >= 1 else 0] for t in times]
+        return torch.stack([torch.nn.functional.interpolate(f, size, mode=self.mode) for f in shown], 1)
+
+
+def visible(model: Any) -> Any:
+    """Scale and shift the last layer of an untrained network so that its output on the clip is grey 0.5 +- 0.2.
+
+    At initialisation the output varies by a thousandth around zero: correct, and black to the eye.
+    """
+    import torch
+
+    source = VideoSource(CLIP)
+    pictures = [torch.from_numpy(p.rgb)[None] for _, p in zip(range(2), source.pictures(), strict=False)]
+    source.close()
+    layer = model.encode_imnet.net[-1]
+    with torch.no_grad():
+        features = model.encode_pyramids(*map(model.pyramid, pictures))
+        out = model.query(features, torch.stack(pictures, 1), [0.5], size=pictures[0].shape[-2:])[0, 0]
+        mean, gain = out.mean((1, 2)), 0.2 / out.std((1, 2)).clamp_min(1e-9)
+        layer.weight.mul_(gain[:, None])
+        layer.bias.sub_(mean).mul_(gain).add_(0.5)
+    return model
+
+
+def run(
+    out_dir: str | os.PathLike[str],
+    *,
+    weights: str | None = None,
+    device: str = "auto",
+    backend: str = "auto",
+    dtype: str = "float32",
+    quiet: bool = False,
+    say: Callable[[str], None] = print,
+) -> list[Path]:
+    """Write low_resolution.mp4, bicubic.mp4, videoinr.mp4 and comparison.png into ``out_dir``; returns their paths.
+
+    Raises what `upscale` raises, all VinrError with a message of one line.
+    """
+    folder = Path(out_dir)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SinkError(f"cannot make the folder {folder}: {reason(error)}") from None
+    common: dict[str, Any] = {"space": SPACE, "time": TIME, "overwrite": True}
+    low, bicubic, ours = (folder / name for name in ("low_resolution.mp4", "bicubic.mp4", "videoinr.mp4"))
+    with Bar(quiet=quiet, label="VideoINR") as bar:
+        upscale(CLIP, low, model=Resize("nearest"), device="cpu", **common)
+        upscale(CLIP, bicubic, model=Resize("bicubic"), device="cpu", **common)
+        done = upscale(
+            CLIP, ours, weights=weights, model=visible(enlarge.load(None)) if weights is None else None, device=device,
+            backend=backend, dtype=dtype, progress=bar.update, **common,
+        )  # fmt: skip
+    rows = [("low resolution, pixels repeated", low), ("bicubic, frames repeated", bicubic)]
+    name = "VideoINR" if weights is not None else "VideoINR, untrained, contrast stretched"
+    comparison = folder / "comparison.png"
+    sheet([*rows, (name, ours)], comparison)
+    width, height = done.size
+    before = f"{done.frames_in} frames, {width // SPACE}x{height // SPACE}"
+    say(f"Upscaled a clip of {before}, by {SPACE} in space and {TIME} in time")
+    speed = f"{done.seconds:.1f} s ({done.seconds / done.frames_out:.2f} s a frame)"
+    say(f"to {done.frames_out} frames, {width}x{height}, in {speed}. Compare:")
+    for text, path in ((*rows[0],), (*rows[1],), (name, ours), ("the three side by side", comparison)):
+        say(f"  {path}  {text}")
+    if weights is None:
+        say("The network is untrained: its picture means nothing until --weights FILE is given (it would be black,")
+        say("so its contrast is stretched). The time is that of a trained network.")
+    return [low, bicubic, ours, comparison]
+
+
+def sheet(rows: list[tuple[str, Path]], path: Path) -> None:
+    """A contact sheet: one labelled row a video, first input frame to second in quarters. Errors: SinkError."""
+    shown = tuple(TIME * quarter // 4 for quarter in range(5))
+    font = ImageFont.load_default(18)
+    gap, label = 6, 30
+    image: Image.Image | None = None
+    for row, (text, video) in enumerate(rows):
+        pictures = frames(video, shown)
+        height, width = pictures[0].shape[:2]
+        if image is None:
+            size = (gap + len(shown) * (width + gap), label + len(rows) * (height + label) + gap)
+            image = Image.new("RGB", size, (24, 24, 27))
+            for column, number in enumerate(shown):
+                middle = gap + column * (width + gap) + width // 2
+                ImageDraw.Draw(image).text(
+                    (middle, label // 2), f"t = {number / TIME:g}", (160, 160, 170), font, anchor="mm"
+                )
+        top = label + row * (height + label)
+        ImageDraw.Draw(image).text((gap + 2, top + label // 2), text, (240, 240, 240), font, anchor="lm")
+        for column, picture in enumerate(pictures):
+            image.paste(Image.fromarray(picture), (gap + column * (width + gap), top + label))
+    assert image is not None
+    draft = path.with_name(f".{path.stem}.partial.png")
+    try:
+        image.save(draft)
+        os.replace(draft, path)
+    except OSError as error:
+        draft.unlink(missing_ok=True)
+        raise SinkError(f"cannot write {path}: {reason(error)}") from None
+
+
+def frames(video: Path, numbers: tuple[int, ...]) -> list[np.ndarray[Any, np.dtype[np.uint8]]]:
+    """Chosen frames of a video as uint8 [h, w, 3]."""
+    with av.open(str(video)) as container:
+        return [f.to_ndarray(format="rgb24") for n, f in enumerate(container.decode(video=0)) if n in numbers]

@@ -1,0 +1,117 @@
+"""Which encoder, with which options and pixel format, in which container."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import av
+
+from . import planes
+from .errors import UsageError
+from .paths import CONTAINERS
+from .source import SourceInfo
+
+DEFAULT_CODEC = {".mp4": "libx264", ".mkv": "libx264", ".webm": "libvpx-vp9"}
+DEFAULT_CRF = {"libx264": 17, "libx265": 18, "libvpx-vp9": 22, "libvpx": 8, "libsvtav1": 22, "libaom-av1": 20}
+MAX_CRF = 63
+SUGGESTED = {
+    ".mp4": ("libx264", "libx265", "libsvtav1", "libaom-av1", "mpeg4"),
+    ".mkv": ("libx264", "libx265", "libvpx-vp9", "libsvtav1", "ffv1", "prores_ks"),
+    ".webm": ("libvpx-vp9", "libvpx", "libsvtav1", "libaom-av1"),
+}
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """An encoder that exists and fits its container."""
+
+    codec: str
+    container: str
+    pixel_format: str
+    options: dict[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def subsampled(self) -> bool:
+        """Whether the pixel format stores less chroma than luma, so that sides must be even."""
+        form = planes.layout(self.pixel_format)
+        return form is not None and form.ratio != (1, 1)
+
+
+def available(suffix: str) -> list[str]:
+    """The suggested encoders for a container that this build of FFmpeg has."""
+    return [name for name in SUGGESTED[suffix] if _codec(name) is not None]
+
+
+def _codec(name: str) -> av.Codec | None:
+    try:
+        codec = av.Codec(name, "w")
+    except (av.error.FFmpegError, ValueError):
+        return None
+    return codec if codec.type == "video" and codec.is_encoder else None
+
+
+def choose(dst: str, codec: str | None, crf: float | None, info: SourceInfo) -> Encoding:
+    """The encoder for DST; UsageError names alternatives when ``codec`` is unknown or does not fit."""
+    suffix = Path(dst).suffix.lower()
+    name = codec or DEFAULT_CODEC[suffix]
+    found = _codec(name)
+    choices = ", ".join(available(suffix))
+    if found is None:
+        raise UsageError(f"--codec {name}: no such video encoder here; for {suffix} try {choices}")
+    if not _fits(name, suffix):
+        raise UsageError(f"--codec {name} does not go into {suffix}; try {choices}")
+    known = {o.name for o in av.CodecContext.create(name, "w").supported_options.private}
+    options: dict[str, str] = {}
+    if crf is not None and "crf" not in known:
+        raise UsageError(f"--crf does not exist for the encoder {name}")
+    if crf is not None and not 0 <= crf <= MAX_CRF:
+        raise UsageError(f"--crf must be from 0 (best) to {MAX_CRF}, got {crf:g}")
+    value = crf if crf is not None else DEFAULT_CRF.get(name)
+    if value is not None and "crf" in known:
+        options["crf"] = f"{value:g}"
+    if "row-mt" in known:
+        options |= {"row-mt": "1", "cpu-used": "3"}
+    pixel_format = _pixel_format(found, info)
+    notes = []
+    form = planes.layout(pixel_format)
+    bits = form.bits if form else 8
+    if info.bits > bits:
+        deeper = " (--codec libx265 or libsvtav1 keeps 10)" if suffix != ".webm" else " (--codec libsvtav1 keeps 10)"
+        notes.append(f"the input has {info.bits} bits a channel, {name} writes {bits}{deeper if bits == 8 else ''}")
+    return Encoding(name, CONTAINERS[suffix], pixel_format, options, tuple(notes))
+
+
+def _fits(codec: str, suffix: str) -> bool:
+    import io
+
+    with av.open(io.BytesIO(), "w", format=CONTAINERS[suffix]) as container:
+        try:
+            container.add_stream(codec, rate=25)
+        except (ValueError, av.error.FFmpegError):
+            return False
+    return True
+
+
+def _pixel_format(codec: av.Codec, info: SourceInfo) -> str:
+    """The encoder's format nearest to the input's depth and chroma; 4:2:0 for RGB input, which every player shows."""
+    names = [f.name for f in codec.video_formats or []]
+    forms = [
+        f
+        for f in map(planes.layout, names)
+        if (f and f.kind == "yuv" and max(f.ratio) == 2) or (f and f.ratio == (1, 1))
+    ]
+    forms = [
+        f for f in forms if f and f.kind == "yuv" and "a" not in f.name and "j" not in f.name and f.ratio != (1, 2)
+    ]
+    if not forms:
+        return names[0] if names else "yuv420p"
+    wanted = info.chroma if info.chroma in ((2, 2), (2, 1), (1, 1)) else (2, 2)
+    depth = 8 if info.bits <= 8 or info.chroma is None else info.bits
+
+    def cost(form: planes.Layout) -> tuple[bool, int, bool, int]:
+        # first enough depth with as little excess as can be, then the input's chroma, then 4:2:0
+        return form.bits < depth, abs(form.bits - depth), form.ratio != wanted, -form.ratio[0] * form.ratio[1]
+
+    return min(forms, key=cost).name

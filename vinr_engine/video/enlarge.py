@@ -1,0 +1,193 @@
+"""The network applied to neighbouring pictures, each part computed once and only when an output needs it."""
+
+from __future__ import annotations
+
+import copy
+import os
+from contextlib import nullcontext
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from .colour import Array
+from .errors import SourceError, UsageError, VinrError, WeightsError, reason
+
+if TYPE_CHECKING:
+    import torch
+
+DTYPES = ("float32", "bfloat16", "float16", "float64")
+SEED = 20220607
+"""Seed of the weights that --untrained draws."""
+
+
+class Model(Protocol):
+    """What is used of vinr_engine.VideoINR."""
+
+    def pyramid(self, frame: torch.Tensor) -> Any:
+        """Levels of one frame [1, 3, h, w]."""
+
+    def encode_pyramids(self, first: Any, second: Any) -> torch.Tensor:
+        """Features of a pair of frames."""
+
+    def query(self, features: torch.Tensor, frames: torch.Tensor, times: list[float], size: tuple[int, int]) -> Any:
+        """Pictures [1, T, 3, H, W] at ``times`` in [0, 1]."""
+
+
+def check_device(device: str) -> None:
+    """UsageError unless ``device`` is auto, cpu, mps, cuda or cuda:N; looks at the text alone."""
+    kind, _, number = device.partition(":")
+    if kind not in ("auto", "cpu", "cuda", "mps") or (number and not number.isdigit()) or device.endswith(":"):
+        raise UsageError(f"--device must be auto, cpu, cuda, cuda:N or mps, got {device!r}")
+
+
+def check_dtype(dtype: str, device: str) -> None:
+    """UsageError unless ``dtype`` is one of DTYPES and runs on ``device``."""
+    if dtype not in DTYPES:
+        raise UsageError(f"--dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
+    if dtype == "float16" and device.startswith("cpu"):
+        raise UsageError("--dtype float16 needs a GPU; on a CPU use float32 or bfloat16")
+    if dtype == "float64" and device.startswith("mps"):
+        raise UsageError("--dtype float64 does not exist on mps; use float32")
+
+
+def resolve_device(device: str, dtype: str) -> torch.device:
+    """The torch device; auto takes a GPU if there is one. Errors: UsageError when it is not there."""
+    import torch
+
+    cuda = torch.cuda.is_available()
+    mps = torch.backends.mps.is_available()
+    if device == "auto":
+        device = "cuda" if cuda else "mps" if mps and dtype != "float64" else "cpu"
+    kind, _, number = device.partition(":")
+    if kind == "cuda" and not cuda:
+        raise UsageError(f"--device {device}: this machine has no CUDA device that torch can use")
+    if kind == "cuda" and number and int(number) >= torch.cuda.device_count():
+        raise UsageError(f"--device {device}: there are {torch.cuda.device_count()} CUDA devices, numbered from 0")
+    if kind == "mps" and not mps:
+        raise UsageError("--device mps: this machine has no Metal device that torch can use")
+    check_dtype(dtype, device)
+    return torch.device(device)
+
+
+def check_weights(weights: str | os.PathLike[str] | None, untrained: bool, given: bool) -> None:
+    """That exactly one of weights, ``untrained`` and a loaded model (``given``) is there; WeightsError, UsageError."""
+    if (weights is not None and untrained) or (given and (weights is not None or untrained)):
+        raise UsageError("--weights and --untrained exclude each other (and a loaded model excludes both)")
+    if weights is None and not untrained and not given:
+        raise WeightsError(
+            "no weights: give --weights FILE (the published checkpoint latest_G.pth of VideoINR, or a .safetensors "
+            "of it), or --untrained to try the tool with random weights"
+        )
+    if weights is not None and not Path(weights).is_file():
+        raise WeightsError(f"no such weights file: {weights}")
+
+
+def load(weights: str | os.PathLike[str] | None) -> Model:
+    """The network from a checkpoint, or for None freshly initialised at the published size with a fixed seed."""
+    import torch
+
+    import vinr_engine as vinr
+
+    if weights is None:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(SEED)
+            return vinr.VideoINR()
+    try:
+        return vinr.VideoINR.from_checkpoint(str(weights))
+    except (vinr.CheckpointError, OSError) as error:
+        raise WeightsError(reason(error)) from None
+
+
+class Slot:
+    """One picture on the device, with its pyramid once somebody asks for it."""
+
+    def __init__(self, enlarger: Enlarger, rgb: Array) -> None:
+        import torch
+
+        self._enlarger = enlarger
+        self.frame = torch.from_numpy(rgb).to(enlarger.device, enlarger.work)[None]
+        self._pyramid: Any = None
+
+    @property
+    def pyramid(self) -> Any:
+        """Levels 1 to 3 of this picture, computed once."""
+        if self._pyramid is None:
+            enlarger = self._enlarger
+            enlarger.pyramids += 1
+            with enlarger.autocast():
+                self._pyramid = enlarger.model.pyramid(self.frame)
+        return self._pyramid
+
+
+class Pair:
+    """Two neighbouring pictures, with their features once somebody asks for them."""
+
+    def __init__(self, enlarger: Enlarger, first: Slot, second: Slot) -> None:
+        import torch
+
+        self._enlarger = enlarger
+        self.first, self.second = first, second
+        self._frames = torch.stack([first.frame, second.frame], 1)
+        self._features: Any = None
+
+    def at(self, position: Fraction) -> Array:
+        """The enlarged picture [3, H, W], clamped to [0, 1], at ``position`` in [0, 1] between the two."""
+        enlarger = self._enlarger
+        if self._features is None:
+            enlarger.encodings += 1
+            with enlarger.autocast():
+                features = enlarger.model.encode_pyramids(self.first.pyramid, self.second.pyramid)
+            self._features = features.to(enlarger.work)
+        out = enlarger.model.query(self._features, self._frames, [float(position)], size=enlarger.size)
+        picture: Array = out[0, 0].float().clamp(0, 1).cpu().numpy()
+        if not np.isfinite(picture).all():
+            raise VinrError("the network's output is not finite: the weights are damaged, or --dtype is too narrow")
+        return picture
+
+
+class Enlarger:
+    """A network, the device and precision that it runs in, and the output size (height, width).
+
+    bfloat16 and float16 apply to the encoder; the query runs in float32. ``pyramids`` and ``encodings`` count the work.
+    """
+
+    def __init__(self, model: Any, size: tuple[int, int], device: torch.device | None, dtype: str) -> None:
+        import torch
+
+        if device is None:
+            parameter = next(iter(model.parameters()), None) if hasattr(model, "parameters") else None
+            device = torch.device("cpu") if parameter is None else parameter.device
+            check_dtype(dtype, device.type)
+        if hasattr(model, "to"):
+            # the caller's model keeps its precision
+            model = copy.deepcopy(model).to(device).double() if dtype == "float64" else model.to(device)
+        self.model: Model = model
+        self.size = size
+        self.device = device
+        self.work = torch.float64 if dtype == "float64" else torch.float32
+        self._low = {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(dtype)
+        self.pyramids = self.encodings = 0
+
+    def autocast(self) -> Any:
+        """The context in which the encoder runs."""
+        import torch
+
+        return torch.autocast(self.device.type, self._low) if self._low else nullcontext()
+
+    def slot(self, rgb: Array) -> Slot:
+        """One picture [3, h, w]."""
+        return Slot(self, rgb)
+
+    def pair(self, first: Slot, second: Slot) -> Pair:
+        """Two pictures, nothing computed yet."""
+        return Pair(self, first, second)
+
+
+def out_of_memory(error: BaseException) -> VinrError | None:
+    """The user's message for a memory error of numpy or torch, None for other errors."""
+    text = str(error).lower()
+    if isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text:
+        return SourceError("not enough memory for frames of this size: choose a smaller --space, --size or input")
+    return None

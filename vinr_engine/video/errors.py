@@ -1,0 +1,38 @@
+"""The errors that a user can cause; each carries a message of one line."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+
+class VinrError(Exception):
+    """Base of every error whose message is meant for the user as it stands."""
+
+
+class UsageError(VinrError):
+    """An argument is wrong, or two do not go together; nothing was read or written."""
+
+
+class SourceError(VinrError):
+    """The input is missing, empty, damaged or of a kind that cannot be read."""
+
+
+class SinkError(VinrError):
+    """The output cannot be written: it exists, does not fit its container, or the disk is full."""
+
+
+class WeightsError(VinrError):
+    """No weights were given, or the given file is not a checkpoint of this network."""
+
+
+class Cancelled(VinrError):
+    """The cancel callback asked to stop; nothing was left under the output's name."""
+
+
+def reason(error: BaseException) -> str:
+    """What went wrong in a few words, on one line: the system's text for an OSError, else the message."""
+    if isinstance(error, OSError) and error.errno is not None and error.errno in errno.errorcode:
+        return os.strerror(error.errno)
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return " ".join(str(text).split())

@@ -1,0 +1,87 @@
+"""The loop: pictures in, spans of output times, enlarged pictures out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from fractions import Fraction
+
+from .colour import Array
+from .cuts import CutDetector
+from .enlarge import Enlarger, Pair, Slot
+from .errors import Cancelled
+from .schedule import Clock, Span, last_span, pair_span
+from .sink import Sink
+from .source import Picture
+
+
+@dataclass
+class Counts:
+    """What the loop did: frames read and written, scene cuts found."""
+
+    frames_in: int = 0
+    frames_out: int = 0
+    cuts: int = 0
+
+
+class Pipeline:
+    """Feeds a sink from pictures; holds two pictures, one pair's features and one output frame at any time."""
+
+    def __init__(
+        self, enlarger: Enlarger, clock: Clock, sink: Sink, detector: CutDetector | None,
+        lead: Fraction = Fraction(0), copies: bool = True,
+        progress: Callable[[int], None] | None = None, cancel: Callable[[], bool] | None = None,
+    ) -> None:  # fmt: skip
+        """``lead`` is added to output times; without ``copies`` nothing follows the last input frame."""
+        self.enlarger, self.clock, self.sink, self.detector = enlarger, clock, sink, detector
+        self.lead, self.copies = lead, copies
+        self.progress, self.cancel = progress, cancel
+        self.counts = Counts()
+
+    def run(self, pictures: Iterable[Picture]) -> Counts:
+        """All pictures; the first one's time is the output's 0. Errors: Cancelled, and those of source and sink."""
+        first: Fraction | None = None
+        last: Picture | None = None
+        left: Slot | None = None
+        before: Pair | None = None
+        for picture in pictures:
+            right = self.enlarger.slot(picture.rgb)
+            cut = self.detector is not None and self.detector.cut_before(picture.rgb)
+            if first is None or last is None or left is None:
+                first = picture.time
+            else:
+                span = pair_span(self.clock, first, self.counts.frames_in - 1, last.time, picture.time, cut)
+                self.counts.cuts += cut
+                pair = self.enlarger.pair(left, right)
+                # only a hold looks back: the features of the pair before are released early
+                before = before if cut else None
+                self._emit(span, pair, before, left, first, picture.time)
+                before = None if cut else pair
+            last, left = picture, right
+            self.counts.frames_in += 1
+        if first is not None and last is not None and left is not None:
+            span = last_span(self.clock, first, self.counts.frames_in - 1, last.time, last.duration, self.copies)
+            self._emit(span, None, before, left, first, last.time + last.duration)
+        return self.counts
+
+    def _emit(
+        self, span: Span, pair: Pair | None, before: Pair | None, left: Slot, first: Fraction, until: Fraction
+    ) -> None:
+        """Write a span's frames; a hold shows its left picture as the end of the pair before, or paired with itself."""
+        written = False
+        for n, (time, position) in enumerate(span.moments):
+            if self.cancel is not None and self.cancel():
+                raise Cancelled("cancelled; nothing was written")
+            if not span.hold:
+                assert pair is not None
+                rgb: Array | None = pair.at(position)
+            elif written:
+                rgb = None
+            else:
+                rgb = before.at(Fraction(1)) if before is not None else self.enlarger.pair(left, left).at(Fraction(0))
+            written = True
+            following = span.moments[n + 1][0] if n + 1 < len(span.moments) else until
+            self.sink.write(rgb, time - first + self.lead, following - time)
+            self.counts.frames_out += 1
+            if self.progress is not None:
+                self.progress(self.counts.frames_out)
