@@ -16,6 +16,12 @@ STABLE_TORCH_LIBRARY(vinr, m) {
     m.def(
         "inr_query(Tensor maps, Tensor? colours, Tensor times, int[2] lr_size, int[2] size, int frame_upsample, "
         "Tensor[] feat, Tensor[] flow, Tensor[] encode, float omega) -> (Tensor, Tensor)");
+    // Gradients of maps, of colours (empty where not wanted or not given), and of all weights and biases, flat, in the
+    // order of feat, flow, encode.
+    m.def(
+        "inr_query_backward(Tensor grad_image, Tensor grad_flow, Tensor maps, Tensor? colours, Tensor times, "
+        "int[2] lr_size, int[2] size, int frame_upsample, Tensor[] feat, Tensor[] flow, Tensor[] encode, float omega, "
+        "bool wants_colours) -> (Tensor, Tensor, Tensor)");
     // Instruction sets that the CPU kernels can use here, comma-separated, the best last; and the one in use.
     m.def("cpu_variants() -> str");
     m.def("cpu_variant() -> str");

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <utility>
 #include <vector>
 
 #include "common/portable.h"
@@ -25,6 +26,8 @@ namespace vinr::avx2 {
 #include "common/bilinear.h"
 #include "cpu/mlp_kernel.h"
 #include "cpu/inr_query_kernel.h"
+#include "cpu/mlp_backward_kernel.h"
+#include "cpu/inr_query_backward_kernel.h"
 // clang-format on
 
 }  // namespace vinr::avx2

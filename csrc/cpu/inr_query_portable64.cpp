@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <utility>
 #include <vector>
 
 #include "common/portable.h"
@@ -16,6 +17,8 @@ using Scalar = double;
 #include "common/bilinear.h"
 #include "cpu/mlp_kernel.h"
 #include "cpu/inr_query_kernel.h"
+#include "cpu/mlp_backward_kernel.h"
+#include "cpu/inr_query_backward_kernel.h"
 // clang-format on
 
 }  // namespace vinr::portable64

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -108,5 +109,55 @@ def _fake(
     return maps.new_empty(B, T, encode[-1].shape[0], *size), maps.new_empty(B, T, 4, *size)
 
 
+def _fake_backward(
+    grad_image: Tensor,
+    grad_flow: Tensor,
+    maps: Tensor,
+    colours: Tensor | None,
+    times: Tensor,
+    lr_size: list[int],
+    size: list[int],
+    frame_upsample: int,
+    feat: list[Tensor],
+    flow: list[Tensor],
+    encode: list[Tensor],
+    omega: float,
+    wants_colours: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    weights = sum(t.numel() for t in (*feat, *flow, *encode))
+    d_colours = maps.new_empty(colours.shape if wants_colours and colours is not None else (0,))
+    return torch.empty_like(maps, memory_format=torch.contiguous_format), d_colours, maps.new_empty(weights)
+
+
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    maps, colours, times, ctx.lr_size, ctx.size, ctx.u, feat, flow, encode, ctx.omega = inputs
+    ctx.counts = len(feat), len(flow), len(encode)
+    ctx.save_for_backward(maps, colours, times, *feat, *flow, *encode)
+
+
+def _backward(ctx: Any, grad_image: Tensor, grad_flow: Tensor) -> tuple[Any, ...]:
+    maps, colours, times, *tensors = ctx.saved_tensors
+    if ctx.needs_input_grad[2]:
+        raise NotImplementedError(f'{OP}: no gradient of times here; use `with vinr_engine.backend("reference")`')
+    a, b, _ = ctx.counts
+    networks = tensors[:a], tensors[a : a + b], tensors[a + b :]
+    d_maps, d_colours, d_weights = torch.ops.vinr.inr_query_backward(
+        grad_image, grad_flow, maps, colours, times, ctx.lr_size, ctx.size, ctx.u, *networks, ctx.omega,
+        ctx.needs_input_grad[1],
+    )  # fmt: skip
+    flat = iter(d_weights.split([t.numel() for t in tensors]))
+    grads = [[next(flat).view_as(t) for t in network] for network in networks]
+    return d_maps, d_colours if ctx.needs_input_grad[1] else None, None, None, None, None, *grads, None
+
+
+def _second_backward(ctx: Any, *grads: Tensor) -> None:
+    raise NotImplementedError(
+        f'{OP}: no second derivative on this backend; use `with vinr_engine.backend("reference")`'
+    )
+
+
 if EXTENSION.path is not None:
     torch.library.register_fake("vinr::inr_query", _fake)
+    torch.library.register_fake("vinr::inr_query_backward", _fake_backward)
+    torch.library.register_autograd("vinr::inr_query", _backward, setup_context=_setup_context)
+    torch.library.register_autograd("vinr::inr_query_backward", _second_backward)
