@@ -12,10 +12,11 @@ STABLE_TORCH_LIBRARY(vinr, m) {
         "int[2] stride, int[2] padding, int[2] dilation, bool[5] output_mask) "
         "-> (Tensor, Tensor, Tensor, Tensor, Tensor)");
     // The query on hoisted maps: colour [B, T, 3, H, W] and flow [B, T, 4, H, W]. feat, flow and encode hold weight and
-    // bias of each layer in turn, the first layer's columns without those that were hoisted.
+    // bias of each layer in turn, the first layer's columns without those that were hoisted. With bfloat16 the operands
+    // of float32 products are rounded to it where the machine multiplies them so; sums, phases and flow stay float32.
     m.def(
         "inr_query(Tensor maps, Tensor? colours, Tensor times, int[2] lr_size, int[2] size, int frame_upsample, "
-        "Tensor[] feat, Tensor[] flow, Tensor[] encode, float omega) -> (Tensor, Tensor)");
+        "Tensor[] feat, Tensor[] flow, Tensor[] encode, float omega, bool bfloat16) -> (Tensor, Tensor)");
     // Gradients of maps, of colours (empty where not wanted or not given), and of all weights and biases, flat, in the
     // order of feat, flow, encode.
     m.def(

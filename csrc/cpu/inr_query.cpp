@@ -129,7 +129,7 @@ Arguments checked(const Tensor& maps, const std::optional<Tensor>& colours, cons
 std::tuple<Tensor, Tensor> inr_query(const Tensor& maps, std::optional<Tensor> colours, const Tensor& times,
                                      std::vector<int64_t> lr_size, std::vector<int64_t> size, int64_t frame_upsample,
                                      std::vector<Tensor> feat, std::vector<Tensor> flow, std::vector<Tensor> encode,
-                                     double omega) {
+                                     double omega, bool bfloat16) {
     const Arguments a = checked(maps, colours, times, lr_size, size, frame_upsample, feat, flow, encode, omega);
     std::tuple<Tensor, Tensor> result;
     const auto run = [&](auto zero, auto&& kernel) {
@@ -150,7 +150,12 @@ std::tuple<Tensor, Tensor> inr_query(const Tensor& maps, std::optional<Tensor> c
     }
     switch (chosen_variant()) {
 #if defined(__x86_64__) && defined(__GNUC__)
+        case Variant::kAmxBf16:
+            bfloat16 ? run(0.0f, amx_bf16::inr_query) : run(0.0f, avx512::inr_query);
+            break;
         case Variant::kAvx512Bf16:
+            bfloat16 ? run(0.0f, avx512_bf16::inr_query) : run(0.0f, avx512::inr_query);
+            break;
         case Variant::kAvx512:
             run(0.0f, avx512::inr_query);
             break;
@@ -210,6 +215,7 @@ std::tuple<Tensor, Tensor, Tensor> inr_query_backward(const Tensor& grad_image, 
     }
     switch (chosen_variant()) {
 #if defined(__x86_64__) && defined(__GNUC__)
+        case Variant::kAmxBf16:
         case Variant::kAvx512Bf16:
         case Variant::kAvx512:
             run(0.0f, avx512::inr_query_backward);

@@ -73,5 +73,11 @@ VINR_DECLARE_QUERY(portable64, double)
 VINR_DECLARE_QUERY(avx2, float)
 VINR_DECLARE_QUERY(avx512, float)
 #undef VINR_DECLARE_QUERY
+namespace avx512_bf16 {
+void inr_query(const QueryParameters<float>& parameters, ParallelFor parallel_for);
+}
+namespace amx_bf16 {
+void inr_query(const QueryParameters<float>& parameters, ParallelFor parallel_for);
+}
 
 }  // namespace vinr

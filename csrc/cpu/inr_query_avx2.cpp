@@ -24,6 +24,8 @@ namespace vinr::avx2 {
 // clang-format off
 #include "cpu/simd_avx2.h"
 #include "common/bilinear.h"
+#include "cpu/sine_kernel.h"
+#include "cpu/dense_kernel.h"
 #include "cpu/mlp_kernel.h"
 #include "cpu/inr_query_kernel.h"
 #include "cpu/mlp_backward_kernel.h"

@@ -1,8 +1,6 @@
-// The two passes of the query over tiles of output pixels; included inside a variant's namespace, after mlp_kernel.h.
-// Pass 1: nearest maps, relative position, time -> HR feature -> flow. Pass 2: warp -> colour. Between them only the HR
-// feature and the flow touch memory.
-
-constexpr int64_t kTile = 48;  // pixels: 48 x 256 floats stay in the L2 cache together with the weights
+// The two passes of the query over tiles of output pixels; included inside a variant's namespace, after mlp_kernel.h. A
+// tile has kTile pixels, as the dense layers want it. Pass 1: nearest maps, relative position, time -> HR feature ->
+// flow. Pass 2: warp -> colour. Between them only the HR feature and the flow touch memory.
 
 inline PackedTail pack_tail(const std::vector<LayerView<Scalar>>& layers, Scalar omega) {
     PackedTail tail;
@@ -100,6 +98,7 @@ class Query {
     static void tiles_of(int64_t begin, int64_t end, void* context) {
         const auto& query = *static_cast<const Query*>(context);
         Scratch scratch(query.columns);
+        [[maybe_unused]] const DenseScope scope;
         for (int64_t tile = begin; tile < end; ++tile) {
             const int64_t first = tile * kTile;
             (query.*kTileBody)(first, std::min(kTile, query.pixels - first), scratch);

@@ -15,6 +15,8 @@ using Scalar = float;
 // clang-format off
 #include "cpu/simd_portable.h"
 #include "common/bilinear.h"
+#include "cpu/sine_kernel.h"
+#include "cpu/dense_kernel.h"
 #include "cpu/mlp_kernel.h"
 #include "cpu/inr_query_kernel.h"
 #include "cpu/mlp_backward_kernel.h"

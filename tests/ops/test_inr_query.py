@@ -136,6 +136,41 @@ def test_wild_flow_reads_outside(variant, bad):
     assert relative_error(actual, expected) <= 10 * OP[torch.float32]
 
 
+@pytest.mark.parametrize("name", ["published widths", "odd widths", "no upsampling", "several tiles"])
+def test_autocast_rounds_operands_only(variant, name):
+    arguments = problem(**SHAPES[name])
+    expected = query(arguments, "reference")
+    single = cast(arguments, torch.float32)
+    # What rounding features, frames and weights, but no phase, does to the reference is the measure.
+    rounded = query(
+        [
+            v if i in (2, 3, 4, 8) else x
+            for i, (v, x) in enumerate(
+                zip(arguments, cast(cast(arguments, torch.bfloat16), torch.float64), strict=True)
+            )
+        ],
+        "reference",
+    )
+    with torch.autocast("cpu", torch.bfloat16):
+        actual = query(single, "cpu")
+        same = query(single, "reference")
+    for a, b, r, e in zip(actual, same, rounded, expected, strict=True):
+        assert a.dtype == b.dtype == torch.float32
+        assert relative_error(b, query(single, "reference")[0 if a.shape[2] == 3 else 1]) == 0
+        difference = relative_error(a, e)
+        assert difference <= 3 * relative_error(r, e)
+        if variant in ("avx512_bf16", "amx_bf16"):
+            assert difference > 1e-4  # it did round
+
+
+def test_autocast_takes_low_precision_features():
+    arguments = cast(problem(), torch.float32)
+    arguments[0] = arguments[0].bfloat16()
+    with torch.autocast("cpu", torch.bfloat16):
+        image, _ = query(arguments, "auto")
+    assert image.dtype == torch.float32
+
+
 def test_threads_do_not_change_the_result():
     arguments = cast(problem(size=(40, 41)), torch.float32)
     threads, results = torch.get_num_threads(), []
@@ -310,9 +345,9 @@ def test_opcheck(name):
     for tensor in differentiable:
         tensor.requires_grad_()
     common = (projected, colours, times, list(lr_size), list(size), u, *layers, 30.0)
-    torch.library.opcheck(torch.ops.vinr.inr_query.default, common)
+    torch.library.opcheck(torch.ops.vinr.inr_query.default, (*common, False))
     with torch.no_grad():
-        image, flow = torch.ops.vinr.inr_query(*common)
+        image, flow = torch.ops.vinr.inr_query(*common, False)
         detached = [[t.detach() for t in n] for n in layers]
         plain = (projected.detach(), None if colours is None else colours.detach(), *common[2:6], *detached, 30.0)
         torch.library.opcheck(torch.ops.vinr.inr_query_backward.default, (image, flow, *plain, colours is not None))
@@ -348,6 +383,6 @@ def test_the_compiled_op_checks_for_itself():
     maps, frames, times, lr_size, size, *networks, u = cast(problem(), torch.float32)
     (projected, colours), layers = hoist(maps, frames, *networks, u)
     with pytest.raises(RuntimeError, match=r"maps must have 96 channels, got \[1, 8, 8, 95\]"):
-        torch.ops.vinr.inr_query(projected[..., 1:], colours, times, lr_size, size, u, *layers, 30.0)
+        torch.ops.vinr.inr_query(projected[..., 1:], colours, times, lr_size, size, u, *layers, 30.0, False)
     with pytest.raises(RuntimeError, match=r"colours must be \[B, u h, u w, 8\] = \[1, 16, 16, 8\]"):
-        torch.ops.vinr.inr_query(projected, colours, times, lr_size, size, 2, *layers, 30.0)
+        torch.ops.vinr.inr_query(projected, colours, times, lr_size, size, 2, *layers, 30.0, False)
