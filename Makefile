@@ -15,7 +15,7 @@ BUILD := VINR_BUILD_EXT=$(or $(VINR_BUILD_EXT),1) VINR_SANITIZE=$(or $(VINR_SANI
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help venv build test test-all lint format bench demo wheel clean distclean compiler FORCE
+.PHONY: help venv build test test-all sanitize lint format bench demo wheel clean distclean compiler FORCE
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -31,6 +31,13 @@ test: build $(VENV)/.test ## run the tests but the slow ones
 
 test-all: build $(VENV)/.test ## run all tests
 	VINR_TEST_REQUIRE_EXTENSION=$(or $(VINR_BUILD_EXT),1) $(RUN) -m pytest $(PYTEST_ARGS)
+
+# libstdc++ comes second, so that AddressSanitizer sees exceptions thrown through it. Leaks are torch's and Python's own.
+sanitize: build $(VENV)/.test ## run the ops' tests under AddressSanitizer and UndefinedBehaviorSanitizer
+	VINR_SANITIZE=1 $(RUN) setup.py --quiet build_ext --build-lib build/sanitize --build-temp build/sanitize/temp
+	VINR_EXTENSION=build/sanitize/vinr_engine/_C.abi3.so ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
+	LD_PRELOAD="$$($${CXX:-c++} -print-file-name=libasan.so) $$($${CXX:-c++} -print-file-name=libstdc++.so)" \
+	$(RUN) -m pytest -m "not slow" -p no:cacheprovider $(or $(SANITIZE_TESTS),tests/ops)
 
 lint: $(VENV)/.run $(VENV)/.lint ## check style and types of all files in git
 	$(RUN) -m pre_commit run --all-files

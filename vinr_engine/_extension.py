@@ -1,7 +1,11 @@
-"""Loads the C++ extension, if one was built, so that `torch.ops.vinr.*` exists."""
+"""Loads the C++ extension, if one was built, so that `torch.ops.vinr.*` exists.
+
+The variable VINR_EXTENSION names another build of it to load, such as the one with sanitizers.
+"""
 
 from __future__ import annotations
 
+import os
 import pathlib
 from dataclasses import dataclass
 
@@ -19,6 +23,8 @@ class Extension:
 def _load() -> Extension:
     folder = pathlib.Path(__file__).parent
     libraries = sorted(p for p in folder.glob("_C.*") if p.suffix in (".so", ".pyd", ".dylib"))
+    if named := os.environ.get("VINR_EXTENSION"):
+        libraries = [pathlib.Path(named)]
     if not libraries:
         return Extension(None, "the C++ extension was not built (VINR_BUILD_EXT=0, or a copy of the sources alone)")
     try:
