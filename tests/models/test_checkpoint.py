@@ -153,6 +153,22 @@ def test_a_pickle_that_would_run_code_is_refused(tmp_path, small, writer):
     assert not witness.exists()
 
 
+class CallsTheSystem:
+    def __init__(self, witness):
+        self.witness = witness
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.witness}",)
+
+
+def test_a_function_that_torch_blocks_is_named(tmp_path):
+    path, witness = tmp_path / "evil.pth", tmp_path / "witness"
+    torch.save({"x": CallsTheSystem(witness)}, path)
+    with pytest.raises(vinr.CheckpointError, match=r"refused: its pickle would run code \((posix|nt)\.system\)"):
+        vinr.VideoINR.from_checkpoint(path)
+    assert not witness.exists()
+
+
 def changed(state, **changes):
     out = dict(state)
     for name, value in changes.items():
@@ -173,7 +189,7 @@ WRONG = {
         r"not floating-point: fusion\.bias$",
     ),
     "no size to read off": (lambda s: changed(s, conv_first__weight=None), r"missing: conv_first\.weight$"),
-    "another network": (lambda s: {"layer.weight": torch.zeros(2, 2)}, r"not VideoINR parameters; missing: "),
+    "another network": (lambda s: {"layer.weight": torch.zeros(2, 2)}, r"missing: feat_imnet\.net\.0\.linear\.weight$"),
     "an optimiser state": (lambda s: {"epoch": 1, "optimizers": []}, r"holds no parameters, but epoch, optimizers$"),
     "a tensor": (lambda s: torch.zeros(3), r"holds no parameters, but Tensor$"),
     "nothing": (lambda s: {}, r"holds no parameters, but dict$"),
@@ -192,7 +208,7 @@ def test_wrong_content_is_named(tmp_path, small, what):
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
-@pytest.mark.parametrize("keep", [0, 1, 5, 100, 0.5, 0.99])
+@pytest.mark.parametrize("keep", [0, 1, 5, 100, 20000, 0.5, 0.99])
 def test_truncated_files(tmp_path, small, suffix, keep):
     path = tmp_path / ("whole" + suffix)
     torch.save(small.state_dict(), path) if suffix == ".pth" else vinr.save_checkpoint(small, path)
@@ -202,7 +218,14 @@ def test_truncated_files(tmp_path, small, suffix, keep):
         vinr.VideoINR.from_checkpoint(path)
 
 
-@pytest.mark.parametrize("text", ["not json", "[1]", '{"nf": -1}', '{"colour": 3}', '{"nf": "many"}', '{"nf": 16}'])
+def test_a_file_of_another_kind_is_not_called_a_pickle(tmp_path):
+    path = tmp_path / "clip.pth"
+    path.write_bytes(b"\0\0\0\x20ftypisom" + bytes(2000))
+    with pytest.raises(vinr.CheckpointError, match="not a checkpoint"):
+        vinr.VideoINR.from_checkpoint(path)
+
+
+@pytest.mark.parametrize("text", ["not json", "[1]", '{"nf": -1}', '{"colour": 3}', '{"nf": "many"}', '{"nf": 16}', '{"nf": 1000000000000}'])
 def test_wrong_metadata(tmp_path, small, text):
     path = tmp_path / "a.safetensors"
     safetensors.torch.save_file(small.state_dict(), path, metadata={METADATA_KEY: text})

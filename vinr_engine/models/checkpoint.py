@@ -55,8 +55,9 @@ def _read_pth(path: pathlib.Path) -> Any:
             warnings.simplefilter("ignore")  # of pickle protocols that torch itself does not write
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        found = re.search(r"Unsupported (?:global|class|operand).*?(?:GLOBAL )?([\w.]+\.[\w.]+)", str(error))
-        if found or "Unsupported" in str(error):
+        found = re.search(r"[Uu]nsupported (?:global: )?(?:GLOBAL|class) ([\w.]+)", str(error))
+        # torch tries any file that is no archive as a bare pickle: only one that begins as such is worth that message
+        if found or ("Unsupported" in str(error) and _head(path).startswith((b"\x80", b"PK\x03\x04"))):
             what = f" ({found[1]})" if found else ""
             raise CheckpointError(
                 f"{path}: refused: its pickle would run code{what}, and parameters need none"
@@ -64,6 +65,16 @@ def _read_pth(path: pathlib.Path) -> Any:
         raise CheckpointError(f"{path}: not a checkpoint, or a damaged one") from None
     except (RuntimeError, EOFError, ValueError, KeyError, IndexError, AttributeError, TypeError, OverflowError):
         raise CheckpointError(f"{path}: not a checkpoint, or a truncated one") from None
+    except OSError as error:
+        # torch's archive reader seeks before the start of some short files; an error of the system names the file
+        if error.filename is not None:
+            raise
+        raise CheckpointError(f"{path}: not a checkpoint, or a truncated one") from None
+
+
+def _head(path: pathlib.Path) -> bytes:
+    with open(path, "rb") as file:
+        return file.read(4)
 
 
 def _parameters(path: pathlib.Path, content: Any) -> dict[str, Tensor]:
@@ -108,6 +119,8 @@ def config_from_shapes(state: Mapping[str, Tensor]) -> dict[str, Any]:
 
     def hidden(network: str) -> tuple[list[int], int]:
         layers = _count(state, network + ".net")
+        if layers == 0:
+            raise KeyError(f"{network}.net.0.linear.weight")
         widths = [state[f"{network}.net.{i}.linear.weight"].shape[0] for i in range(layers - 1)]
         return widths, state[f"{network}.net.{layers - 1}.weight"].shape[0]
 
@@ -165,7 +178,7 @@ def load_model(path: str | os.PathLike[str]) -> VideoINR:
         # On the meta device: nothing is drawn or allocated that the file's tensors replace.
         with torch.device("meta"):
             model = VideoINR(**config)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"{path}: its constructor values make no VideoINR: {error}") from None
     _check_names_and_shapes(path, state, model)
     for name, tensor in model.state_dict().items():

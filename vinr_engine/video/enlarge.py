@@ -96,8 +96,10 @@ def load(weights: str | os.PathLike[str] | None) -> Model:
             return vinr.VideoINR()
     try:
         return vinr.VideoINR.from_checkpoint(str(weights))
-    except (vinr.CheckpointError, OSError) as error:
+    except vinr.CheckpointError as error:
         raise WeightsError(reason(error)) from None
+    except OSError as error:
+        raise WeightsError(f"cannot read {weights}: {reason(error)}") from None
 
 
 class Slot:
