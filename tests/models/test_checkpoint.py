@@ -131,6 +131,12 @@ def test_failed_save_leaves_the_old_file(tmp_path, small, monkeypatch):
     assert os.listdir(tmp_path) == ["a.safetensors"]
 
 
+def test_a_saved_file_has_the_usual_permissions(tmp_path, small):
+    (tmp_path / "other").touch()
+    vinr.save_checkpoint(small, tmp_path / "a.safetensors")
+    assert (tmp_path / "a.safetensors").stat().st_mode == (tmp_path / "other").stat().st_mode
+
+
 def test_save_takes_safetensors_only(tmp_path, small):
     with pytest.raises(ValueError, match=r"must end in \.safetensors"):
         vinr.save_checkpoint(small, tmp_path / "a.pth")

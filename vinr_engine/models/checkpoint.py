@@ -11,7 +11,7 @@ import os
 import pathlib
 import pickle
 import re
-import tempfile
+import secrets
 import warnings
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -197,10 +197,13 @@ def save_checkpoint(model: VideoINR, path: str | os.PathLike[str]) -> None:
     if path.suffix != ".safetensors":
         raise ValueError(f"{path}: the name of a checkpoint must end in .safetensors")
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
-    os.close(handle)
+    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
+    beside.touch(exist_ok=False)
+    mode = beside.stat().st_mode
     try:
         safetensors.torch.save_file(state, beside, metadata={METADATA_KEY: json.dumps(model.config)})
+        # safetensors writes a file of its own that only its owner may read
+        os.chmod(beside, mode)
         os.replace(beside, path)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
