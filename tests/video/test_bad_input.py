@@ -175,6 +175,11 @@ def test_start_after_the_end(tmp_path, clip, images):
     refused(SourceError, images, tmp_path / "o.mp4", "range", start=100)
 
 
+def test_part_between_two_frames(tmp_path, clip, images):
+    refused(SourceError, clip, tmp_path / "o.mp4", "no frame .* lies in the chosen range", start="0.11", end="0.15")
+    refused(SourceError, images, tmp_path / "o.mp4", "no image lies in the chosen range", start="0.05", end="0.07")
+
+
 def test_weights(tmp_path, clip):
     refused(WeightsError, clip, tmp_path / "o.mp4", "no weights.*latest_G.pth.*--untrained", model=None)
     refused(WeightsError, clip, tmp_path / "o.mp4", "no such weights", model=None, weights=tmp_path / "no.pth")

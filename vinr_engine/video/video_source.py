@@ -212,7 +212,7 @@ class VideoSource(OpenSource):
             time = now
             at = now - self.origin
             if self.end is not None and at >= self.end:
-                return
+                break
             if self.start is not None and at < self.start:
                 continue
             number += 1
