@@ -1,5 +1,6 @@
 from fractions import Fraction
 
+import numpy as np
 import pytest
 
 from vinr_engine.video import parse
@@ -18,7 +19,7 @@ def test_rate(text, exact):
     assert parse.rate(text) == exact
 
 
-@pytest.mark.parametrize("bad", ["0", "-5", "nan", "inf", "x", "1/0", "", "1e9", "30/1/1", "1/99999999"])
+@pytest.mark.parametrize("bad", ["0", "-5", "nan", "inf", "x", "1/0", "", "1e9", "30/1/1", "1/99999999", "1e-7"])
 def test_bad_rate(bad):
     with pytest.raises(UsageError, match="--fps"):
         parse.rate(bad)
@@ -50,7 +51,12 @@ def test_bad_multiplier(bad):
         parse.multiplier(bad)
 
 
-@pytest.mark.parametrize("bad", ["1280", "0x5", "x", "99999x99999", "1280x-1", (1,), ("a", "b"), (-1, 5)])
+def test_numpy_numbers_are_numbers():
+    assert parse.multiplier(np.int64(8)) == 8
+    assert parse.size((np.int64(64), np.int32(48))) == (64, 48)
+
+
+@pytest.mark.parametrize("bad", ["1280", "0x5", "x", "99999x99999", "1280x-1", (1,), ("a", "b"), (-1, 5), (float("inf"), 2), (32.7, 24)])
 def test_bad_size(bad):
     with pytest.raises(UsageError, match="--size"):
         parse.size(bad)

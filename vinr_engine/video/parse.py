@@ -6,6 +6,8 @@ Every function raises UsageError, with the accepted forms in its message.
 from __future__ import annotations
 
 import math
+import numbers
+import operator
 import re
 from fractions import Fraction
 
@@ -42,7 +44,10 @@ def rate(value: str | int | float | Fraction, name: str = "--fps") -> Fraction:
     broadcast = Fraction(round(exact * Fraction(1001, 1000)) * 1000, 1001)
     if broadcast > 0 and abs(broadcast - exact) < Fraction(6, 1000) and exact > 10:
         return broadcast
-    return exact.limit_denominator(1_000_000)
+    nearest = exact.limit_denominator(1_000_000)
+    if nearest == 0:
+        raise UsageError(f"{name} is {text}, which is too low a rate for a video file")
+    return nearest
 
 
 _CLOCK = re.compile(r"(?:(?:(\d+):)?(\d{1,2}):)?(\d+(?:\.\d*)?|\.\d+)")
@@ -76,7 +81,7 @@ def scale(value: float) -> float:
 
 def multiplier(value: int | float) -> int:
     """The enlargement in time: a whole number from 1 to MAX_TIME."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or value % 1 != 0:
+    if isinstance(value, bool) or not isinstance(value, numbers.Real) or value % 1 != 0:
         raise UsageError(f"--time must be a whole number, got {value} (for other rates use --fps)")
     if not 1 <= value <= MAX_TIME:
         raise UsageError(f"--time must be from 1 to {MAX_TIME}, got {value}")
@@ -92,9 +97,9 @@ def size(value: str | tuple[int, int]) -> tuple[int, int]:
         width, height = int(match[1]), int(match[2])
     else:
         try:
-            width, height = (int(v) for v in value)
+            width, height = (operator.index(v) for v in value)
         except (TypeError, ValueError):
-            raise UsageError(f"--size must be a pair (width, height), got {value!r}") from None
+            raise UsageError(f"--size must be a pair (width, height) of whole numbers, got {value!r}") from None
     check_size(width, height, f"--size {width}x{height}")
     return width, height
 
