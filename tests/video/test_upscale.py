@@ -155,8 +155,9 @@ def test_scene_cut_is_held(tmp_path):
     assert shown.encodings == 5
 
 
-def test_start_and_end_by_timestamp(tmp_path):
-    source = write(tmp_path / "in.mp4", panning(60), options={"crf": "4", "g": "10"})
+@pytest.mark.parametrize(("suffix", "gop"), [("mp4", 10), ("mkv", 250), ("ts", 20), ("ts", 250)])
+def test_start_and_end_by_timestamp(tmp_path, suffix, gop):
+    source = write(tmp_path / f"in.{suffix}", panning(60), options={"crf": "4", "g": str(gop)})
     done = upscale(source, tmp_path / "out", space=1, time=1, model=Blend(), start="0:04.05", end="4.5")
     assert done.frames_in == 4
     whole = read(source)

@@ -196,7 +196,12 @@ class VideoSource(OpenSource):
             # a file without an index is read from its beginning
             self.container.seek(0)
         self._decoded = self._decode()
-        self._first = None
+        self._first = next(self._decoded, None)
+        if self._first is None or self._time(self._first, None) - self.origin > self.start:
+            # too late: MPEG transport streams are entered between key frames, and decode from the next one on only
+            self.close()
+            self.container, self._file = open_container(self.path)
+            self._prepare()
 
     def pictures(self) -> Iterator[Picture]:
         """See Source.pictures. Frames that repeat an earlier timestamp are left out."""
