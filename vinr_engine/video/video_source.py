@@ -6,6 +6,7 @@ import os
 import struct
 from collections.abc import Iterator
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 from typing import IO, Any
 
@@ -101,14 +102,13 @@ class VideoSource(OpenSource):
         self._step = 1 / Fraction(rate) if rate else Fraction(1, 25)
         self._decoded = self._decode()
         # the first frame settles size, colour and orientation, before any work starts
-        first = next(self._decoded, None)
-        if first is None:
+        self._first = next(self._decoded, None)
+        if self._first is None:
             raise SourceError(f"{self.path} holds no video frames")
-        self._first: av.VideoFrame | None = first
+        self.origin, first = self._first
         self._size, self._format = (first.width, first.height), first.format.name
         turns, flip, note = _orientation(first)
         self._turn = turns, flip
-        self.origin = self._time(first, None)
         context = stream.codec_context
         jpeg = self._format.startswith("yuvj")
 
@@ -167,21 +167,21 @@ class VideoSource(OpenSource):
         until = min(Fraction(total), self.end / self._step) if self.end is not None else Fraction(total)
         return max(1, round(until - begin))
 
-    def _decode(self) -> Iterator[av.VideoFrame]:
-        """Decoded frames as they come; a damaged packet is an error, with the time where it was met."""
+    def _decode(self) -> Iterator[tuple[Fraction, av.VideoFrame]]:
+        """Decoded frames with their timestamps, as they come; a damaged packet is an error, with its time."""
         last: Fraction | None = None
+        clock = _Clock()
         try:
             for packet in self.container.demux(self.stream):
                 for frame in packet.decode():
-                    last = self._time(frame, last)
-                    yield frame
+                    last = self._time(clock.stamp(frame), frame, last)
+                    yield last, frame
         except av.error.FFmpegError as error:
             at = f" after {float(last):.3f} s" if last is not None else ""
             raise SourceError(f"{self.path}: unreadable frame{at}: {reason(error)}") from None
 
-    def _time(self, frame: av.VideoFrame, previous: Fraction | None) -> Fraction:
-        """A frame's timestamp in seconds, as stored; one step after the previous where it has none."""
-        stamp = frame.pts if frame.pts is not None else frame.dts
+    def _time(self, stamp: int | None, frame: av.VideoFrame, previous: Fraction | None) -> Fraction:
+        """A timestamp in seconds; one step after the previous where there is none."""
         if stamp is None:
             return Fraction(0) if previous is None else previous + self._step
         return stamp * Fraction(frame.time_base or self._tick)
@@ -197,7 +197,7 @@ class VideoSource(OpenSource):
             self.container.seek(0)
         self._decoded = self._decode()
         self._first = next(self._decoded, None)
-        if self._first is None or self._time(self._first, None) - self.origin > self.start:
+        if self._first is None or self._first[0] - self.origin > self.start:
             # too late: MPEG transport streams are entered between key frames, and decode from the next one on only
             self.close()
             self.container, self._file = open_container(self.path)
@@ -210,8 +210,7 @@ class VideoSource(OpenSource):
         time: Fraction | None = None
         first, self._first = self._first, None
         number = 0
-        for frame in _chain(first, self._decoded):
-            now = self._time(frame, time)
+        for now, frame in chain([] if first is None else [first], self._decoded):
             if time is not None and now <= time:
                 continue
             time = now
@@ -255,7 +254,23 @@ class VideoSource(OpenSource):
         self._file.close()
 
 
-def _chain(first: av.VideoFrame | None, rest: Iterator[av.VideoFrame]) -> Iterator[av.VideoFrame]:
-    if first is not None:
-        yield first
-    yield from rest
+class _Clock:
+    """Which of a frame's two timestamps to believe, by FFmpeg's rule (guess_correct_pts).
+
+    AVI stores decoding times only; FFmpeg's guess of presentation times then goes backwards where H.264 reorders.
+    """
+
+    def __init__(self) -> None:
+        self._last: dict[str, int] = {}
+        self._faults = {"pts": 0, "dts": 0}
+
+    def stamp(self, frame: av.VideoFrame) -> int | None:
+        """The presentation time, or the decoding time where that one went backwards less often; None without both."""
+        stamps = {"pts": frame.pts, "dts": frame.dts}
+        for name, value in stamps.items():
+            if value is not None:
+                self._faults[name] += value <= self._last.get(name, value - 1)
+                self._last[name] = value
+        if stamps["dts"] is None or (stamps["pts"] is not None and self._faults["pts"] <= self._faults["dts"]):
+            return stamps["pts"]
+        return stamps["dts"]
