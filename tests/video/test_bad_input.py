@@ -88,6 +88,15 @@ def test_unreadable_frame_in_the_middle(tmp_path, images):
     refused(SourceError, source, tmp_path / "o.mp4", "unreadable frame")
 
 
+def test_concealed_damage_is_an_error_too(tmp_path):
+    source = write(tmp_path / "in.mkv", panning(60, 96, 64), options={"crf": "10"})
+    data = bytearray(source.read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 400] = bytes(b ^ 0x5A for b in data[middle : middle + 400])
+    source.write_bytes(data)
+    refused(SourceError, source, tmp_path / "o.mp4", "unreadable frame at .* damaged")
+
+
 def test_images_of_differing_sizes(tmp_path, images):
     Image.new("RGB", (21, 14)).save(images / "f2.png")
     refused(SourceError, images, tmp_path / "o.mp4", "f2.png is 21x14, the images before it are 20x14")

@@ -237,6 +237,8 @@ class VideoSource(OpenSource):
                 f"{self.path} changes size at {float(at):.3f} s, from {self._size[0]}x{self._size[1]} "
                 f"to {frame.width}x{frame.height}"
             )
+        if frame.is_corrupt:  # the decoder made it up from what it could read
+            raise SourceError(f"{self.path}: unreadable frame at {float(at):.3f} s: it is damaged")
         try:
             rgb = planes.to_rgb(frame, self.colour, left=self.stream.codec_context.name not in _MIDWAY)
         except (av.error.FFmpegError, VinrError) as error:
