@@ -119,6 +119,16 @@ def test_ten_bits_stay(tmp_path):
     assert png.format.name.startswith("rgb48")
 
 
+def test_untagged_grey_is_full_range(tmp_path):
+    levels = np.tile(np.linspace(0, 255, 64).astype("u1"), (8, 1))
+    frames = [av.VideoFrame.from_ndarray(levels, "gray") for _ in range(2)]
+    source = write(tmp_path / "in.mkv", frames, codec="ffv1", pixel_format="gray", options={"g": "1"})
+    upscale(source, tmp_path / "png", space=1, time=1, model=Blend())
+    assert (read(tmp_path / "png" / "frame_000000.png")[0].to_ndarray(format="rgb24")[..., 0] == levels).all()
+    upscale(source, tmp_path / "out.mkv", space=1, time=1, model=Blend(), codec="ffv1")
+    assert np.abs(read(tmp_path / "out.mkv")[0].to_ndarray(format="rgb24")[..., 0].astype(int) - levels).max() <= 1
+
+
 def test_eight_bit_encoder_says_so(tmp_path):
     frames = [planes.from_rgb(np.zeros((3, 32, 48), np.float32), "yuv420p10le", Colour(1, False))]
     source = write(tmp_path / "in.mkv", frames, codec="ffv1", pixel_format="yuv420p10le", options={})

@@ -110,7 +110,6 @@ class VideoSource(OpenSource):
         turns, flip, note = _orientation(first)
         self._turn = turns, flip
         context = stream.codec_context
-        jpeg = self._format.startswith("yuvj")
 
         def tag(name: str) -> int:
             value = int(getattr(first, name))
@@ -120,6 +119,8 @@ class VideoSource(OpenSource):
         components = first.format.components
         is_rgb = first.format.is_rgb or self._format == "pal8"
         range_ = int(first.color_range) or int(context.color_range)
+        # grey without a tag is full range to FFmpeg and players, unlike YCbCr
+        jpeg = self._format.startswith("yuvj") or (range_ == 0 and len(components) < 3 and not is_rgb)
         self.colour = colour.resolve(
             colour.RGB if is_rgb else tag("colorspace"),
             range_, tag("color_primaries"), tag("color_trc"), first.width, first.height, jpeg,
