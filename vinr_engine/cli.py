@@ -10,7 +10,6 @@ from typing import Annotated, Any
 
 import typer
 
-from vinr_engine.video import enlarge
 from vinr_engine.video.errors import Cancelled, UsageError, VinrError, WeightsError
 
 app = typer.Typer(
@@ -113,8 +112,6 @@ def upscale(
     from vinr_engine.video.progress import Bar
     from vinr_engine.video.upscale import upscale as run
 
-    enlarge.check_weights(weights, untrained, False)
-    check_backend(backend)
     with Bar(quiet) as bar:
         summary = run(
             src, dst, space=space, size=size, time=time, fps=fps, weights=weights, untrained=untrained, device=device,
@@ -129,17 +126,6 @@ def upscale(
             f"{summary.path}: {summary.frames_out} frames from {summary.frames_in}, {width}x{height}{rate}{cuts}, "
             f"{summary.seconds:.1f} s, weights: {summary.weights}"
         )
-
-
-def check_backend(name: str) -> None:
-    """UsageError unless a backend of that name exists and can run here."""
-    from vinr_engine import backends
-
-    known = {status.name: status for status in backends.report()}
-    if name != "auto" and name not in known:
-        raise UsageError(f"--backend must be one of auto, {', '.join(known)}, got {name!r}")
-    if name != "auto" and not known[name].available:
-        raise UsageError(f"--backend {name} cannot run here: {known[name].reason}")
 
 
 @app.command()
@@ -167,7 +153,6 @@ def demo(
     """
     from vinr_engine import demo as demonstration
 
-    check_backend(backend)
     demonstration.run(
         out_dir, weights=weights, device=device, backend=backend, dtype=dtype, quiet=quiet, say=typer.echo
     )

@@ -83,6 +83,12 @@ def run(
 
     Raises what `upscale` raises, all VinrError with a message of one line.
     """
+    enlarge.check_device(device)
+    enlarge.check_dtype(dtype, device)
+    enlarge.check_backend(backend)
+    enlarge.check_weights(weights, weights is None, False)
+    device = str(enlarge.resolve_device(device, dtype))
+    model = visible(enlarge.load(None)) if weights is None else enlarge.load(weights)
     folder = Path(out_dir)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -94,9 +100,8 @@ def run(
         upscale(CLIP, low, model=Resize("nearest"), device="cpu", **common)
         upscale(CLIP, bicubic, model=Resize("bicubic"), device="cpu", **common)
         done = upscale(
-            CLIP, ours, weights=weights, model=visible(enlarge.load(None)) if weights is None else None, device=device,
-            backend=backend, dtype=dtype, progress=bar.update, **common,
-        )  # fmt: skip
+            CLIP, ours, model=model, device=device, backend=backend, dtype=dtype, progress=bar.update, **common
+        )
     rows = [("low resolution, pixels repeated", low), ("bicubic, frames repeated", bicubic)]
     name = "VideoINR" if weights is not None else "VideoINR, untrained, contrast stretched"
     comparison = folder / "comparison.png"

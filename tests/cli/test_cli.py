@@ -127,6 +127,31 @@ def test_demo(tmp_path, weights, capsys, monkeypatch):
     assert {(len(f), f[0].width, f[0].height) for f in shown} == {(28, 256, 144)}
 
 
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [(["--weights", "no.pth"], "no such weights"), (["--device", "tpu"], "--device"), (["--dtype", "x"], "--dtype"),
+     (["--backend", "triton"], "--backend"), (["--weights", __file__], "not a checkpoint")],
+)  # fmt: skip
+def test_demo_refuses_before_it_writes(tmp_path, capsys, options, text):
+    code, out, err = run(capsys, "demo", tmp_path / "d", *options)
+    assert (code, out) == (2, "")
+    assert text in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_wrong_backend_variable_is_one_line(clip, tmp_path, weights):
+    command = [sys.executable, "-m", "vinr_engine.cli"]
+    environment = {**os.environ, "VINR_BACKEND": "magic"}
+    wrong = subprocess.run(
+        [*command, "upscale", str(clip), str(tmp_path / "o.mp4"), "--weights", str(weights)],
+        env=environment, capture_output=True, text=True,
+    )  # fmt: skip
+    assert wrong.returncode == 2
+    assert wrong.stderr.count("\n") == 1
+    assert "VINR_BACKEND" in wrong.stderr
+    assert subprocess.run([*command, "info"], env=environment, capture_output=True).returncode == 0
+
+
 def test_demo_makes_an_untrained_network_visible():
     torch.manual_seed(0)
     model = demo.visible(vinr.VideoINR(nf=8, groups=2, front_blocks=1, back_blocks=1))

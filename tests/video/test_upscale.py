@@ -11,6 +11,7 @@ from PIL import Image
 
 import vinr_engine as vinr
 from video.clips import Blend, leftovers, panning, read, samples, scene, seconds, write
+from vinr_engine import backends
 from vinr_engine.video.errors import SinkError
 from vinr_engine.video.upscale import upscale
 
@@ -212,6 +213,21 @@ def test_real_network(tmp_path):
         assert done.frames_out == 4
         assert done.size == (32, 24)
     assert all(v.dtype == before[k].dtype and (v == before[k]).all() for k, v in model.state_dict().items())
+
+
+def test_the_backend_in_force_is_kept(tmp_path):
+    source = write(tmp_path / "in.mp4", panning(2))
+    seen = []
+
+    class Asks(Blend):
+        def query(self, *args, **kwargs):
+            seen.append(backends.chosen())
+            return super().query(*args, **kwargs)
+
+    with vinr.backend("reference"):
+        upscale(source, tmp_path / "a.mp4", space=1, time=1, model=Asks())
+    upscale(source, tmp_path / "b.mp4", space=1, time=1, model=Asks(), backend="reference")
+    assert set(seen) == {"reference"}
 
 
 def test_progress_counts_up(tmp_path):

@@ -71,6 +71,21 @@ def resolve_device(device: str, dtype: str) -> torch.device:
     return torch.device(device)
 
 
+def check_backend(name: str) -> str:
+    """The backend to use; auto is the one in force. UsageError unless it exists and can run here."""
+    from vinr_engine import backends
+
+    option = f"--backend {name}"
+    if name == "auto":
+        name, option = backends.chosen(), f"the backend in force, {backends.chosen()},"
+    known = {status.name: status for status in backends.report()}
+    if name != "auto" and name not in known:
+        raise UsageError(f"--backend (or VINR_BACKEND) must be one of auto, {', '.join(known)}, got {name!r}")
+    if name != "auto" and not known[name].available:
+        raise UsageError(f"{option} cannot run here: {known[name].reason}")
+    return name
+
+
 def check_weights(weights: str | os.PathLike[str] | None, untrained: bool, given: bool) -> None:
     """That exactly one of weights, ``untrained`` and a loaded model (``given``) is there; WeightsError, UsageError."""
     if (weights is not None and untrained) or (given and (weights is not None or untrained)):
