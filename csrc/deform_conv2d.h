@@ -32,6 +32,7 @@ inline DeformConv2dShape deform_conv2d_shape(const char* op, const Tensor& input
     DeformConv2dShape s{};
     s.batch = input.size(0), s.channels = input.size(1), s.height = input.size(2), s.width = input.size(3);
     s.out_channels = weight.size(0), s.kernel_height = weight.size(2), s.kernel_width = weight.size(3);
+    STD_TORCH_CHECK(s.height > 0 && s.width > 0, op, ": input must have pixels, got ", shape_string(input.sizes()));
     int64_t out[2];
     for (int axis = 0; axis < 2; ++axis) {
         s.stride[axis] = stride[axis], s.padding[axis] = padding[axis], s.dilation[axis] = dilation[axis];

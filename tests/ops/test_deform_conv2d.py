@@ -283,6 +283,18 @@ def test_bad_arguments(backend, what):
         deform_conv2d(**(arguments | changes))
 
 
+@pytest.mark.parametrize("size", [(0, 5), (5, 0)])
+def test_an_input_without_pixels(backend, size):
+    # padding alone makes output pixels, whose corners would be read from no memory
+    offset = torch.zeros(1, 2, size[0] + 2, size[1] + 2)
+    arguments = torch.zeros(1, 1, *size), offset, torch.ones(1, 1, 1, 1)
+    with pytest.raises(ValueError, match="deform_conv2d: input must have pixels"):
+        deform_conv2d(*arguments, padding=1)
+    if backends.extension().path is not None:
+        with pytest.raises(RuntimeError, match="input must have pixels"):
+            torch.ops.vinr.deform_conv2d(*arguments, None, None, [1, 1], [1, 1], [1, 1])
+
+
 @needs_extension
 def test_the_compiled_op_checks_for_itself():
     input, offset, weight, bias, mask = Sample("bad").tensors(torch.float32)

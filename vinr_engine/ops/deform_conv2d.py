@@ -37,6 +37,7 @@ def output_shape(
     check_rank(OP, "offset", offset, "[B, 2*G*K, H, W]")
     check_rank(OP, "weight", weight, "[O, C/groups, kh, kw]")
     B, C = input.shape[:2]
+    check(min(input.shape[2:]) > 0, OP, "input must have pixels, got {}", input.shape)
     O, group_channels, kh, kw = weight.shape
     K = kh * kw
     check(K > 0, OP, "the kernel must have a tap, got weight {}", weight.shape)
