@@ -158,38 +158,49 @@ def demo(
     )
 
 
-def _terminated(number: int, frame: Any) -> None:
-    raise KeyboardInterrupt
+class Interrupted(KeyboardInterrupt):
+    """A class of our own: Python kills itself by SIGINT at exit if a plain KeyboardInterrupt ever left an exec()."""
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; returns the exit code: 0, 2 wrong usage, 1 failure, 130 interrupted."""
+    signals: list[int] = []
+
+    def interrupted(number: int, frame: Any) -> None:
+        signals.append(number)
+        raise Interrupted
+
     with suppress(ValueError):  # outside the main thread the host program minds its signals
-        signal.signal(signal.SIGTERM, _terminated)
+        signal.signal(signal.SIGTERM, interrupted)
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where it is ignored
+            signal.signal(signal.SIGINT, interrupted)
     try:
         code = app(args=argv, standalone_mode=False)
-        # typer turns an interruption into this code
-        return _fail(INTERRUPTED, 130) if code == 130 else code if isinstance(code, int) else 0
-    except (KeyboardInterrupt, typer.Abort):
-        return _fail(INTERRUPTED, 130)
-    except (UsageError, WeightsError) as error:
+    except BaseException as error:
+        # C code turns a KeyboardInterrupt that meets it into errors of its own
+        if signals or isinstance(error, (KeyboardInterrupt, typer.Abort)):
+            return _fail(INTERRUPTED, 130)
+        return _failure(error)
+    # typer turns an interruption into this code
+    return _fail(INTERRUPTED, 130) if code == 130 else code if isinstance(code, int) else 0
+
+
+def _failure(error: BaseException) -> int:
+    """Say in one line what happened; returns the exit code. Raises what is no Exception, and all with VINR_DEBUG."""
+    if isinstance(error, (UsageError, WeightsError)):
         return _fail(str(error), 2)
-    except Cancelled as error:
-        return _fail(str(error), 130)
-    except VinrError as error:
-        return _fail(str(error), 1)
-    except BrokenPipeError:
+    if isinstance(error, VinrError):
+        return _fail(str(error), 130 if isinstance(error, Cancelled) else 1)
+    if isinstance(error, BrokenPipeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except Exception as error:
+    if hasattr(error, "format_message"):
         # typer's own usage errors: its click is a private copy, so they are known by their shape
-        if hasattr(error, "format_message"):
-            text = " ".join(error.format_message().split())
-            return _fail(text or "no command was given (vinr --help lists them)", 2)
-        if os.environ.get("VINR_DEBUG"):
-            raise
-        text = " ".join(str(error).split())
-        return _fail(f"{type(error).__name__}: {text} (VINR_DEBUG=1 shows where)", 1)
+        text = " ".join(error.format_message().split())
+        return _fail(text or "no command was given (vinr --help lists them)", 2)
+    if os.environ.get("VINR_DEBUG") or not isinstance(error, Exception):
+        raise error
+    return _fail(f"{type(error).__name__}: {' '.join(str(error).split())} (VINR_DEBUG=1 shows where)", 1)
 
 
 def _fail(message: str, code: int) -> int:

@@ -192,6 +192,19 @@ def test_interruption(tmp_path, weights, number):
     assert [p.name for p in tmp_path.iterdir()] == ["in.mp4"]
 
 
+def test_an_interruption_that_c_code_turned_into_another_error(tmp_path, clip, weights, capsys, monkeypatch):
+    def swallowed(*args, **kwargs):
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        except KeyboardInterrupt:
+            raise ValueError("could not determine the shape of object") from None
+
+    monkeypatch.setattr(vinr.VideoINR, "query", swallowed)
+    code, _, err = run(capsys, "upscale", clip, tmp_path / "o.mp4", "--weights", weights)
+    assert (code, err) == (130, "vinr: interrupted; nothing was written\n")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_file_size_limit(tmp_path, clip, weights):
     """A real write that the system refuses, at the end of a file, as on a full disk."""
 
