@@ -164,3 +164,20 @@ def test_sampling_large_maps_keeps_columns_apart():
     maps[0, 0, 4099, 4097] = 1
     at = torch.tensor([[4096.0, 4097.0, 4098.0]])
     assert sample_bilinear(maps, torch.full_like(at, 4099), at).tolist() == [[[0.0, 1.0, 0.0]]]
+
+
+@pytest.mark.parametrize("how", ["autocast", "bfloat16"])
+def test_low_precision(how):
+    torch.manual_seed(0)
+    model = vinr.VideoINR(nf=8, groups=2, front_blocks=1, back_blocks=1)
+    frames = torch.rand(2, 2, 3, 8, 12)
+    with torch.inference_mode():
+        expected = model(frames, [0.0, 0.5], (16, 24))
+        if how == "autocast":
+            with torch.autocast("cpu", torch.bfloat16):
+                out = model(frames, [0.0, 0.5], (16, 24))
+            assert out.dtype == torch.float32
+        else:
+            out = model.bfloat16()(frames.bfloat16(), [0.0, 0.5], (16, 24))
+            assert out.dtype == torch.bfloat16
+    assert (out.float() - expected).abs().mean() < 0.1 * expected.abs().mean()

@@ -16,6 +16,7 @@ from vinr_engine.reference.mlp import Layer
 
 OMEGA = 30.0
 OP = "inr_query"
+_LOW_PRECISION = (torch.bfloat16, torch.float16)
 
 
 def inr_query(
@@ -49,7 +50,7 @@ def inr_query(
 
     Under autocast to bfloat16 the cpu backend rounds the operands of the networks' products to bfloat16, where the
     machine has AVX-512 BF16; sums, phases, coordinates, flow and the gradients stay float32, and so does everything on
-    other machines, dtypes and backends. bfloat16 or float16 features are taken as float32 then.
+    other machines, dtypes and backends. bfloat16 and float16 arguments are computed in float32.
 
     Raises:
         ValueError: shapes or devices that do not fit.
@@ -92,13 +93,21 @@ def inr_query(
     outputs = check_layers(OP, "flow_layers", flow_layers, F + C + 7)
     check(outputs == 4, OP, "flow_layers must end in 4 outputs, got {}", outputs)
     check_layers(OP, "encode_layers", encode_layers, 2 * (F + C + 6) + 1)
-    networks = feat_layers, flow_layers, encode_layers
+    networks = [list(layers) for layers in (feat_layers, flow_layers, encode_layers)]
+    dtype = frames.dtype
+    if dtype in _LOW_PRECISION:
+        features, frames, times = features.float(), frames.float(), times.float()
+        networks = [[(weight.float(), bias.float()) for weight, bias in layers] for layers in networks]
     # A phase is a product times 30: autocast must not touch what is not asked for by name.
     with torch.autocast(device, enabled=False):
         if backends.select(OP, features, frames, times) == "reference":
-            return reference.inr_query(features, frames, times, lr_size, size, *networks, frame_upsample)
-        maps, layers = hoist(features, frames, *networks, frame_upsample)
-        return torch.ops.vinr.inr_query(*maps, times, lr_size, size, frame_upsample, *layers, OMEGA, bfloat16)
+            image, flow = reference.inr_query(features, frames, times, lr_size, size, *networks, frame_upsample)
+        else:
+            maps, layers = hoist(features, frames, *networks, frame_upsample)
+            image, flow = torch.ops.vinr.inr_query(
+                *maps, times, lr_size, size, frame_upsample, *layers, OMEGA, bfloat16
+            )
+    return image.to(dtype), flow.to(dtype)
 
 
 def _fake(
