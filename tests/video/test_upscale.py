@@ -1,5 +1,6 @@
 """Clips through files: counts, times, audio, scene cuts, orientation, work done once."""
 
+import copy
 import subprocess
 import sys
 from fractions import Fraction
@@ -212,6 +213,8 @@ def test_real_network(tmp_path):
         done = upscale(source, tmp_path / f"{dtype}.mp4", space=2, time=2, model=model, dtype=dtype)
         assert done.frames_out == 4
         assert done.size == (32, 24)
+    for other in (copy.deepcopy(model).double(), copy.deepcopy(model).bfloat16()):
+        assert upscale(source, tmp_path / "o", space=1, time=1, model=other, overwrite=True).frames_out == 2
     assert all(v.dtype == before[k].dtype and (v == before[k]).all() for k, v in model.state_dict().items())
 
 

@@ -180,8 +180,10 @@ class Enlarger:
             device = torch.device("cpu") if parameter is None else parameter.device
             check_dtype(dtype, device.type)
         if hasattr(model, "to"):
-            # the caller's model keeps its precision
-            model = copy.deepcopy(model).to(device).double() if dtype == "float64" else model.to(device)
+            wanted = torch.float64 if dtype == "float64" else torch.float32
+            if any(p.is_floating_point() and p.dtype != wanted for p in getattr(model, "parameters", tuple)()):
+                model = copy.deepcopy(model).to(wanted)  # the caller's model keeps its precision
+            model = model.to(device)
         self.model: Model = model
         self.size = size
         self.device = device
