@@ -231,7 +231,10 @@ def test_a_file_of_another_kind_is_not_called_a_pickle(tmp_path):
         vinr.VideoINR.from_checkpoint(path)
 
 
-@pytest.mark.parametrize("text", ["not json", "[1]", '{"nf": -1}', '{"colour": 3}', '{"nf": "many"}', '{"nf": 16}', '{"nf": 1000000000000}'])
+@pytest.mark.parametrize(
+    "text",
+    ["not json", "[1]", '{"nf": -1}', '{"colour": 3}', '{"nf": "many"}', '{"nf": 16}', '{"nf": 1000000000000}'],
+)
 def test_wrong_metadata(tmp_path, small, text):
     path = tmp_path / "a.safetensors"
     safetensors.torch.save_file(small.state_dict(), path, metadata={METADATA_KEY: text})

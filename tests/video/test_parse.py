@@ -56,7 +56,10 @@ def test_numpy_numbers_are_numbers():
     assert parse.size((np.int64(64), np.int32(48))) == (64, 48)
 
 
-@pytest.mark.parametrize("bad", ["1280", "0x5", "x", "99999x99999", "1280x-1", (1,), ("a", "b"), (-1, 5), (float("inf"), 2), (32.7, 24)])
+@pytest.mark.parametrize(
+    "bad",
+    ["1280", "0x5", "x", "99999x99999", "1280x-1", (1,), ("a", "b"), (-1, 5), (float("inf"), 2), (32.7, 24)],
+)
 def test_bad_size(bad):
     with pytest.raises(UsageError, match="--size"):
         parse.size(bad)

@@ -134,8 +134,9 @@ def upscale(
     a scene cut the earlier frame is held (``cuts=False`` interpolates there too).
 
     model: a loaded VideoINR, or ``weights``: a checkpoint file, or ``untrained=True``: random weights of a fixed seed.
-    device: auto, cpu, cuda, cuda:N, mps. backend: see vinr_engine.backend; auto is the one in force, such as VINR_BACKEND's. dtype: float32, float64, bfloat16 or (GPU)
-    float16; the last two for the encoder, the query stays float32.
+    device: auto, cpu, cuda, cuda:N, mps. backend: see vinr_engine.backend; auto is the one in force, such as
+    VINR_BACKEND's. dtype: float32, float64, bfloat16 or (GPU) float16; the last two for the encoder, the query stays
+    float32.
     codec, crf: FFmpeg encoder and quality. start, end: seconds or "[HH:]MM:SS[.fff]" from the clip's first frame;
     frames with start <= time < end are used. input_fps: the rate of images (default 25). audio: copy audio packets.
 
