@@ -62,6 +62,15 @@ def chosen() -> str:
     return _chosen
 
 
+def _unknown_variant() -> str:
+    """Why VINR_CPU, the instruction set asked for, cannot be used; empty if it can."""
+    try:
+        torch.ops.vinr.cpu_variant()
+    except RuntimeError as error:
+        return "VINR_CPU=" + str(error).splitlines()[0].rpartition("VINR_CPU=")[2]
+    return ""
+
+
 def _unavailable(name: str) -> str:
     """Why backend `name` cannot run on this machine at all; empty if it can."""
     if name == "cpu":
@@ -73,7 +82,9 @@ def _unavailable(name: str) -> str:
 
 def report() -> list[Status]:
     """One status for each backend, in the order in which `auto` tries them."""
-    return [Status(name, not _unavailable(name), _unavailable(name)) for name in ORDER]
+    reasons = {name: _unavailable(name) for name in ORDER}
+    reasons["cpu"] = reasons["cpu"] or _unknown_variant()
+    return [Status(name, not reason, reason) for name, reason in reasons.items()]
 
 
 def extension() -> Extension:

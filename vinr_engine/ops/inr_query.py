@@ -19,6 +19,10 @@ OP = "inr_query"
 _LOW_PRECISION = (torch.bfloat16, torch.float16)
 
 
+def _widened(layers: Sequence[Layer]) -> Sequence[Layer]:
+    return [(weight.float(), bias.float()) for weight, bias in layers]
+
+
 def inr_query(
     features: Tensor,
     frames: Tensor,
@@ -93,17 +97,19 @@ def inr_query(
     outputs = check_layers(OP, "flow_layers", flow_layers, F + C + 7)
     check(outputs == 4, OP, "flow_layers must end in 4 outputs, got {}", outputs)
     check_layers(OP, "encode_layers", encode_layers, 2 * (F + C + 6) + 1)
-    networks = [list(layers) for layers in (feat_layers, flow_layers, encode_layers)]
     dtype = frames.dtype
     if dtype in _LOW_PRECISION:
         features, frames, times = features.float(), frames.float(), times.float()
-        networks = [[(weight.float(), bias.float()) for weight, bias in layers] for layers in networks]
+        feat_layers, flow_layers, encode_layers = map(_widened, (feat_layers, flow_layers, encode_layers))
+    networks = feat_layers, flow_layers, encode_layers
     # A phase is a product times 30: autocast must not touch what is not asked for by name.
     with torch.autocast(device, enabled=False):
         if backends.select(OP, features, frames, times) == "reference":
-            image, flow = reference.inr_query(features, frames, times, lr_size, size, *networks, frame_upsample)
+            image, flow = reference.inr_query(
+                features, frames, times, lr_size, size, *networks, frame_upsample=frame_upsample
+            )
         else:
-            maps, layers = hoist(features, frames, *networks, frame_upsample)
+            maps, layers = hoist(features, frames, *networks, frame_upsample=frame_upsample)
             image, flow = torch.ops.vinr.inr_query(
                 *maps, times, lr_size, size, frame_upsample, *layers, OMEGA, bfloat16
             )

@@ -18,7 +18,7 @@ DEFAULT_CRF = {"libx264": 17, "libx265": 18, "libvpx-vp9": 22, "libvpx": 8, "lib
 MAX_CRF = 63
 ROW_THREADED = ("libvpx-vp9", "libaom-av1")  # encoders with FFmpeg's options row-mt and cpu-used
 SUGGESTED = {
-    ".mp4": ("libx264", "libx265", "libsvtav1", "libaom-av1", "mpeg4"),
+    ".mp4": ("libx264", "libx265", "libsvtav1", "libaom-av1"),
     ".mkv": ("libx264", "libx265", "libvpx-vp9", "libsvtav1", "ffv1", "prores_ks"),
     ".webm": ("libvpx-vp9", "libvpx", "libsvtav1", "libaom-av1"),
 }
@@ -72,6 +72,8 @@ def choose(dst: str, codec: str | None, crf: float | None, info: SourceInfo) -> 
     value = crf if crf is not None else DEFAULT_CRF.get(name)
     if value is not None:
         options["crf"] = f"{value:g}"
+    if name == "libx265":
+        options["x265-params"] = "log-level=error"  # it writes to standard error by itself
     if name in ROW_THREADED:
         options |= {"row-mt": "1", "cpu-used": "3"}
     pixel_format = _pixel_format(found, info)
