@@ -5,8 +5,10 @@ import torch
 
 import golden_cases
 import vinr_engine as vinr
-from tolerances import ENCODER, GOLDEN, relative_error
+from tolerances import AUTOCAST_PSNR, ENCODER, GOLDEN, OP, relative_error
 from vinr_engine import reference
+from vinr_engine.models import fused
+from vinr_engine.models.blocks import ResidualBlocks
 
 SIZES = ((1, 3), (4, 4), (6, 11), (13, 20))
 
@@ -95,3 +97,43 @@ def test_published_form_is_golden(case_name):
     with torch.inference_mode():
         features = reference.encoder(dict(network.named_parameters()), case["frames"], vinr.ops.deform_conv2d)
     assert (features - case["encoded"]).abs().max() <= GOLDEN[torch.float64]
+
+
+@pytest.mark.parametrize("size", [(0, 8, 4, 4), (1, 8, 1, 1), (2, 8, 3, 5), (3, 16, 12, 16)], ids=str)
+@pytest.mark.parametrize("channels_last", [True, False])
+def test_residual_blocks_of_inference(size, channels_last):
+    torch.manual_seed(4)
+    blocks = ResidualBlocks(3, size[1])
+    x = torch.randn(size)
+    x = x.contiguous(memory_format=torch.channels_last) if channels_last else x
+    kept = x.clone()
+    expected = blocks(x).detach()
+    with torch.inference_mode():
+        assert fused.can_run(x, blocks[0].conv1) == (x.numel() > 0 and torch.backends.mkldnn.is_available())
+        assert relative_error(blocks(x), expected) <= OP[torch.float32]
+        assert torch.equal(x, kept)
+        assert not fused.can_run(x.double(), blocks[0].conv1)
+
+
+def test_autocast():
+    """bfloat16 convolutions, float32 features: the trunk sums in float32."""
+    case = golden_cases.tensors("scale4_test", torch.float32)
+    network = golden_cases.model(case["seed"], torch.float32)
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        features = network.encode(case["frames"])
+    assert features.dtype == torch.float32
+    error = (features - case["encoded"]).square().mean().sqrt() / (case["encoded"].max() - case["encoded"].min())
+    assert -20 * torch.log10(error) >= AUTOCAST_PSNR
+
+
+def test_autocast_trains(model):
+    network = random_model().float()
+    frames = torch.rand(1, 2, 3, 8, 8)
+    with torch.autocast("cpu", torch.bfloat16):
+        network.encode(frames).sum().backward()
+    wanted = torch.autograd.grad(
+        model.encode(frames.double()).sum(), list(encoder_parameters(model).values()), allow_unused=True
+    )
+    for (name, parameter), grad in zip(encoder_parameters(network).items(), wanted, strict=True):
+        assert (parameter.grad is None) == (grad is None), name
+        assert grad is None or torch.isfinite(parameter.grad).all(), name

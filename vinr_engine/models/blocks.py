@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vinr_engine.models import fused
 from vinr_engine.ops import deform_conv2d
 
 
@@ -70,6 +71,11 @@ class ResidualBlocks(nn.Sequential):
         super().__init__(*(ResidualBlock(nf) for _ in range(count)))
 
     def forward(self, x: Tensor) -> Tensor:
+        blocks = cast("list[ResidualBlock]", list(self))
+        if blocks and fused.can_run(x, blocks[0].conv1):
+            for i, block in enumerate(blocks):
+                x = fused.residual_block(x, block.conv1, block.conv2, inplace=i > 0)  # the first x is the caller's
+            return x
         low = x.dtype in (torch.bfloat16, torch.float16) and torch.is_autocast_enabled(x.device.type)
         return super().forward(x.float() if low else x)
 
