@@ -7,7 +7,7 @@ import golden_cases
 import vinr_engine as vinr
 from tolerances import AUTOCAST_PSNR, ENCODER, GOLDEN, OP, relative_error
 from vinr_engine import reference
-from vinr_engine.models import fused
+from vinr_engine.models import conv_blstm, fused
 from vinr_engine.models.blocks import ResidualBlocks
 
 SIZES = ((1, 3), (4, 4), (6, 11), (13, 20))
@@ -43,6 +43,14 @@ def test_is_the_published_form(model, backend, size, B):
     assert relative_error(ours, expected) <= ENCODER
     with torch.inference_mode():
         assert relative_error(model.encode(frames), expected) <= ENCODER
+
+
+def test_large_maps_run_one_direction_after_the_other(model, monkeypatch):
+    frames = torch.rand(2, 2, 3, 7, 12, dtype=torch.float64)
+    with torch.inference_mode():
+        together = model.encode(frames)
+        monkeypatch.setattr(conv_blstm, "TOGETHER_BYTES", 0)
+        assert relative_error(model.encode(frames), together) <= ENCODER
 
 
 @pytest.mark.parametrize("size", SIZES[1:3], ids=str)

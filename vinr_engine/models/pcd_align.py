@@ -65,19 +65,15 @@ class PCDAlign(nn.Module):
     def _layer(self, level: str, name: str, suffix: str) -> nn.Module:
         return self.get_submodule(f"{level}_{name}{suffix}")
 
-    def know(self, pyramid: Pyramid, side: int, zero: bool = False) -> Known:
-        """`pyramid` as the first (side 0) or the second (side 1) argument of an alignment.
-
-        `zero` says that level 1 of a second argument is zero.
-        """
+    def know(self, first: Pyramid) -> Known:
+        """What follows from the first pyramid alone."""
 
         def shares(suffix: str, side: int) -> Pyramid:
-            convs = [self._layer(level, "offset_conv1", suffix) for level in LEVELS]
-            level1 = pyramid.level1 if zero else share(convs[0], pyramid.level1, side)
-            return Pyramid(level1, *(share(conv, x, side) for conv, x in zip(convs[1:], pyramid[1:], strict=True)))
+            convs = (self._layer(level, "offset_conv1", suffix) for level in LEVELS)
+            return Pyramid(*(share(conv, x, side) for conv, x in zip(convs, first, strict=True)))
 
         # Half _1 joins [first, second], half _2 [second, first].
-        return Known(pyramid, shares("_1", side), shares("_2", 1 - side))
+        return Known(first, shares("_1", 0), shares("_2", 1))
 
     def _deform(self, level: str, suffix: str, target: Tensor, offset: Tensor) -> Tensor:
         # Convolutions that follow want channels last, whatever format the op gives.
@@ -86,37 +82,47 @@ class PCDAlign(nn.Module):
 
     def _finer_offset(self, level: str, suffix: str, offset: Tensor, coarse: Tensor) -> Tensor:
         # An offset of one pixel is two pixels one level up.
-        finer = joined(self._layer(level, "offset_conv2", suffix), lrelu(offset), 2 * upsample2(coarse))
+        finer = joined(self._layer(level, "offset_conv2", suffix), lrelu(offset), upsample2(2 * coarse))
         return lrelu(self._layer(level, "offset_conv3", suffix)(lrelu(finer)))
 
-    def _align(self, target: Pyramid, shares: tuple[Pyramid, Pyramid], suffix: str, zero: bool) -> Tensor:
-        """`target` moved towards its guide: [B, nf, h, w]. `zero` says that level 1 of `target` is."""
-        offset1, offset2, offset3 = (a + b for a, b in zip(*shares, strict=True))
+    def _align(self, target: Pyramid, known: Pyramid, second: Pyramid, suffix: str, zero: bool) -> Tensor:
+        """`target`, the first or the second pyramid, moved towards the other: [B, nf, h, w].
 
-        offset3 = lrelu(self._layer("L3", "offset_conv2", suffix)(lrelu(offset3)))
-        feature = lrelu(self._deform("L3", suffix, target.level3, offset3))
+        `known` is the first pyramid's share of the first offset layers; `zero` says that level 1 of the second is.
+        """
+        target_is_second = suffix == "_2"
 
-        offset2 = self._finer_offset("L2", suffix, offset2, offset3)
-        aligned = self._deform("L2", suffix, target.level2, offset2)
+        def first_offset(i: int) -> Tensor:
+            if i == 0 and zero:
+                return known[i].clone()  # activations work in place
+            conv = self._layer(LEVELS[i], "offset_conv1", suffix)
+            # The pyramid of zeros is the same throughout the batch.
+            return share(conv, second[i][:1] if zero else second[i], 0 if target_is_second else 1) + known[i]
+
+        offset = lrelu(self._layer("L3", "offset_conv2", suffix)(lrelu(first_offset(2))))
+        feature = lrelu(self._deform("L3", suffix, target.level3, offset))
+
+        offset = self._finer_offset("L2", suffix, first_offset(1), offset)
+        aligned = self._deform("L2", suffix, target.level2, offset)
         feature = lrelu(joined(self._layer("L2", "fea_conv", suffix), aligned, upsample2(feature)))
 
         fea_conv = self._layer("L1", "fea_conv", suffix)
-        if zero:
+        if zero and target_is_second:
             # Whatever the offsets, the deformable convolution of zeros is its bias.
             dcnpack = self._layer("L1", "dcnpack", suffix)
             assert isinstance(dcnpack, DeformConvPack)
             bias = constant_map(dcnpack.bias, target.level1)
             return share(fea_conv, upsample2(feature), 1).add_(share(fea_conv, bias, 0))
-        offset1 = self._finer_offset("L1", suffix, offset1, offset2)
-        return joined(fea_conv, self._deform("L1", suffix, target.level1, offset1), upsample2(feature))
+        offset = self._finer_offset("L1", suffix, first_offset(0), offset)
+        return joined(fea_conv, self._deform("L1", suffix, target.level1, offset), upsample2(feature))
 
-    def forward(self, first: Known, second: Known, second_is_zero: bool = False) -> Tensor:
+    def forward(self, first: Known, second: Pyramid, second_is_zero: bool = False) -> Tensor:
         """-> [B, 2 nf, h, w]: the first aligned with the second, and the second with the first.
 
         `second_is_zero` says that level 1 of the second is zero.
         """
-        half_1 = self._align(first.pyramid, (first.share_1, second.share_1), "_1", False)
-        half_2 = self._align(second.pyramid, (first.share_2, second.share_2), "_2", second_is_zero)
+        half_1 = self._align(first.pyramid, first.share_1, second, "_1", second_is_zero)
+        half_2 = self._align(second, first.share_2, second, "_2", second_is_zero)
         return torch.cat([half_1, half_2], 1)
 
 
@@ -130,15 +136,14 @@ class PCDFusion(PyramidLevels):
 
     def know(self, first: Tensor) -> Known:
         """What follows from the first map [B, nf, h, w] alone."""
-        return self.pcd_align.know(self.build_pyramid(first), 0)
+        return self.pcd_align.know(self.build_pyramid(first))
 
     def forward(self, first: Known, second: Tensor) -> Tensor:
         """`know(first)`, second [B, nf, h, w] -> [B, nf, h, w]"""
-        return self.fusion(self.pcd_align(first, self.pcd_align.know(self.build_pyramid(second), 1)))
+        return self.fusion(self.pcd_align(first, self.build_pyramid(second)))
 
     def with_zeros(self, first: Known) -> Tensor:
         """`forward` with a second map of zeros."""
         level1 = first.pyramid.level1
-        zeros = self.pcd_align.know(self.zero_pyramid(level1), 1, zero=True)
-        zeros = zeros.map(lambda level: level.expand(len(level1), -1, -1, -1))
+        zeros = self.zero_pyramid(level1).map(lambda level: level.expand(len(level1), -1, -1, -1))
         return self.fusion(self.pcd_align(first, zeros, second_is_zero=True))

@@ -137,9 +137,9 @@ class VideoINR(PyramidLevels):
 
     def encode_pyramids(self, first: Pyramid, second: Pyramid) -> Tensor:
         """The pyramids of two frames -> features [B, 3, nf, ceil4(h), ceil4(w)]: at t = 0, between, at t = 1."""
-        between = self.fusion(self.pcd_align(self.pcd_align.know(first, 0), self.pcd_align.know(second, 1)))
+        between = self.fusion(self.pcd_align(self.pcd_align.know(first), second))
         sequence = self.ConvBLSTM([first.level1, between, second.level1])
-        return self.recon_trunk(sequence).unflatten(0, (3, len(between))).transpose(0, 1)
+        return self.recon_trunk(torch.cat(sequence)).unflatten(0, (3, len(between))).transpose(0, 1)
 
     def encode(self, frames: Tensor) -> Tensor:
         """frames [B, 2, 3, h, w] in [0, 1] -> features [B, 3, nf, ceil4(h), ceil4(w)], padded, not cropped."""
