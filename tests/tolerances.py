@@ -11,6 +11,12 @@ GOLDEN_GRADIENT = {torch.float32: 1e-3, torch.float64: 1e-6}
 # Largest relative error of an op against the reference in float64.
 OP = {torch.float32: 2e-5, torch.float64: 1e-12, torch.bfloat16: 2e-2, torch.float16: 3e-3}
 
+# Largest relative error of the encoder and its gradients against the published form, both in float64.
+ENCODER = 1e-10
+
+# Lowest PSNR, in dB against their range, of the encoder's features under bfloat16 autocast on the golden weights.
+AUTOCAST_PSNR = 58
+
 
 def relative_error(actual, expected):
     """max |actual - expected| / max |expected|; NaN in `actual` gives NaN, which passes no bound."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vinr_engine.models import fused
 from vinr_engine.ops import deform_conv2d
 
 
@@ -17,7 +19,26 @@ def conv3x3(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:
 
 
 def lrelu(x: Tensor) -> Tensor:
-    return F.leaky_relu(x, 0.1)
+    """In place: for what a layer has just made, whose backward does not read its own output."""
+    return F.leaky_relu(x, 0.1, inplace=True)
+
+
+def joined(conv: nn.Module, *inputs: Tensor) -> Tensor:
+    """The convolution of inputs joined along channels."""
+    return conv(torch.cat(inputs, 1))
+
+
+def share(conv: nn.Module, x: Tensor, side: int) -> Tensor:
+    """What x, as one side (0 or 1) of two joined inputs, adds to a convolution; the bias comes with side 0."""
+    assert isinstance(conv, nn.Conv2d)
+    weight = conv.weight.chunk(2, 1)[side]
+    return F.conv2d(x, weight, conv.bias if side == 0 else None, padding=1)
+
+
+def constant_map(values: Tensor, like: Tensor) -> Tensor:
+    """values [C] at every pixel of one map of the size of `like`: [1, C, h, w]"""
+    maps = values.reshape(1, -1, 1, 1).expand(-1, -1, *like.shape[2:])
+    return maps.contiguous(memory_format=torch.channels_last)
 
 
 def upsample2(x: Tensor) -> Tensor:
@@ -39,11 +60,24 @@ class ResidualBlock(nn.Module):
             nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.conv2(F.relu(self.conv1(x)))
+        branch = self.conv2(F.relu(self.conv1(x), inplace=True))
+        return branch.to(x.dtype).add_(x)
 
 
-def residual_blocks(count: int, nf: int) -> nn.Sequential:
-    return nn.Sequential(*(ResidualBlock(nf) for _ in range(count)))
+class ResidualBlocks(nn.Sequential):
+    """A chain of blocks; under autocast the sum that runs through it stays float32."""
+
+    def __init__(self, count: int, nf: int) -> None:
+        super().__init__(*(ResidualBlock(nf) for _ in range(count)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        blocks = cast("list[ResidualBlock]", list(self))
+        if blocks and fused.can_run(x, blocks[0].conv1):
+            for i, block in enumerate(blocks):
+                x = fused.residual_block(x, block.conv1, block.conv2, inplace=i > 0)  # the first x is the caller's
+            return x
+        low = x.dtype in (torch.bfloat16, torch.float16) and torch.is_autocast_enabled(x.device.type)
+        return super().forward(x.float() if low else x)
 
 
 class Pyramid(NamedTuple):
@@ -52,6 +86,9 @@ class Pyramid(NamedTuple):
     level1: Tensor
     level2: Tensor
     level3: Tensor
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> Pyramid:
+        return Pyramid(*map(function, self))
 
 
 class PyramidLevels(nn.Module):
@@ -65,9 +102,21 @@ class PyramidLevels(nn.Module):
         self.fea_L3_conv2 = conv3x3(nf, nf)
 
     def build_pyramid(self, level1: Tensor) -> Pyramid:
-        level2 = lrelu(self.fea_L2_conv2(lrelu(self.fea_L2_conv1(level1))))
-        level3 = lrelu(self.fea_L3_conv2(lrelu(self.fea_L3_conv1(level2))))
-        return Pyramid(level1, level2, level3)
+        return Pyramid(level1, *self._coarse_levels(lrelu(self.fea_L2_conv1(level1))))
+
+    def zero_pyramid(self, like: Tensor) -> Pyramid:
+        """The pyramid of one map of zeros, [1, nf, h, w] if `like` is [B, nf, h, w].
+
+        The first convolution gives its bias everywhere; zero padding makes the others' results vary near borders.
+        """
+        bias = self.fea_L2_conv1.bias
+        assert bias is not None
+        half = constant_map(F.leaky_relu(bias, 0.1), like[:, :, ::2, ::2])
+        return Pyramid(like.new_zeros(()).expand(1, *like.shape[1:]), *self._coarse_levels(half))
+
+    def _coarse_levels(self, half: Tensor) -> tuple[Tensor, Tensor]:
+        level2 = lrelu(self.fea_L2_conv2(half))
+        return level2, lrelu(self.fea_L3_conv2(lrelu(self.fea_L3_conv1(level2))))
 
 
 class DeformConvPack(nn.Module):

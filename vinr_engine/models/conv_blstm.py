@@ -1,26 +1,41 @@
-"""The bidirectional ConvLSTM over the three feature maps, whose state is aligned with its input by PCD fusion."""
+"""The bidirectional ConvLSTM over the three feature maps, whose state is aligned with its input by PCD fusion.
+
+Both directions have the same weights and run as one batch; what follows from the inputs alone is computed once, before
+the first step. That takes memory, and saves a few per cent: inference on large maps runs one direction after the other.
+States start at zero, which makes the first step a short one.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from vinr_engine.models.blocks import conv3x3
-from vinr_engine.models.pcd_align import PCDFusion
+from vinr_engine.models.blocks import conv3x3, share
+from vinr_engine.models.pcd_align import Known, PCDFusion
+
+T = TypeVar("T")
+At = Callable[[int], T]  # what belongs to a step
+
+TOGETHER_BYTES = 4 << 20  # largest map for which both directions run as one; together they hold some 60 maps
 
 
 class ConvLSTMCell(nn.Module):
-    """A ConvLSTM step; `conv` gives the gates i, f, o and the candidate g, in this order."""
+    """A ConvLSTM step; `conv`, on [x, h], gives the gates i, f, o and the candidate g, in this order."""
 
     def __init__(self, nf: int) -> None:
         super().__init__()
         self.conv = conv3x3(2 * nf, 4 * nf)
 
-    def forward(self, x: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
-        """x, h, c [B, nf, h, w] -> the next h and c"""
-        i, f, o, g = self.conv(torch.cat([x, h], 1)).chunk(4, 1)
+    def know(self, x: Tensor) -> Tensor:
+        """x [B, nf, h, w] -> its share of the gates, [B, 4 nf, h, w]"""
+        return share(self.conv, x, 0)
+
+    def forward(self, known: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
+        """`know(x)`, h, c [B, nf, h, w] -> the next h and c"""
+        i, f, o, g = share(self.conv, h, 1).add_(known).chunk(4, 1)
         c = f.sigmoid() * c + i.sigmoid() * g.tanh()
         return o.sigmoid() * c.tanh(), c
 
@@ -34,14 +49,57 @@ class DeformableConvLSTM(nn.Module):
         self.pcd_h = PCDFusion(nf, groups)
         self.pcd_c = PCDFusion(nf, groups)
 
-    def forward(self, sequence: Sequence[Tensor]) -> list[Tensor]:
-        """Feature maps [B, nf, h, w] -> the hidden state after each."""
-        h = c = torch.zeros_like(sequence[0])
-        outputs = []
-        for x in sequence:
-            h, c = self.cell_list[0](x, self.pcd_h(x, h), self.pcd_c(x, c))
-            outputs.append(h)
-        return outputs
+    def _states(self, steps: int, known_h: At[Known], known_c: At[Known], known_gates: At[Tensor]) -> list[Tensor]:
+        """The hidden state after each step, from what is known of the input that step k meets."""
+        cell = self.cell_list[0]
+        assert isinstance(cell, ConvLSTMCell)
+        h, c = self.pcd_h.with_zeros(known_h(0)), self.pcd_c.with_zeros(known_c(0))
+        h, c = cell(known_gates(0), h, c)
+        states = [h]
+        for k in range(1, steps):
+            h, c = self.pcd_h(known_h(k), h), self.pcd_c(known_c(k), c)
+            h, c = cell(known_gates(k), h, c)
+            states.append(h)
+        return states
+
+    def _apart(self, sequence: Sequence[Tensor]) -> list[Tensor]:
+        """One direction, which holds nothing longer than it must."""
+        cell = self.cell_list[0]
+        assert isinstance(cell, ConvLSTMCell)
+        return self._states(
+            len(sequence),
+            lambda k: self.pcd_h.know(sequence[k]),
+            lambda k: self.pcd_c.know(sequence[k]),
+            lambda k: cell.know(sequence[k]),
+        )
+
+    def _together(self, sequence: Sequence[Tensor]) -> list[Tensor]:
+        """Both directions as one batch, the forward one first: [2*B, nf, h, w] after each step."""
+        n, B = len(sequence), len(sequence[0])
+        cell = self.cell_list[0]
+        assert isinstance(cell, ConvLSTMCell)
+        x = torch.cat(list(sequence))
+        known_h, known_c, known_gates = self.pcd_h.know(x), self.pcd_c.know(x), cell.know(x)
+
+        def met(maps: Tensor, k: int) -> Tensor:
+            """Of maps [n*B, ...], those that the two directions meet in step k: [2*B, ...]."""
+            return torch.cat([maps.narrow(0, k * B, B), maps.narrow(0, (n - 1 - k) * B, B)])
+
+        return self._states(
+            n,
+            lambda k: known_h.map(lambda maps: met(maps, k)),
+            lambda k: known_c.map(lambda maps: met(maps, k)),
+            lambda k: met(known_gates, k),
+        )
+
+    def forward(self, sequence: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        """n feature maps [B, nf, h, w] -> the hidden state at each, running forward and running backward."""
+        x = sequence[0]
+        if not torch.is_grad_enabled() and x.numel() * x.element_size() > TOGETHER_BYTES:
+            return self._apart(sequence), self._apart(sequence[::-1])[::-1]
+        states = self._together(sequence)
+        B = len(x)
+        return [h.narrow(0, 0, B) for h in states], [h.narrow(0, B, B) for h in states[::-1]]
 
 
 class ConvBLSTM(nn.Module):
@@ -54,6 +112,4 @@ class ConvBLSTM(nn.Module):
 
     def forward(self, sequence: Sequence[Tensor]) -> list[Tensor]:
         """Feature maps [B, nf, h, w] -> as many of the same size."""
-        forth = self.forward_net(sequence)
-        back = self.forward_net(sequence[::-1])[::-1]
-        return [self.conv_1x1(torch.cat(pair, 1)) for pair in zip(forth, back, strict=True)]
+        return [self.conv_1x1(torch.cat(pair, 1)) for pair in zip(*self.forward_net(sequence), strict=True)]

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vinr_engine.models.blocks import Pyramid, PyramidLevels, conv3x3, lrelu, residual_blocks
+from vinr_engine.models.blocks import Pyramid, PyramidLevels, ResidualBlocks, conv3x3, lrelu
 from vinr_engine.models.conv_blstm import ConvBLSTM
 from vinr_engine.models.pcd_align import PCDAlign
 from vinr_engine.models.siren import Siren
@@ -97,14 +97,14 @@ class VideoINR(PyramidLevels):
         }
         # Registered in the order of the published checkpoint.
         self.conv_first = conv3x3(3, nf)
-        self.feature_extraction = residual_blocks(front_blocks, nf)
+        self.feature_extraction = ResidualBlocks(front_blocks, nf)
         levels = PyramidLevels(nf)
         for name, layer in levels.named_children():
             self.add_module(name, layer)
         self.pcd_align = PCDAlign(nf, groups)
         self.fusion = nn.Conv2d(2 * nf, nf, 1)
         self.ConvBLSTM = ConvBLSTM(nf, groups)
-        self.recon_trunk = residual_blocks(back_blocks, nf)
+        self.recon_trunk = ResidualBlocks(back_blocks, nf)
         # The published checkpoint holds an upsampler that its network never runs.
         self.upconv1 = conv3x3(nf, 4 * nf)
         self.upconv2 = conv3x3(nf, 4 * nf)
@@ -131,18 +131,22 @@ class VideoINR(PyramidLevels):
         """Levels 1 to 3 of one frame [B, 3, h, w] in [0, 1], padded to multiples of 4: what pairs share."""
         if frame.dim() != 4 or frame.shape[1] != 3 or 0 in frame.shape[2:]:
             raise ValueError(f"frame must be [B, 3, h, w] with h, w > 0, got {list(frame.shape)}")
-        return self.build_pyramid(self.feature_extraction(lrelu(self.conv_first(pad_to_multiple(frame)))))
+        # All that follows keeps this memory format, in which convolutions are fastest; weights are copied to it on use.
+        frame = pad_to_multiple(frame).contiguous(memory_format=torch.channels_last)
+        return self.build_pyramid(self.feature_extraction(lrelu(self.conv_first(frame))))
 
     def encode_pyramids(self, first: Pyramid, second: Pyramid) -> Tensor:
         """The pyramids of two frames -> features [B, 3, nf, ceil4(h), ceil4(w)]: at t = 0, between, at t = 1."""
-        between = self.fusion(self.pcd_align(first, second))
+        between = self.fusion(self.pcd_align(self.pcd_align.know(first), second))
         sequence = self.ConvBLSTM([first.level1, between, second.level1])
-        return self.recon_trunk(torch.stack(sequence, 1).flatten(0, 1)).unflatten(0, (-1, 3))
+        return self.recon_trunk(torch.cat(sequence)).unflatten(0, (3, len(between))).transpose(0, 1)
 
     def encode(self, frames: Tensor) -> Tensor:
         """frames [B, 2, 3, h, w] in [0, 1] -> features [B, 3, nf, ceil4(h), ceil4(w)], padded, not cropped."""
         self._check_frames(frames)
-        return self.encode_pyramids(self.pyramid(frames[:, 0]), self.pyramid(frames[:, 1]))
+        both = self.pyramid(frames.transpose(0, 1).flatten(0, 1))
+        B = len(frames)
+        return self.encode_pyramids(both.map(lambda level: level[:B]), both.map(lambda level: level[B:]))
 
     def query(
         self,
