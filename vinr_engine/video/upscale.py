@@ -31,7 +31,7 @@ DEFAULT_INPUT_FPS = 25
 
 @dataclass(frozen=True)
 class Summary:
-    """What was done. ``size`` is (width, height), ``rate`` frames per second (nominal: the mean one where it varies; None for images)."""
+    """What was done. ``size`` is (width, height), ``rate`` the mean frames per second, None for images."""
 
     path: str
     frames_in: int
