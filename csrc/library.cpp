@@ -11,6 +11,13 @@ STABLE_TORCH_LIBRARY(vinr, m) {
         "deform_conv2d_backward(Tensor grad_output, Tensor input, Tensor offset, Tensor weight, Tensor? mask, "
         "int[2] stride, int[2] padding, int[2] dilation, bool[5] output_mask) "
         "-> (Tensor, Tensor, Tensor, Tensor, Tensor)");
+    // The same with offsets and mask logits in one tensor, [B, 3*G*K, H, W]; gradients of input, offset_mask, weight, bias.
+    m.def(
+        "deform_conv2d_packed(Tensor input, Tensor offset_mask, Tensor weight, Tensor? bias, "
+        "int[2] stride, int[2] padding, int[2] dilation) -> Tensor");
+    m.def(
+        "deform_conv2d_packed_backward(Tensor grad_output, Tensor input, Tensor offset_mask, Tensor weight, "
+        "int[2] stride, int[2] padding, int[2] dilation, bool[4] output_mask) -> (Tensor, Tensor, Tensor, Tensor)");
     // The query on hoisted maps: colour [B, T, 3, H, W] and flow [B, T, 4, H, W]. feat, flow and encode hold weight and
     // bias of each layer in turn, the first layer's columns without those that were hoisted.
     m.def(

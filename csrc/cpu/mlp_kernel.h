@@ -52,7 +52,7 @@ inline PackedLayer pack_layer(const LayerView<Scalar>& layer, int64_t first, int
     return packed;
 }
 
-template <Activation kActivation, int kVecs>
+template <Activation kActivation, int kVecs, bool kTransposed>
 inline void dense_block(const Scalar* in, int64_t in_stride, int64_t inputs, const Scalar* weight, const Scalar* start,
                         int64_t start_stride, Scalar* out, int64_t out_stride, Vec half_turns) {
     Vec sum[kBlockRows][kVecs];
@@ -67,7 +67,7 @@ inline void dense_block(const Scalar* in, int64_t in_stride, int64_t inputs, con
         for (int v = 0; v < kVecs; ++v) w[v] = Vec::load(weight + v * Vec::width);
 #pragma GCC unroll 8
         for (int r = 0; r < kBlockRows; ++r) {
-            const Vec x = Vec::set1(in[r * in_stride + i]);
+            const Vec x = Vec::set1(kTransposed ? in[i * in_stride + r] : in[r * in_stride + i]);
 #pragma GCC unroll 8
             for (int v = 0; v < kVecs; ++v) sum[r][v] = fma(x, w[v], sum[r][v]);
         }
@@ -84,8 +84,9 @@ inline void dense_block(const Scalar* in, int64_t in_stride, int64_t inputs, con
 }
 
 // out [rows, outputs] = activation(in [rows, inputs] weight + start), where start is a row for all (stride 0) or one
-// for each. Rows are taken kBlockRows at a time: the tile's buffers have room for the last block.
-template <Activation kActivation>
+// for each. Rows are taken kBlockRows at a time: the tile's buffers have room for the last block. With kTransposed the
+// input is stored as [inputs, rows], its rows in_stride apart.
+template <Activation kActivation, bool kTransposed = false>
 void dense(const PackedLayer& layer, int64_t rows, const Scalar* in, int64_t in_stride, const Scalar* start,
            int64_t start_stride, Scalar* out, int64_t out_stride, Scalar omega) {
     const Vec half_turns = Vec::set1(Scalar(omega / Scalar(3.14159265358979323846)));
@@ -93,29 +94,29 @@ void dense(const PackedLayer& layer, int64_t rows, const Scalar* in, int64_t in_
     for (int64_t column = 0; column < layer.outputs; column += kPanelVecs * Vec::width) {
         const int64_t vecs = std::min<int64_t>(kPanelVecs, (layer.outputs - column) / Vec::width);
         for (int64_t r = 0; r < rows; r += kBlockRows) {
-            const Scalar* x = in + r * in_stride;
+            const Scalar* x = kTransposed ? in + r : in + r * in_stride;
             const Scalar* s = start + r * start_stride + column;
             Scalar* y = out + r * out_stride + column;
             switch (vecs) {
                 case 4:
                     if constexpr (kPanelVecs >= 4) {
-                        dense_block<kActivation, 4>(x, in_stride, layer.inputs, weight, s, start_stride, y, out_stride,
-                                                    half_turns);
+                        dense_block<kActivation, 4, kTransposed>(x, in_stride, layer.inputs, weight, s, start_stride, y,
+                                                                 out_stride, half_turns);
                     }
                     break;
                 case 3:
                     if constexpr (kPanelVecs >= 3) {
-                        dense_block<kActivation, 3>(x, in_stride, layer.inputs, weight, s, start_stride, y, out_stride,
-                                                    half_turns);
+                        dense_block<kActivation, 3, kTransposed>(x, in_stride, layer.inputs, weight, s, start_stride, y,
+                                                                 out_stride, half_turns);
                     }
                     break;
                 case 2:
-                    dense_block<kActivation, 2>(x, in_stride, layer.inputs, weight, s, start_stride, y, out_stride,
-                                                half_turns);
+                    dense_block<kActivation, 2, kTransposed>(x, in_stride, layer.inputs, weight, s, start_stride, y,
+                                                             out_stride, half_turns);
                     break;
                 default:
-                    dense_block<kActivation, 1>(x, in_stride, layer.inputs, weight, s, start_stride, y, out_stride,
-                                                half_turns);
+                    dense_block<kActivation, 1, kTransposed>(x, in_stride, layer.inputs, weight, s, start_stride, y,
+                                                             out_stride, half_turns);
             }
         }
         weight += layer.inputs * vecs * Vec::width;
