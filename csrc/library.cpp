@@ -11,7 +11,8 @@ STABLE_TORCH_LIBRARY(vinr, m) {
         "deform_conv2d_backward(Tensor grad_output, Tensor input, Tensor offset, Tensor weight, Tensor? mask, "
         "int[2] stride, int[2] padding, int[2] dilation, bool[5] output_mask) "
         "-> (Tensor, Tensor, Tensor, Tensor, Tensor)");
-    // The same with offsets and mask logits in one tensor, [B, 3*G*K, H, W]; gradients of input, offset_mask, weight, bias.
+    // The same with offsets and mask logits in one tensor, [B, 3*G*K, H, W]; gradients of input, offset_mask, weight,
+    // bias.
     m.def(
         "deform_conv2d_packed(Tensor input, Tensor offset_mask, Tensor weight, Tensor? bias, "
         "int[2] stride, int[2] padding, int[2] dilation) -> Tensor");

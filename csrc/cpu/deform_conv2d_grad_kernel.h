@@ -94,15 +94,19 @@ struct BackwardPass {
     // One group of a tile's grad_output as the weights of a product over pixels.
     void pack_gradient(const Scalar* grad, int64_t group, PackedLayer& packed) const {
         packed.inputs = kTile, packed.outputs = padded;
-        packed.weight.assign(kTile * padded, Scalar(0));
+        packed.weight.resize(kTile * padded);
         constexpr int64_t panel = kPanelVecs * Vec::width;
         Scalar* out = packed.weight.data();
         for (int64_t start = 0; start < padded; start += panel) {
-            const int64_t width = std::min(panel, padded - start),
-                          count = std::clamp<int64_t>(outputs - start, 0, width);
-            for (int64_t i = 0; i < kTile; ++i, out += width) {
-                const Scalar* from = grad + i * s.out_channels + group * outputs + start;
-                std::copy(from, from + count, out);
+            const int64_t width = std::min(panel, padded - start);
+            const int64_t count = std::clamp<int64_t>(outputs - start, 0, width);
+            const Scalar* from = grad + group * outputs + start;
+            for (int64_t i = 0; i < kTile; ++i, out += width, from += s.out_channels) {
+                if (count == width) {
+                    for (int64_t v = 0; v < width; v += Vec::width) Vec::load(from + v).store(out + v);
+                } else {
+                    std::fill(std::copy(from, from + count, out), out + width, Scalar(0));
+                }
             }
         }
     }
@@ -137,25 +141,27 @@ struct BackwardPass {
     }
 
     struct Scratch {
-        std::vector<Scalar> grad, columns, d_tile;
+        std::vector<Scalar> grad, columns, d_tile, bias;
         PackedLayer packed;
         Positions at;
 
         explicit Scratch(const BackwardPass& b)
             : grad(kTile * b.s.out_channels),
               columns(kTile * b.s.channels + kBlockRows),
-              d_tile(b.p.grad_input ? 0 : kTile * b.d_stride) {}
+              d_tile(b.p.grad_input ? 0 : kTile * b.d_stride),
+              bias(b.s.out_channels) {}
     };
 
     void run_tap(int64_t index, int64_t slab, int64_t tap, Scratch& scratch) {
         const Tile tile(s, index);
         const Scalar* grad = tile_gradient(tile, scratch.grad.data());
         if (p.grad_bias && tap == 0) {
-            for (int64_t i = 0; i < tile.count; ++i) {
-                for (int64_t o = 0; o < s.out_channels; ++o) {
-                    d_bias[slab * s.out_channels + o] += double(grad[i * s.out_channels + o]);
-                }
+            Scalar* sums = scratch.bias.data();
+            std::copy(grad, grad + s.out_channels, sums);
+            for (int64_t i = 1; i < tile.count; ++i) {
+                for (int64_t o = 0; o < s.out_channels; ++o) sums[o] += grad[i * s.out_channels + o];
             }
+            for (int64_t o = 0; o < s.out_channels; ++o) d_bias[slab * s.out_channels + o] += double(sums[o]);
         }
         if (wants_samples) {
             Scalar* d_tile = p.grad_input ? d_tile_of(index, tap) : scratch.d_tile.data();

@@ -78,6 +78,17 @@ struct Positions {
     Scalar valid_y[2][kTile], valid_x[2][kTile];    // 1 where they are inside the image
 };
 
+// Choices as masks of bits: a loop with conditions in it is not vectorised.
+inline int32_t all_bits(bool condition) { return -int32_t(condition); }
+
+inline Scalar keep(Scalar x, int32_t mask) {
+    int32_t bits;
+    __builtin_memcpy(&bits, &x, sizeof(bits));
+    bits &= mask;
+    __builtin_memcpy(&x, &bits, sizeof(x));
+    return x;
+}
+
 inline void locate(const DeformInputs<Scalar>& in, const Tile& tile, int64_t offset_group, int64_t tap,
                    Positions& out) {
     const DeformConv2dShape& s = in.shape;
@@ -99,23 +110,25 @@ inline void locate(const DeformInputs<Scalar>& in, const Tile& tile, int64_t off
     for (int64_t i = 0; i < kTile; ++i) {
         Scalar y = tile.row[i] + tap_y + dy[i], x = tile.column[i] + tap_x + dx[i];
         // False for NaN too; the comparison comes before any conversion to an integer, undefined for such numbers.
-        const bool inside = (y > Scalar(-1)) & (y < height) & (x > Scalar(-1)) & (x < width);
-        y = inside ? y : Scalar(0);
-        x = inside ? x : Scalar(0);
-        const Scalar m = inside ? mask[i] : Scalar(0);
+        const int32_t inside =
+            all_bits(y > Scalar(-1)) & all_bits(y < height) & all_bits(x > Scalar(-1)) & all_bits(x < width);
+        y = keep(y, inside);
+        x = keep(x, inside);
+        const Scalar m = keep(mask[i], inside);
         // Truncation of a number above -1, shifted by one, is its floor.
         const int32_t y0 = int32_t(y + Scalar(1)) - 1, x0 = int32_t(x + Scalar(1)) - 1;
         const Scalar fy = y - Scalar(y0), fx = x - Scalar(x0);
-        const Scalar top = (y0 >= 0) & (y0 <= last_y) & inside ? Scalar(1) : Scalar(0);
-        const Scalar bottom = (y0 < last_y) & inside ? Scalar(1) : Scalar(0);
-        const Scalar left = (x0 >= 0) & (x0 <= last_x) & inside ? Scalar(1) : Scalar(0);
-        const Scalar right = (x0 < last_x) & inside ? Scalar(1) : Scalar(0);
+        const int32_t first_y = all_bits(y0 >= 0), second_y = all_bits(y0 < last_y);
+        const int32_t first_x = all_bits(x0 >= 0), second_x = all_bits(x0 < last_x);
+        const Scalar top = keep(Scalar(1), inside & first_y & all_bits(y0 <= last_y));
+        const Scalar left = keep(Scalar(1), inside & first_x & all_bits(x0 <= last_x));
+        const Scalar bottom = keep(Scalar(1), inside & second_y), right = keep(Scalar(1), inside & second_x);
         const Scalar wy0 = top * (Scalar(1) - fy), wy1 = bottom * fy;
         const Scalar wx0 = left * (Scalar(1) - fx), wx1 = right * fx;
-        const int32_t yc = std::min(std::max(y0, 0), last_y), xc = std::min(std::max(x0, 0), last_x);
+        const int32_t yc = std::min(y0 & first_y, last_y), xc = std::min(x0 & first_x, last_x);
         out.pixel[i] = yc * row + xc;
-        out.step_y[i] = (y0 >= 0) & (y0 < last_y) ? -1 : 0;
-        out.step_x[i] = (x0 >= 0) & (x0 < last_x) ? -1 : 0;
+        out.step_y[i] = first_y & second_y;
+        out.step_x[i] = first_x & second_x;
         out.mask[i] = m;
         out.weight_y[0][i] = wy0, out.weight_y[1][i] = wy1;
         out.weight_x[0][i] = wx0, out.weight_x[1][i] = wx1;

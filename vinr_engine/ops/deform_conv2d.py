@@ -313,7 +313,5 @@ if EXTENSION.path is not None:
     torch.library.register_autograd("vinr::deform_conv2d_backward", _second_backward)
     torch.library.register_fake("vinr::deform_conv2d_packed", _fake_packed)
     torch.library.register_fake("vinr::deform_conv2d_packed_backward", _fake_packed_backward)
-    torch.library.register_autograd(
-        "vinr::deform_conv2d_packed", _packed_backward, setup_context=_setup_packed_context
-    )
+    torch.library.register_autograd("vinr::deform_conv2d_packed", _packed_backward, setup_context=_setup_packed_context)
     torch.library.register_autograd("vinr::deform_conv2d_packed_backward", _second_backward)
