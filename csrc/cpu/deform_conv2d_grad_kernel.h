@@ -111,33 +111,31 @@ struct BackwardPass {
         }
     }
 
-    void positions_of(const Tile& tile, int64_t tap, const Scalar* d_tile, Positions& at) const {
+    // Gradients of one tap's offsets and masks of one offset group.
+    void grad_positions(const Tile& tile, int64_t g, int64_t tap, const Scalar* d_tile, const Positions& at) const {
         const int64_t channels = s.channels / s.offset_groups;
         Scalar dots[kTile][4] = {}, d_y[kTile], d_x[kTile], d_mask[kTile];
-        for (int64_t g = 0; g < s.offset_groups; ++g) {
-            locate(p.in, tile, g, tap, at);
-            const Scalar* image = p.in.input + tile.image * s.pixels() * s.channels + g * channels;
-            with_channels(channels, [&](auto fixed) {
-                dot_channels<decltype(fixed)::value>(s, image, channels, at, tile.count, d_tile + g * channels,
-                                                     d_stride, dots);
-            });
-            for (int64_t i = 0; i < kTile; ++i) {
-                const Scalar upper = at.weight_x[0][i] * dots[i][0] + at.weight_x[1][i] * dots[i][1];
-                const Scalar lower = at.weight_x[0][i] * dots[i][2] + at.weight_x[1][i] * dots[i][3];
-                const Scalar left = at.weight_y[0][i] * dots[i][0] + at.weight_y[1][i] * dots[i][2];
-                const Scalar right = at.weight_y[0][i] * dots[i][1] + at.weight_y[1][i] * dots[i][3];
-                d_y[i] = at.mask[i] * (at.valid_y[1][i] * lower - at.valid_y[0][i] * upper);
-                d_x[i] = at.mask[i] * (at.valid_x[1][i] * right - at.valid_x[0][i] * left);
-                d_mask[i] = at.weight_y[0][i] * upper + at.weight_y[1][i] * lower;
-                if (p.in.logits) d_mask[i] *= at.mask[i] * (Scalar(1) - at.mask[i]);
-            }
-            const int64_t plane = g * s.taps() + tap;
-            if (p.grad_offset.data) {
-                write_channel(p.grad_offset, tile, 2 * plane, d_y);
-                write_channel(p.grad_offset, tile, 2 * plane + 1, d_x);
-            }
-            if (p.grad_mask.data) write_channel(p.grad_mask, tile, plane, d_mask);
+        const Scalar* image = p.in.input + tile.image * s.pixels() * s.channels + g * channels;
+        with_channels(channels, [&](auto fixed) {
+            dot_channels<decltype(fixed)::value>(s, image, channels, at, tile.count, d_tile + g * channels, d_stride,
+                                                 dots);
+        });
+        for (int64_t i = 0; i < kTile; ++i) {
+            const Scalar upper = at.weight_x[0][i] * dots[i][0] + at.weight_x[1][i] * dots[i][1];
+            const Scalar lower = at.weight_x[0][i] * dots[i][2] + at.weight_x[1][i] * dots[i][3];
+            const Scalar left = at.weight_y[0][i] * dots[i][0] + at.weight_y[1][i] * dots[i][2];
+            const Scalar right = at.weight_y[0][i] * dots[i][1] + at.weight_y[1][i] * dots[i][3];
+            d_y[i] = at.mask[i] * (at.valid_y[1][i] * lower - at.valid_y[0][i] * upper);
+            d_x[i] = at.mask[i] * (at.valid_x[1][i] * right - at.valid_x[0][i] * left);
+            d_mask[i] = at.weight_y[0][i] * upper + at.weight_y[1][i] * lower;
+            if (p.in.logits) d_mask[i] *= at.mask[i] * (Scalar(1) - at.mask[i]);
         }
+        const int64_t plane = g * s.taps() + tap;
+        if (p.grad_offset.data) {
+            write_channel(p.grad_offset, tile, 2 * plane, d_y);
+            write_channel(p.grad_offset, tile, 2 * plane + 1, d_x);
+        }
+        if (p.grad_mask.data) write_channel(p.grad_mask, tile, plane, d_mask);
     }
 
     struct Scratch {
@@ -163,17 +161,20 @@ struct BackwardPass {
             }
             for (int64_t o = 0; o < s.out_channels; ++o) d_bias[slab * s.out_channels + o] += double(sums[o]);
         }
+        Scalar* d_tile = p.grad_input ? d_tile_of(index, tap) : scratch.d_tile.data();
         if (wants_samples) {
-            Scalar* d_tile = p.grad_input ? d_tile_of(index, tap) : scratch.d_tile.data();
             // In this order: a group's padding lies where the next group's gradients come to be.
             for (int64_t g = 0; g < s.groups; ++g) {
                 dense<Activation::kNone>(taps[tap * s.groups + g], tile.count, grad + g * outputs, s.out_channels,
                                          zeros.data(), 0, d_tile + g * depth, d_stride, Scalar(0));
             }
-            if (wants_positions) positions_of(tile, tap, d_tile, scratch.at);
+        }
+        for (int64_t g = 0; (wants_positions || p.grad_weight) && g < s.offset_groups; ++g) {
+            locate(p.in, tile, g, tap, scratch.at);
+            if (wants_positions) grad_positions(tile, g, tap, d_tile, scratch.at);
+            if (p.grad_weight) sample_group(p.in, tile, g, scratch.at, scratch.columns.data(), s.channels);
         }
         if (p.grad_weight) {
-            sample_tap(p.in, tile, tap, scratch.at, scratch.columns.data(), s.channels);
             for (int64_t g = 0; g < s.groups; ++g) {
                 pack_gradient(grad, g, scratch.packed);
                 Scalar* sums = d_weight.data() + ((slab * s.taps() + tap) * s.groups + g) * rows * padded;

@@ -46,7 +46,10 @@ struct ForwardPass {
         const int64_t depth = s.channels / s.groups, width = s.groups * padded;
         Positions positions;
         for (int64_t tap = 0; tap < s.taps(); ++tap) {
-            sample_tap(p.in, tile, tap, positions, columns, s.channels);
+            for (int64_t g = 0; g < s.offset_groups; ++g) {
+                locate(p.in, tile, g, tap, positions);
+                sample_group(p.in, tile, g, positions, columns, s.channels);
+            }
             for (int64_t g = 0; g < s.groups; ++g) {
                 Scalar* out = sums + g * padded;
                 dense<Activation::kNone>(taps[tap * s.groups + g], tile.count, columns + g * depth, s.channels,

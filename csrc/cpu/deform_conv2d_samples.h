@@ -196,20 +196,18 @@ inline void sample_channels(const DeformConv2dShape& s, const Scalar* image, int
     }
 }
 
-// Samples of one tap of a tile, times the mask: out [kTile, C], rows of `out_stride`.
-inline void sample_tap(const DeformInputs<Scalar>& in, const Tile& tile, int64_t tap, Positions& positions, Scalar* out,
-                       int64_t out_stride) {
+// Samples of one offset group at `positions`, times the mask: its channels of out [kTile, C], rows of `out_stride`.
+inline void sample_group(const DeformInputs<Scalar>& in, const Tile& tile, int64_t offset_group,
+                         const Positions& positions, Scalar* out, int64_t out_stride) {
     const DeformConv2dShape& s = in.shape;
-    const int64_t channels = s.channels / s.offset_groups;
-    for (int64_t g = 0; g < s.offset_groups; ++g) {
-        locate(in, tile, g, tap, positions);
-        const Scalar* image = in.input + tile.image * s.pixels() * s.channels + g * channels;
-        with_channels(channels, [&](auto fixed) {
-            sample_channels<decltype(fixed)::value>(s, image, channels, positions, tile.count, out + g * channels,
-                                                    out_stride);
-        });
+    const int64_t channels = s.channels / s.offset_groups, first = offset_group * channels;
+    const Scalar* image = in.input + tile.image * s.pixels() * s.channels + first;
+    with_channels(channels, [&](auto fixed) {
+        sample_channels<decltype(fixed)::value>(s, image, channels, positions, tile.count, out + first, out_stride);
+    });
+    for (int64_t i = tile.count; i < kTile; ++i) {
+        std::fill(out + i * out_stride + first, out + i * out_stride + first + channels, Scalar(0));
     }
-    for (int64_t i = tile.count; i < kTile; ++i) std::fill(out + i * out_stride, out + i * out_stride + s.channels, 0);
 }
 
 }  // namespace deform
