@@ -59,6 +59,8 @@ def extension_arguments() -> dict:
 
     # -g0: Python's own flags ask for -g, which triples the file and writes this machine's paths into it.
     compile_args = ["-O3", "-std=c++17", "-g0", "-Wall", "-Wextra", "-Wno-unused-parameter", "-fvisibility=hidden"]
+    # Messages name their source file: by its place in the repository, not on the machine that built it.
+    compile_args.append(f"-ffile-prefix-map={ROOT.resolve()}/=")
     link_args = []
     if _flag("VINR_SANITIZE", "0"):
         sanitize = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-fno-omit-frame-pointer", "-g"]

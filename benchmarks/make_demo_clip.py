@@ -19,10 +19,10 @@ from vinr_engine.video.encoders import Encoding
 from vinr_engine.video.sink import VideoSink
 from vinr_engine.video.source import SourceInfo
 
-WIDTH, HEIGHT = 96, 56
-FRAMES = 4
-RATE = Fraction(4)
-OVERSAMPLE = 4
+WIDTH, HEIGHT = 128, 72
+FRAMES = 7
+RATE = Fraction(6)
+OVERSAMPLE = 3
 
 
 def cup() -> Image.Image:
@@ -37,7 +37,7 @@ def cup() -> Image.Image:
 
 
 def frame(position: float) -> npt.NDArray[np.float32]:
-    """The picture [3, HEIGHT, WIDTH] at ``position`` in [0, 1] of the clip, averaged down from four times the size."""
+    """The picture [3, HEIGHT, WIDTH] at ``position`` in [0, 1] of the clip, averaged down from three times the size."""
     width, height = WIDTH * OVERSAMPLE, HEIGHT * OVERSAMPLE
     zoom = 1.0 - 0.16 * position
     angle = 0.05 * (position - 0.5)

@@ -40,6 +40,10 @@ def cases():
             lambda x, r, w, b: vinr.ops.deform_conv2d_packed(x, r, w, b, padding=1),
             (x, raw, weight, bias),
         ),
+        "packed, channels-last, bfloat16": (
+            lambda x, r, w, b: vinr.ops.deform_conv2d_packed(x, r, w, b, padding=1),
+            (x.bfloat16(), raw, weight.bfloat16(), bias.bfloat16()),
+        ),
         "offsets NCHW, rest channels-last": (
             lambda x, o, m, w, b: vinr.ops.deform_conv2d(x, o, w, b, padding=1, mask=m),
             (x, offset, mask, weight, bias),
@@ -58,7 +62,7 @@ def seconds(function, arguments, backward):
             function(*arguments)
             return time.perf_counter() - start
     leaves = [t.detach().requires_grad_() for t in arguments]
-    grad = torch.ones(B, O, H, W).contiguous(
+    grad = torch.ones(B, O, H, W, dtype=leaves[0].dtype).contiguous(
         memory_format=LAST if leaves[0].stride(1) == 1 else torch.contiguous_format
     )
     start = time.perf_counter()

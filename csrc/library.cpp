@@ -3,9 +3,10 @@
 #include <torch/csrc/stable/library.h>
 
 STABLE_TORCH_LIBRARY(vinr, m) {
+    // With bfloat16 the operands of a float32 product are rounded to it where the machine multiplies them so.
     m.def(
         "deform_conv2d(Tensor input, Tensor offset, Tensor weight, Tensor? bias, Tensor? mask, "
-        "int[2] stride, int[2] padding, int[2] dilation) -> Tensor");
+        "int[2] stride, int[2] padding, int[2] dilation, bool bfloat16=False) -> Tensor");
     // Gradients of input, offset, weight, bias, mask; an empty tensor where output_mask is false.
     m.def(
         "deform_conv2d_backward(Tensor grad_output, Tensor input, Tensor offset, Tensor weight, Tensor? mask, "
@@ -15,15 +16,22 @@ STABLE_TORCH_LIBRARY(vinr, m) {
     // bias.
     m.def(
         "deform_conv2d_packed(Tensor input, Tensor offset_mask, Tensor weight, Tensor? bias, "
-        "int[2] stride, int[2] padding, int[2] dilation) -> Tensor");
+        "int[2] stride, int[2] padding, int[2] dilation, bool bfloat16=False) -> Tensor");
     m.def(
         "deform_conv2d_packed_backward(Tensor grad_output, Tensor input, Tensor offset_mask, Tensor weight, "
         "int[2] stride, int[2] padding, int[2] dilation, bool[4] output_mask) -> (Tensor, Tensor, Tensor, Tensor)");
     // The query on hoisted maps: colour [B, T, 3, H, W] and flow [B, T, 4, H, W]. feat, flow and encode hold weight and
-    // bias of each layer in turn, the first layer's columns without those that were hoisted.
+    // bias of each layer in turn, the first layer's columns without those that were hoisted. With bfloat16 the operands
+    // of float32 products are rounded to it where the machine multiplies them so; sums, phases and flow stay float32.
     m.def(
         "inr_query(Tensor maps, Tensor? colours, Tensor times, int[2] lr_size, int[2] size, int frame_upsample, "
-        "Tensor[] feat, Tensor[] flow, Tensor[] encode, float omega) -> (Tensor, Tensor)");
+        "Tensor[] feat, Tensor[] flow, Tensor[] encode, float omega, bool bfloat16) -> (Tensor, Tensor)");
+    // Gradients of maps, of colours (empty where not wanted or not given), and of all weights and biases, flat, in the
+    // order of feat, flow, encode.
+    m.def(
+        "inr_query_backward(Tensor grad_image, Tensor grad_flow, Tensor maps, Tensor? colours, Tensor times, "
+        "int[2] lr_size, int[2] size, int frame_upsample, Tensor[] feat, Tensor[] flow, Tensor[] encode, float omega, "
+        "bool wants_colours) -> (Tensor, Tensor, Tensor)");
     // Instruction sets that the CPU kernels can use here, comma-separated, the best last; and the one in use.
     m.def("cpu_variants() -> str");
     m.def("cpu_variant() -> str");

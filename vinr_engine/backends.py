@@ -104,8 +104,8 @@ def _cpu_deform_conv2d(*tensors: torch.Tensor | None) -> str:
 
 
 def _cpu_inr_query(*tensors: torch.Tensor | None) -> str:
-    if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors):
-        return "it has no gradients yet"
+    if torch.is_grad_enabled() and tensors[2] is not None and tensors[2].requires_grad:
+        return "it has no gradient of times"
     return _cpu_deform_conv2d(*tensors)
 
 

@@ -32,7 +32,7 @@ Untrained = Annotated[
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
 Backend = Annotated[str, typer.Option(help="auto, reference, cpu, triton or cuda (see vinr info).")]
 Dtype = Annotated[
-    str, typer.Option(help="float32, float64, bfloat16 or (GPU) float16; the last two apply to the encoder only.")
+    str, typer.Option(help="float32, float64, bfloat16 or (GPU) float16; the last two are faster and less exact.")
 ]
 
 

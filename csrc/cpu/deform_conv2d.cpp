@@ -78,28 +78,38 @@ void run_parallel(int64_t count, Body body, void* context) {
     torch::stable::parallel_for(0, count, 1, [&](int64_t begin, int64_t end) { body(begin, end, context); });
 }
 
-template <typename Parameters>
-using Kernel = void (*)(const Parameters&, ParallelFor);
-
-template <typename Parameters>
-Kernel<Parameters> chosen(Kernel<Parameters> portable, [[maybe_unused]] Kernel<Parameters> avx2,
-                          [[maybe_unused]] Kernel<Parameters> avx512) {
+// With `bfloat16` the operands of the product are rounded to it, where the machine multiplies them so.
+void run_forward(const DeformForward<float>& p, [[maybe_unused]] bool bfloat16) {
     switch (chosen_variant()) {
+#if defined(__x86_64__) && defined(__GNUC__)
+        case Variant::kAmxBf16:
+            return bfloat16 ? amx_bf16::deform_conv2d(p, &run_parallel) : avx512::deform_conv2d(p, &run_parallel);
         case Variant::kAvx512Bf16:
+            return bfloat16 ? avx512_bf16::deform_conv2d(p, &run_parallel) : avx512::deform_conv2d(p, &run_parallel);
         case Variant::kAvx512:
-            return avx512;
+            return avx512::deform_conv2d(p, &run_parallel);
         case Variant::kAvx2:
-            return avx2;
+            return avx2::deform_conv2d(p, &run_parallel);
+#endif
         default:
-            return portable;
+            return portable::deform_conv2d(p, &run_parallel);
     }
 }
 
+void run_backward(const DeformBackward<float>& p) {
+    switch (chosen_variant()) {
 #if defined(__x86_64__) && defined(__GNUC__)
-#define VINR_CHOSEN(kernel) chosen(portable::kernel, avx2::kernel, avx512::kernel)
-#else
-#define VINR_CHOSEN(kernel) chosen(portable::kernel, portable::kernel, portable::kernel)
+        case Variant::kAmxBf16:
+        case Variant::kAvx512Bf16:
+        case Variant::kAvx512:
+            return avx512::deform_conv2d_grad(p, &run_parallel);
+        case Variant::kAvx2:
+            return avx2::deform_conv2d_grad(p, &run_parallel);
 #endif
+        default:
+            return portable::deform_conv2d_grad(p, &run_parallel);
+    }
+}
 
 // Tensors in the form that the fast kernels read, and pointers into them.
 struct FastInputs {
@@ -147,7 +157,8 @@ bool is_fast(const DeformConv2dShape& s, const Tensor& input) {
 }
 
 Tensor forward(const char* op, const Tensor& input, const Positions& at, const Tensor& weight,
-               const std::optional<Tensor>& bias_in, const Pair& stride, const Pair& padding, const Pair& dilation) {
+               const std::optional<Tensor>& bias_in, const Pair& stride, const Pair& padding, const Pair& dilation,
+               bool bfloat16) {
     const auto s = deform_conv2d_shape(op, input, at.offset, weight, bias_in, at.mask, stride, padding, dilation);
     const bool last = is_channels_last(input);
     const Pair sizes{s.batch, s.out_channels, s.out_height, s.out_width};
@@ -156,7 +167,7 @@ Tensor forward(const char* op, const Tensor& input, const Positions& at, const T
     if (is_fast(s, input)) {
         Tensor output = new_empty(input, sizes, last);
         const FastInputs held(s, input, weight, at);
-        VINR_CHOSEN(deform_conv2d)({held.view, pointer<const float>(bias), mutable_planes(output)}, &run_parallel);
+        run_forward({held.view, pointer<const float>(bias), mutable_planes(output)}, bfloat16);
         return output;
     }
     Tensor output = torch::stable::new_empty(input, sizes);
@@ -189,7 +200,7 @@ void fast_backward(const DeformConv2dShape& s, const Tensor& grad_output, const 
     if (d.mask) p.grad_mask = mutable_planes(*d.mask);
     p.grad_weight = pointer<float>(d.weight);
     p.grad_bias = pointer<float>(d.bias);
-    VINR_CHOSEN(deform_conv2d_grad)(p, &run_parallel);
+    run_backward(p);
     if (d.input) d.input = is_channels_last(input) ? as_nchw(*d_input) : torch::stable::contiguous(as_nchw(*d_input));
 }
 
@@ -251,19 +262,19 @@ void check_device_and_dtype(const char* op, const Tensor& input, const Tensor& o
 }
 
 Tensor deform_conv2d(const Tensor& input, const Tensor& offset, const Tensor& weight, std::optional<Tensor> bias,
-                     std::optional<Tensor> mask, Pair stride, Pair padding, Pair dilation) {
+                     std::optional<Tensor> mask, Pair stride, Pair padding, Pair dilation, bool bfloat16) {
     const char* op = "deform_conv2d";
     check_device_and_dtype(op, input, offset, "offset", weight, bias, mask);
-    return forward(op, input, {offset, mask}, weight, bias, stride, padding, dilation);
+    return forward(op, input, {offset, mask}, weight, bias, stride, padding, dilation, bfloat16);
 }
 
 Tensor deform_conv2d_packed(const Tensor& input, const Tensor& offset_mask, const Tensor& weight,
-                            std::optional<Tensor> bias, Pair stride, Pair padding, Pair dilation) {
+                            std::optional<Tensor> bias, Pair stride, Pair padding, Pair dilation, bool bfloat16) {
     const char* op = "deform_conv2d_packed";
     check_device_and_dtype(op, input, offset_mask, "offset_mask", weight, bias, std::nullopt);
     const int64_t groups = packed_offset_groups(op, offset_mask, weight);
     const Positions at = unpacked(offset_mask, groups, weight.size(2) * weight.size(3));
-    return forward(op, input, at, weight, bias, stride, padding, dilation);
+    return forward(op, input, at, weight, bias, stride, padding, dilation, bfloat16);
 }
 
 // input, weight and bias of the gradients.

@@ -22,9 +22,11 @@ namespace vinr::avx2 {
 
 // clang-format off
 #include "cpu/simd_avx2.h"
-#include "cpu/mlp_kernel.h"
+#include "cpu/sine_kernel.h"
+#include "cpu/dense_kernel.h"
 #include "cpu/deform_conv2d_samples.h"
 #include "cpu/deform_conv2d_kernel.h"
+#include "cpu/outer_kernel.h"
 #include "cpu/deform_conv2d_grad_kernel.h"
 // clang-format on
 

@@ -1,4 +1,5 @@
-// The backward pass of deform_conv2d; included inside a variant's namespace, after deform_conv2d_kernel.h.
+// The backward pass of deform_conv2d; included inside a variant's namespace, after deform_conv2d_kernel.h
+// and outer_kernel.h.
 // Tiles are taken in bands. In a band, first each tap of each slab of tiles (a task owns its part of the weight's
 // gradient, and the gradients of its offsets and masks) turns grad_output into gradients of the samples; then each
 // range of channels of each image (a task owns them in grad_input) scatters those. Bands, slabs and ranges follow from
@@ -82,33 +83,12 @@ struct BackwardPass {
         if (p.grad_weight) d_weight.resize(kSlabs * s.taps() * s.groups * rows * padded);
     }
 
-    // grad_output of a tile: [kTile, O], with zeros past the last pixel.
+    // grad_output of a tile: rows of O, with room behind the last pixel and the last channel for whole blocks.
     const Scalar* tile_gradient(const Tile& tile, Scalar* buffer) const {
         const Scalar* from = p.grad_output + (tile.image * s.out_pixels() + tile.first) * s.out_channels;
-        if (tile.count == kTile) return from;
-        std::fill(std::copy(from, from + tile.count * s.out_channels, buffer), buffer + kTile * s.out_channels,
-                  Scalar(0));
+        if (tile.count == kTile && outputs == padded) return from;
+        std::copy(from, from + tile.count * s.out_channels, buffer);
         return buffer;
-    }
-
-    // One group of a tile's grad_output as the weights of a product over pixels.
-    void pack_gradient(const Scalar* grad, int64_t group, PackedLayer& packed) const {
-        packed.inputs = kTile, packed.outputs = padded;
-        packed.weight.resize(kTile * padded);
-        constexpr int64_t panel = kPanelVecs * Vec::width;
-        Scalar* out = packed.weight.data();
-        for (int64_t start = 0; start < padded; start += panel) {
-            const int64_t width = std::min(panel, padded - start);
-            const int64_t count = std::clamp<int64_t>(outputs - start, 0, width);
-            const Scalar* from = grad + group * outputs + start;
-            for (int64_t i = 0; i < kTile; ++i, out += width, from += s.out_channels) {
-                if (count == width) {
-                    for (int64_t v = 0; v < width; v += Vec::width) Vec::load(from + v).store(out + v);
-                } else {
-                    std::fill(std::copy(from, from + count, out), out + width, Scalar(0));
-                }
-            }
-        }
     }
 
     // Gradients of one tap's offsets and masks of one offset group.
@@ -140,11 +120,10 @@ struct BackwardPass {
 
     struct Scratch {
         std::vector<Scalar> grad, columns, d_tile, bias;
-        PackedLayer packed;
         Positions at;
 
         explicit Scratch(const BackwardPass& b)
-            : grad(kTile * b.s.out_channels),
+            : grad(kTile * b.s.out_channels + b.padded),
               columns(kTile * b.s.channels + kBlockRows),
               d_tile(b.p.grad_input ? 0 : kTile * b.d_stride),
               bias(b.s.out_channels) {}
@@ -176,10 +155,9 @@ struct BackwardPass {
         }
         if (p.grad_weight) {
             for (int64_t g = 0; g < s.groups; ++g) {
-                pack_gradient(grad, g, scratch.packed);
-                Scalar* sums = d_weight.data() + ((slab * s.taps() + tap) * s.groups + g) * rows * padded;
-                dense<Activation::kNone, true>(scratch.packed, depth, scratch.columns.data() + g * depth, s.channels,
-                                               sums, padded, sums, padded, Scalar(0));
+                add_outer(scratch.columns.data() + g * depth, s.channels, depth, grad + g * outputs, s.out_channels,
+                          padded, tile.count,
+                          d_weight.data() + ((slab * s.taps() + tap) * s.groups + g) * rows * padded);
             }
         }
     }

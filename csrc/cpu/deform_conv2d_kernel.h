@@ -75,6 +75,7 @@ struct ForwardPass {
 
     void run(int64_t begin, int64_t end) const {
         const int64_t columns = kTile * s.channels;
+        [[maybe_unused]] const DenseScope scope;
         std::vector<Scalar> scratch(columns + kTile * s.groups * padded);
         for (int64_t t = begin; t < end; ++t) run_tile(Tile(s, t), scratch.data(), scratch.data() + columns);
     }

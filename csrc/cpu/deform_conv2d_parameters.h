@@ -61,5 +61,11 @@ VINR_DECLARE_DEFORM(portable)
 VINR_DECLARE_DEFORM(avx2)
 VINR_DECLARE_DEFORM(avx512)
 #undef VINR_DECLARE_DEFORM
+namespace avx512_bf16 {
+void deform_conv2d(const DeformForward<float>& parameters, ParallelFor parallel_for);
+}
+namespace amx_bf16 {
+void deform_conv2d(const DeformForward<float>& parameters, ParallelFor parallel_for);
+}
 
 }  // namespace vinr

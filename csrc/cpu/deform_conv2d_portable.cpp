@@ -13,9 +13,11 @@ using Scalar = float;
 
 // clang-format off
 #include "cpu/simd_portable.h"
-#include "cpu/mlp_kernel.h"
+#include "cpu/sine_kernel.h"
+#include "cpu/dense_kernel.h"
 #include "cpu/deform_conv2d_samples.h"
 #include "cpu/deform_conv2d_kernel.h"
+#include "cpu/outer_kernel.h"
 #include "cpu/deform_conv2d_grad_kernel.h"
 // clang-format on
 

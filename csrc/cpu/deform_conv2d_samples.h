@@ -3,8 +3,6 @@
 
 namespace deform {
 
-constexpr int64_t kTile = 48;  // 48 x 64 floats of samples, and as many of weights and sums, stay in the L1 cache
-
 struct Tile {
     int64_t image, first, count;
     Scalar row[kTile], column[kTile];  // of the input pixel under the kernel's first tap

@@ -42,49 +42,27 @@ std::vector<LayerView<scalar_t>> layer_views(const char* name, const std::vector
     return views;
 }
 
-std::vector<Tensor> contiguous(const std::vector<Tensor>& tensors) {
+std::vector<Tensor> all_contiguous(const std::vector<Tensor>& tensors) {
     std::vector<Tensor> out;
     for (const Tensor& t : tensors) out.push_back(torch::stable::contiguous(t));
     return out;
 }
 
-std::tuple<Tensor, Tensor> inr_query(const Tensor& maps_in, std::optional<Tensor> colours_in, const Tensor& times_in,
-                                     std::vector<int64_t> lr_size, std::vector<int64_t> size, int64_t frame_upsample,
-                                     std::vector<Tensor> feat_in, std::vector<Tensor> flow_in,
-                                     std::vector<Tensor> encode_in, double omega) {
-    check_rank(kOp, "maps", maps_in, "[B, h, w, C]", 4);
-    check_rank(kOp, "times", times_in, "[T, B]", 2);
-    check_shape(kOp, "times", times_in, "[T, B]", {times_in.size(0), maps_in.size(0)});
-    for (const Tensor* t : {&maps_in, &times_in}) check_cpu(kOp, "maps and times", *t);
-    check_same_dtype(kOp, "times", times_in, maps_in);
-    STD_TORCH_CHECK(lr_size.size() == 2 && lr_size[0] > 0 && lr_size[1] > 0 && lr_size[0] <= maps_in.size(1) &&
-                        lr_size[1] <= maps_in.size(2),
-                    kOp, ": lr_size must lie within maps ", shape_string(maps_in.sizes()), ", got ",
-                    shape_string(lr_size));
-    STD_TORCH_CHECK(size.size() == 2 && size[0] > 0 && size[1] > 0, kOp, ": size must be positive, got ",
-                    shape_string(size));
-    STD_TORCH_CHECK(frame_upsample >= 1, kOp, ": frame_upsample must be positive, got ", frame_upsample);
-    if (colours_in) {
-        check_shape(kOp, "colours", *colours_in, "[B, u h, u w, 8]",
-                    {maps_in.size(0), frame_upsample * maps_in.size(1), frame_upsample * maps_in.size(2), 8});
-        check_cpu(kOp, "colours", *colours_in);
-        check_same_dtype(kOp, "colours", *colours_in, maps_in);
-    }
-    const auto dtype = maps_in.scalar_type();
-    STD_TORCH_CHECK(dtype == torch::headeronly::ScalarType::Float || dtype == torch::headeronly::ScalarType::Double,
-                    kOp, ": maps must be float32 or float64 on the cpu backend");
+// Contiguous copies of an op's arguments, and what they say of its sizes.
+struct Arguments {
+    Tensor maps, times;
+    std::optional<Tensor> colours;
+    std::vector<int64_t> lr_size, size;
+    int64_t frame_upsample;
+    std::vector<Tensor> feat, flow, encode;
+    double omega;
 
-    const Tensor maps = torch::stable::contiguous(maps_in), times = torch::stable::contiguous(times_in);
-    const std::optional<Tensor> colours =
-        colours_in ? std::optional<Tensor>(torch::stable::contiguous(*colours_in)) : std::nullopt;
-    const auto feat = contiguous(feat_in), flow = contiguous(flow_in), encode = contiguous(encode_in);
-    const int64_t batch = maps.size(0), count = times.size(0);
-    std::tuple<Tensor, Tensor> result;
+    bool is_double() const { return maps.scalar_type() == torch::headeronly::ScalarType::Double; }
 
-    const auto run = [&](auto zero, auto&& kernel) {
-        using scalar_t = decltype(zero);
+    template <typename scalar_t>
+    QueryParameters<scalar_t> parameters() const {
         QueryParameters<scalar_t> p{};
-        p.batch = batch, p.times = count;
+        p.batch = maps.size(0), p.times = times.size(0);
         p.map_height = maps.size(1), p.map_width = maps.size(2), p.map_channels = maps.size(3);
         p.lr_height = lr_size[0], p.lr_width = lr_size[1];
         p.height = size[0], p.width = size[1];
@@ -102,22 +80,82 @@ std::tuple<Tensor, Tensor> inr_query(const Tensor& maps_in, std::optional<Tensor
             padded_width(p.feat[0].outputs) + padded_width(p.flow[0].outputs) + 2 * padded_width(p.encode[0].outputs);
         STD_TORCH_CHECK(maps.size(3) == widths, kOp, ": maps must have ", widths, " channels, got ",
                         shape_string(maps.sizes()));
-        Tensor hr = torch::stable::new_empty(maps, {size[0], size[1], padded_width(p.features())});
-        Tensor image = torch::stable::new_empty(maps, {batch, count, p.encode.back().outputs, size[0], size[1]});
-        Tensor flows = torch::stable::new_empty(maps, {batch, count, 4, size[0], size[1]});
+        return p;
+    }
+
+    Tensor empty(std::vector<int64_t> shape) const { return torch::stable::new_empty(maps, shape); }
+
+    Tensor hr(int64_t features) const { return empty({size[0], size[1], padded_width(features)}); }
+};
+
+Arguments checked(const Tensor& maps, const std::optional<Tensor>& colours, const Tensor& times,
+                  const std::vector<int64_t>& lr_size, const std::vector<int64_t>& size, int64_t frame_upsample,
+                  const std::vector<Tensor>& feat, const std::vector<Tensor>& flow, const std::vector<Tensor>& encode,
+                  double omega) {
+    check_rank(kOp, "maps", maps, "[B, h, w, C]", 4);
+    check_rank(kOp, "times", times, "[T, B]", 2);
+    check_shape(kOp, "times", times, "[T, B]", {times.size(0), maps.size(0)});
+    for (const Tensor* t : {&maps, &times}) check_cpu(kOp, "maps and times", *t);
+    check_same_dtype(kOp, "times", times, maps);
+    STD_TORCH_CHECK(lr_size.size() == 2 && lr_size[0] > 0 && lr_size[1] > 0 && lr_size[0] <= maps.size(1) &&
+                        lr_size[1] <= maps.size(2),
+                    kOp, ": lr_size must lie within maps ", shape_string(maps.sizes()), ", got ",
+                    shape_string(lr_size));
+    STD_TORCH_CHECK(size.size() == 2 && size[0] > 0 && size[1] > 0, kOp, ": size must be positive, got ",
+                    shape_string(size));
+    STD_TORCH_CHECK(frame_upsample >= 1, kOp, ": frame_upsample must be positive, got ", frame_upsample);
+    if (colours) {
+        check_shape(kOp, "colours", *colours, "[B, u h, u w, 8]",
+                    {maps.size(0), frame_upsample * maps.size(1), frame_upsample * maps.size(2), 8});
+        check_cpu(kOp, "colours", *colours);
+        check_same_dtype(kOp, "colours", *colours, maps);
+    }
+    const auto dtype = maps.scalar_type();
+    STD_TORCH_CHECK(dtype == torch::headeronly::ScalarType::Float || dtype == torch::headeronly::ScalarType::Double,
+                    kOp, ": maps must be float32 or float64 on the cpu backend");
+    using torch::stable::contiguous;
+    return {contiguous(maps),
+            contiguous(times),
+            colours ? std::optional<Tensor>(contiguous(*colours)) : std::nullopt,
+            lr_size,
+            size,
+            frame_upsample,
+            all_contiguous(feat),
+            all_contiguous(flow),
+            all_contiguous(encode),
+            omega};
+}
+
+std::tuple<Tensor, Tensor> inr_query(const Tensor& maps, std::optional<Tensor> colours, const Tensor& times,
+                                     std::vector<int64_t> lr_size, std::vector<int64_t> size, int64_t frame_upsample,
+                                     std::vector<Tensor> feat, std::vector<Tensor> flow, std::vector<Tensor> encode,
+                                     double omega, bool bfloat16) {
+    const Arguments a = checked(maps, colours, times, lr_size, size, frame_upsample, feat, flow, encode, omega);
+    std::tuple<Tensor, Tensor> result;
+    const auto run = [&](auto zero, auto&& kernel) {
+        using scalar_t = decltype(zero);
+        auto p = a.parameters<scalar_t>();
+        Tensor hr = a.hr(p.features());
+        Tensor image = a.empty({p.batch, p.times, p.encode.back().outputs, p.height, p.width});
+        Tensor flows = a.empty({p.batch, p.times, 4, p.height, p.width});
         p.hr = static_cast<scalar_t*>(hr.mutable_data_ptr());
         p.image = static_cast<scalar_t*>(image.mutable_data_ptr());
         p.flows = static_cast<scalar_t*>(flows.mutable_data_ptr());
         kernel(p, &run_parallel);
         result = {image, flows};
     };
-    if (dtype == torch::headeronly::ScalarType::Double) {
+    if (a.is_double()) {
         run(0.0, portable64::inr_query);
         return result;
     }
     switch (chosen_variant()) {
 #if defined(__x86_64__) && defined(__GNUC__)
+        case Variant::kAmxBf16:
+            bfloat16 ? run(0.0f, amx_bf16::inr_query) : run(0.0f, avx512::inr_query);
+            break;
         case Variant::kAvx512Bf16:
+            bfloat16 ? run(0.0f, avx512_bf16::inr_query) : run(0.0f, avx512::inr_query);
+            break;
         case Variant::kAvx512:
             run(0.0f, avx512::inr_query);
             break;
@@ -131,7 +169,71 @@ std::tuple<Tensor, Tensor> inr_query(const Tensor& maps_in, std::optional<Tensor
     return result;
 }
 
+std::tuple<Tensor, Tensor, Tensor> inr_query_backward(const Tensor& grad_image, const Tensor& grad_flow,
+                                                      const Tensor& maps, std::optional<Tensor> colours,
+                                                      const Tensor& times, std::vector<int64_t> lr_size,
+                                                      std::vector<int64_t> size, int64_t frame_upsample,
+                                                      std::vector<Tensor> feat, std::vector<Tensor> flow,
+                                                      std::vector<Tensor> encode, double omega, bool wants_colours) {
+    const Arguments a = checked(maps, colours, times, lr_size, size, frame_upsample, feat, flow, encode, omega);
+    const int64_t outputs = a.encode.back().size(0);
+    check_shape(kOp, "grad_image", grad_image, "[B, T, 3, H, W]",
+                {maps.size(0), times.size(0), outputs, size[0], size[1]});
+    check_shape(kOp, "grad_flow", grad_flow, "[B, T, 4, H, W]", {maps.size(0), times.size(0), 4, size[0], size[1]});
+    for (const Tensor* t : {&grad_image, &grad_flow}) {
+        check_cpu(kOp, "gradients", *t);
+        check_same_dtype(kOp, "gradients", *t, maps);
+    }
+    const Tensor flat_image = torch::stable::contiguous(grad_image), flat_flow = torch::stable::contiguous(grad_flow);
+    int64_t weights = 0;
+    for (const auto* tensors : {&a.feat, &a.flow, &a.encode}) {
+        for (const Tensor& t : *tensors) weights += t.numel();
+    }
+    wants_colours = wants_colours && colours.has_value();
+    Tensor d_maps = torch::stable::new_zeros(a.maps, a.maps.sizes());
+    Tensor d_colours = wants_colours ? torch::stable::new_zeros(*a.colours, a.colours->sizes()) : a.empty({0});
+    Tensor d_weights = torch::stable::new_zeros(a.maps, {weights});
+    const auto run = [&](auto zero, auto&& kernel) {
+        using scalar_t = decltype(zero);
+        auto p = a.parameters<scalar_t>();
+        Tensor hr = a.hr(p.features());
+        Tensor flows = a.empty({p.batch, p.times, 4, p.height, p.width});
+        p.hr = static_cast<scalar_t*>(hr.mutable_data_ptr());
+        p.flows = static_cast<scalar_t*>(flows.mutable_data_ptr());
+        const QueryGradients<scalar_t> g{
+            static_cast<const scalar_t*>(flat_image.const_data_ptr()),
+            static_cast<const scalar_t*>(flat_flow.const_data_ptr()),
+            static_cast<scalar_t*>(d_maps.mutable_data_ptr()),
+            wants_colours ? static_cast<scalar_t*>(d_colours.mutable_data_ptr()) : nullptr,
+            static_cast<scalar_t*>(d_weights.mutable_data_ptr()),
+        };
+        kernel(p, g, &run_parallel);
+    };
+    if (a.is_double()) {
+        run(0.0, portable64::inr_query_backward);
+        return {d_maps, d_colours, d_weights};
+    }
+    switch (chosen_variant()) {
+#if defined(__x86_64__) && defined(__GNUC__)
+        case Variant::kAmxBf16:
+        case Variant::kAvx512Bf16:
+        case Variant::kAvx512:
+            run(0.0f, avx512::inr_query_backward);
+            break;
+        case Variant::kAvx2:
+            run(0.0f, avx2::inr_query_backward);
+            break;
+#endif
+        default:
+            run(0.0f, portable::inr_query_backward);
+    }
+    return {d_maps, d_colours, d_weights};
+}
+
 }  // namespace
 }  // namespace vinr
 
-STABLE_TORCH_LIBRARY_IMPL(vinr, CPU, m) { m.impl("inr_query", TORCH_BOX(&vinr::inr_query)); }
+STABLE_TORCH_LIBRARY_IMPL(vinr, CPU, m) {
+    m.impl("inr_query", TORCH_BOX(&vinr::inr_query));
+    m.impl("inr_query_backward", TORCH_BOX(&vinr::inr_query_backward));
+}

@@ -46,19 +46,38 @@ struct QueryParameters {
     int64_t features() const { return feat.back().outputs; }
 };
 
+// What the backward pass reads and adds to beside the parameters, of which it uses hr and flows as scratch; it does not
+// use image.
+template <typename scalar_t>
+struct QueryGradients {
+    const scalar_t* grad_image;  // like image
+    const scalar_t* grad_flow;   // like flows; null for none
+    scalar_t* d_maps;            // like maps, zeros before
+    scalar_t* d_colours;         // like colours, zeros before; null where not wanted
+    scalar_t* d_weights;         // weight and bias of each layer of feat, flow, encode in turn, zeros before
+};
+
 // parallel_for of torch, handed in so that the kernels include nothing of it: code compiled for one instruction set
 // must not emit inline functions that the linker may pick for the whole library.
 using Body = void (*)(int64_t begin, int64_t end, void* context);
 using ParallelFor = void (*)(int64_t count, Body body, void* context);
 
-#define VINR_DECLARE_QUERY(variant, scalar_t)                                              \
-    namespace variant {                                                                    \
-    void inr_query(const QueryParameters<scalar_t>& parameters, ParallelFor parallel_for); \
+#define VINR_DECLARE_QUERY(variant, scalar_t)                                                                       \
+    namespace variant {                                                                                             \
+    void inr_query(const QueryParameters<scalar_t>& parameters, ParallelFor parallel_for);                          \
+    void inr_query_backward(const QueryParameters<scalar_t>& parameters, const QueryGradients<scalar_t>& gradients, \
+                            ParallelFor parallel_for);                                                              \
     }
 VINR_DECLARE_QUERY(portable, float)
 VINR_DECLARE_QUERY(portable64, double)
 VINR_DECLARE_QUERY(avx2, float)
 VINR_DECLARE_QUERY(avx512, float)
 #undef VINR_DECLARE_QUERY
+namespace avx512_bf16 {
+void inr_query(const QueryParameters<float>& parameters, ParallelFor parallel_for);
+}
+namespace amx_bf16 {
+void inr_query(const QueryParameters<float>& parameters, ParallelFor parallel_for);
+}
 
 }  // namespace vinr

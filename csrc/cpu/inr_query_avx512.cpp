@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <utility>
 #include <vector>
 
 #include "common/portable.h"
@@ -28,8 +29,13 @@ namespace vinr::avx512 {
 // clang-format off
 #include "cpu/simd_avx512.h"
 #include "common/bilinear.h"
+#include "cpu/sine_kernel.h"
+#include "cpu/dense_kernel.h"
 #include "cpu/mlp_kernel.h"
 #include "cpu/inr_query_kernel.h"
+#include "cpu/outer_kernel.h"
+#include "cpu/mlp_backward_kernel.h"
+#include "cpu/inr_query_backward_kernel.h"
 // clang-format on
 
 }  // namespace vinr::avx512

@@ -1,8 +1,6 @@
-// The two passes of the query over tiles of output pixels; included inside a variant's namespace, after mlp_kernel.h.
-// Pass 1: nearest maps, relative position, time -> HR feature -> flow. Pass 2: warp -> colour. Between them only the HR
-// feature and the flow touch memory.
-
-constexpr int64_t kTile = 48;  // pixels: 48 x 256 floats stay in the L2 cache together with the weights
+// The two passes of the query over tiles of output pixels; included inside a variant's namespace, after mlp_kernel.h. A
+// tile has kTile pixels, as the dense layers want it. Pass 1: nearest maps, relative position, time -> HR feature ->
+// flow. Pass 2: warp -> colour. Between them only the HR feature and the flow touch memory.
 
 inline PackedTail pack_tail(const std::vector<LayerView<Scalar>>& layers, Scalar omega) {
     PackedTail tail;
@@ -88,25 +86,31 @@ class Query {
     void run(ParallelFor parallel_for) {
         for (image = 0; image < p.batch; ++image) {
             for (time = 0; time < p.times; ++time) {
-                const Scalar t = p.time[time * p.batch + image];
-                feat_start = bias_at_time(p.feat[0], t);
-                flow_start = bias_at_time(p.flow[0], t);
-                encode_start = bias_at_time(p.encode[0], t);
+                set_time();
                 parallel_for(tiles, &tiles_of<&Query::decode_tile>, this);
                 parallel_for(tiles, &tiles_of<&Query::colour_tile>, this);
             }
         }
     }
 
- private:
+ protected:
     template <void (Query::*kTileBody)(int64_t, int64_t, Scratch&) const>
     static void tiles_of(int64_t begin, int64_t end, void* context) {
         const auto& query = *static_cast<const Query*>(context);
         Scratch scratch(query.columns);
+        [[maybe_unused]] const DenseScope scope;
         for (int64_t tile = begin; tile < end; ++tile) {
             const int64_t first = tile * kTile;
             (query.*kTileBody)(first, std::min(kTile, query.pixels - first), scratch);
         }
+    }
+
+    Scalar now() const { return p.time[time * p.batch + image]; }
+
+    void set_time() {
+        feat_start = bias_at_time(p.feat[0], now());
+        flow_start = bias_at_time(p.flow[0], now());
+        encode_start = bias_at_time(p.encode[0], now());
     }
 
     const Scalar* map() const { return p.maps + image * p.map_height * p.map_width * p.map_channels; }
@@ -124,35 +128,50 @@ class Query {
         for (int64_t c = 0; c < 6; ++c) out[c] = reader.scalar_at(c);
     }
 
+    // Where an output pixel falls in the low-resolution maps.
+    struct Place {
+        const Scalar* nearest;  // the map pixel that holds its centre
+        Scalar rel_y, rel_x;    // distance from that pixel's centre, in half pixels
+        Scalar y, x;            // the same place in map pixels
+    };
+
+    Place place(int64_t pixel) const {
+        const int64_t ny = (2 * (pixel / p.width) + 1) * p.lr_height, nx = (2 * (pixel % p.width) + 1) * p.lr_width;
+        const int64_t ky = ny / (2 * p.height), kx = nx / (2 * p.width);
+        const Scalar ry = Scalar(ny - (2 * ky + 1) * p.height) / Scalar(p.height);
+        const Scalar rx = Scalar(nx - (2 * kx + 1) * p.width) / Scalar(p.width);
+        return {map() + (ky * p.map_width + kx) * p.map_channels, ry, rx, Scalar(ky) + ry / 2, Scalar(kx) + rx / 2};
+    }
+
+    // A coordinate of the maps in the upsampled colours.
+    Scalar fine(Scalar coordinate) const {
+        const Scalar u = Scalar(p.upsample);
+        return u * (coordinate + Scalar(0.5)) - Scalar(0.5);
+    }
+
+    // The start of the flow network's first layer, and the colours behind the HR feature in its input.
+    void gather_flow_input(const Place& at, Scalar* start, Scalar* x) const {
+        const Reader coarse = read_map(feat_width, at.y, at.x);
+        for (int64_t c = 0; c < flow_width; c += Vec::width) {
+            (coarse.at(c) + Vec::load(flow_start.data() + c)).store(start + c);
+        }
+        if (p.colours) read_colours(fine(at.y), fine(at.x), x + p.features());
+    }
+
     // Pass 1.
     void decode_tile(int64_t first, int64_t count, Scratch& s) const {
+        const Vec half_turns = Vec::set1(Scalar(p.omega / Scalar(3.14159265358979323846)));
         for (int64_t i = 0; i < count; ++i) {
-            const int64_t row = (first + i) / p.width, column = (first + i) % p.width;
-            const int64_t ny = (2 * row + 1) * p.lr_height, nx = (2 * column + 1) * p.lr_width;
-            const int64_t ky = ny / (2 * p.height), kx = nx / (2 * p.width);
-            const Scalar ry = Scalar(ny - (2 * ky + 1) * p.height) / Scalar(p.height);
-            const Scalar rx = Scalar(nx - (2 * kx + 1) * p.width) / Scalar(p.width);
-            const Scalar* nearest = map() + (ky * p.map_width + kx) * p.map_channels;
-            const Vec vy = Vec::set1(ry), vx = Vec::set1(rx);
-            const Vec half_turns = Vec::set1(Scalar(p.omega / Scalar(3.14159265358979323846)));
+            const Place at = place(first + i);
+            const Vec vy = Vec::set1(at.rel_y), vx = Vec::set1(at.rel_x);
             Scalar* hidden = s.a + i * s.columns;
             for (int64_t c = 0; c < feat_width; c += Vec::width) {
-                Vec z = Vec::load(nearest + c) + Vec::load(feat_start.data() + c);
+                Vec z = Vec::load(at.nearest + c) + Vec::load(feat_start.data() + c);
                 z = fma(vy, Vec::load(rel_y.data() + c), z);
                 z = fma(vx, Vec::load(rel_x.data() + c), z);
                 sine_half_turns(z * half_turns).store(hidden + c);
             }
-            const Scalar y = Scalar(ky) + ry / 2, x = Scalar(kx) + rx / 2;
-            const Reader coarse = read_map(feat_width, y, x);
-            Scalar* start = s.start + i * s.columns;
-            for (int64_t c = 0; c < flow_width; c += Vec::width) {
-                (coarse.at(c) + Vec::load(flow_start.data() + c)).store(start + c);
-            }
-            if (p.colours) {
-                const Scalar u = Scalar(p.upsample);
-                read_colours(u * (y + Scalar(0.5)) - Scalar(0.5), u * (x + Scalar(0.5)) - Scalar(0.5),
-                             s.x + i * s.columns + p.features());
-            }
+            gather_flow_input(at, s.start + i * s.columns, s.x + i * s.columns);
         }
         const Scalar* hr = feat_tail.run(count, s.a, s.b, s.columns);
         for (int64_t i = 0; i < count; ++i) {
@@ -163,36 +182,50 @@ class Query {
         }
         dense<Activation::kSine>(flow_first, count, s.x, s.columns, s.start, s.columns, s.a, s.columns, p.omega);
         const Scalar* flow = flow_tail.run(count, s.a, s.b, s.columns);
-        store_planes(flow, s.columns, first, count, 4, p.flows + (image * p.times + time) * 4 * pixels);
+        store_planes(flow, s.columns, first, count, 4, flow_planes());
+    }
+
+    Scalar* flow_planes() const { return p.flows + (image * p.times + time) * 4 * pixels; }
+
+    // Normalised position that the flow moves an output pixel to, for end A (0) or B (1).
+    Scalar warped_y(int64_t pixel, int64_t end) const {
+        return warped(pixel / p.width, p.height, flow_planes()[(2 * end + 1) * pixels + pixel]);
+    }
+    Scalar warped_x(int64_t pixel, int64_t end) const {
+        return warped(pixel % p.width, p.width, flow_planes()[2 * end * pixels + pixel]);
+    }
+
+    Reader read_hr(Scalar gy, Scalar gx) const {
+        return Reader(p.hr, features, p.height, p.width, pixel(gy, p.height), pixel(gx, p.width));
+    }
+    Reader read_warped_map(int64_t end, Scalar gy, Scalar gx) const {
+        return read_map(feat_width + flow_width + end * encode_width, pixel(gy, p.lr_height), pixel(gx, p.lr_width));
+    }
+
+    // The start of the colour network's first layer, and its input.
+    void gather_encode_input(int64_t pixel_index, Scalar* start, Scalar* x) const {
+        Scalar colours[12];
+        for (int64_t c = 0; c < encode_width; c += Vec::width) Vec::load(encode_start.data() + c).store(start + c);
+        for (int64_t end = 0; end < 2; ++end) {
+            const Scalar gy = warped_y(pixel_index, end), gx = warped_x(pixel_index, end);
+            const Reader hr = read_hr(gy, gx);
+            for (int64_t c = 0; c < features; c += Vec::width) hr.at(c).store(x + end * p.features() + c);
+            const Reader coarse = read_warped_map(end, gy, gx);
+            for (int64_t c = 0; c < encode_width; c += Vec::width)
+                (coarse.at(c) + Vec::load(start + c)).store(start + c);
+            if (p.colours) {
+                read_colours(pixel(gy, p.upsample * p.lr_height), pixel(gx, p.upsample * p.lr_width),
+                             colours + 6 * end);
+            }
+        }
+        // After both features, whose padding may reach over where colours go.
+        if (p.colours) std::copy(colours, colours + 12, x + 2 * p.features());
     }
 
     // Pass 2.
     void colour_tile(int64_t first, int64_t count, Scratch& s) const {
-        const Scalar* flow = p.flows + (image * p.times + time) * 4 * pixels + first;
         for (int64_t i = 0; i < count; ++i) {
-            const int64_t row = (first + i) / p.width, column = (first + i) % p.width;
-            Scalar* start = s.start + i * s.columns;
-            Scalar* x = s.x + i * s.columns;
-            for (int64_t c = 0; c < encode_width; c += Vec::width) Vec::load(encode_start.data() + c).store(start + c);
-            for (int64_t end = 0; end < 2; ++end) {  // A and B
-                const Scalar gy = warped(row, p.height, flow[(2 * end + 1) * pixels + i]);
-                const Scalar gx = warped(column, p.width, flow[2 * end * pixels + i]);
-                const Reader hr(p.hr, features, p.height, p.width, pixel(gy, p.height), pixel(gx, p.width));
-                Scalar* to = x + end * p.features();
-                for (int64_t c = 0; c < features; c += Vec::width) hr.at(c).store(to + c);
-                const Reader coarse = read_map(feat_width + flow_width + end * encode_width, pixel(gy, p.lr_height),
-                                               pixel(gx, p.lr_width));
-                for (int64_t c = 0; c < encode_width; c += Vec::width) {
-                    (coarse.at(c) + Vec::load(start + c)).store(start + c);
-                }
-                if (p.colours) {
-                    Scalar colours[6];
-                    read_colours(pixel(gy, p.upsample * p.lr_height), pixel(gx, p.upsample * p.lr_width), colours);
-                    std::copy(colours, colours + 6, s.b + i * s.columns + 6 * end);
-                }
-            }
-            // After both features: their padding may reach over where colours go.
-            if (p.colours) std::copy(s.b + i * s.columns, s.b + i * s.columns + 12, x + 2 * p.features());
+            gather_encode_input(first + i, s.start + i * s.columns, s.x + i * s.columns);
         }
         dense<Activation::kSine>(encode_first, count, s.x, s.columns, s.start, s.columns, s.a, s.columns, p.omega);
         const int64_t outputs = p.encode.back().outputs;

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <utility>
 #include <vector>
 
 #include "common/portable.h"
@@ -14,8 +15,13 @@ using Scalar = float;
 // clang-format off
 #include "cpu/simd_portable.h"
 #include "common/bilinear.h"
+#include "cpu/sine_kernel.h"
+#include "cpu/dense_kernel.h"
 #include "cpu/mlp_kernel.h"
 #include "cpu/inr_query_kernel.h"
+#include "cpu/outer_kernel.h"
+#include "cpu/mlp_backward_kernel.h"
+#include "cpu/inr_query_backward_kernel.h"
 // clang-format on
 
 }  // namespace vinr::portable

@@ -5,6 +5,12 @@
 
 #include <cstdlib>
 
+#if defined(__x86_64__) && defined(__linux__) && defined(__GNUC__)
+#include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
 namespace vinr {
 
 const char* variant_name(Variant variant) {
@@ -17,9 +23,28 @@ const char* variant_name(Variant variant) {
             return "avx512";
         case Variant::kAvx512Bf16:
             return "avx512_bf16";
+        case Variant::kAmxBf16:
+            return "amx_bf16";
     }
     return "unknown";
 }
+
+namespace {
+
+// Linux hands out the tile registers only to processes that ask for them.
+bool amx_allowed() {
+#if defined(__x86_64__) && defined(__linux__) && defined(__GNUC__)
+    unsigned a = 0, b = 0, c = 0, d = 0;
+    constexpr unsigned kAmxBf16 = 1u << 22, kAmxTile = 1u << 24;
+    if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || (d & kAmxBf16) == 0 || (d & kAmxTile) == 0) return false;
+    constexpr long kRequestPermission = 0x1023, kTileData = 18;
+    return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+#else
+    return false;
+#endif
+}
+
+}  // namespace
 
 std::vector<Variant> available_variants() {
     std::vector<Variant> found{Variant::kPortable};
@@ -28,7 +53,10 @@ std::vector<Variant> available_variants() {
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") &&
         __builtin_cpu_supports("avx512vl")) {
         found.push_back(Variant::kAvx512);
-        if (__builtin_cpu_supports("avx512bf16")) found.push_back(Variant::kAvx512Bf16);
+        if (__builtin_cpu_supports("avx512bf16")) {
+            found.push_back(Variant::kAvx512Bf16);
+            if (amx_allowed()) found.push_back(Variant::kAmxBf16);
+        }
     }
 #endif
     return found;

@@ -6,7 +6,7 @@
 
 namespace vinr {
 
-enum class Variant { kPortable, kAvx2, kAvx512, kAvx512Bf16 };
+enum class Variant { kPortable, kAvx2, kAvx512, kAvx512Bf16, kAmxBf16 };
 
 const char* variant_name(Variant variant);
 

@@ -124,7 +124,7 @@ def test_demo(tmp_path, weights, capsys, monkeypatch):
     assert all(name in out for name in names)
     assert "untrained" not in out
     shown = [read(tmp_path / "d" / n) for n in names if n.endswith(".mp4")]
-    assert {(len(f), f[0].width, f[0].height) for f in shown} == {(16, 192, 112)}
+    assert {(len(f), f[0].width, f[0].height) for f in shown} == {(28, 256, 144)}
 
 
 def test_demo_makes_an_untrained_network_visible():
@@ -137,7 +137,13 @@ def test_demo_makes_an_untrained_network_visible():
     assert float(out.std()) > 0.02
 
 
+def default_interrupt():
+    # A suite started in the background hands an ignored SIGINT on to its children.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def start(*arguments, **options):
+    options = {"preexec_fn": default_interrupt} | options
     return subprocess.Popen(
         [sys.executable, "-m", "vinr_engine.cli", *map(str, arguments)],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,

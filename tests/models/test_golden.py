@@ -31,11 +31,9 @@ def test_training_step(backend, dtype):
     case = golden_cases.tensors("training_step", dtype)
     model = golden_cases.model(case["seed"], dtype)
     target = case["target"]
-    # The compiled query has no gradients yet: the automatic choice takes what has.
-    with vinr.backend("auto" if backend == "cpu" else backend):
-        out = model(case["frames"], case["times"], tuple(target.shape[-2:]), frame_upsample=1)
-        loss = ((out - target).square() + 1e-6).sqrt().sum()
-        loss.backward()
+    out = model(case["frames"], case["times"], tuple(target.shape[-2:]), frame_upsample=1)
+    loss = ((out - target).square() + 1e-6).sqrt().sum()
+    loss.backward()
     tolerance = GOLDEN_GRADIENT[dtype]
     assert (out[:, 0] - case["pred0"]).abs().max() <= GOLDEN[dtype]
     assert loss.item() == pytest.approx(case["loss"].item(), rel=tolerance)

@@ -66,6 +66,24 @@ def test_variants_match_the_reference(variant, sample, layout, packed):
         assert relative_error(a, b) <= GRADIENT
 
 
+@pytest.mark.parametrize("sample", LARGER, ids=lambda s: s.name)
+def test_variants_in_bfloat16(variant, sample):
+    tensors = sample.tensors(torch.bfloat16, seed=3)
+    wide = [None if t is None else t.double() for t in tensors]
+    expected = specification(wide, sample.geometry)
+    assert relative_error(run(in_layout(tensors, torch.channels_last), sample.geometry), expected) <= OP[torch.bfloat16]
+    # Samples rounded to bfloat16 tell that the machine's product of them ran.
+    single = [None if t is None else t.float() for t in tensors]
+    pairs = [list(pair) for pair in sample.geometry]
+    actual = torch.ops.vinr.deform_conv2d(*single, *pairs, True)
+    assert (relative_error(actual, expected) > OP[torch.float32]) == (variant in ("avx512_bf16", "amx_bf16"))
+    grad_output = torch.rand(expected.shape, dtype=torch.float64) - 0.5
+    wanted = gradients(specification, wide, sample.geometry, grad_output)
+    given = gradients(run, tensors, sample.geometry, grad_output.bfloat16())
+    for a, b in zip(given, wanted, strict=True):
+        assert relative_error(a, b) <= 3 * OP[torch.bfloat16]
+
+
 @needs_extension
 def test_results_take_the_memory_format_of_their_argument():
     sample = Sample("format", batch=2, channels=16, offset_groups=2)

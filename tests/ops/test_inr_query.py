@@ -136,6 +136,41 @@ def test_wild_flow_reads_outside(variant, bad):
     assert relative_error(actual, expected) <= 10 * OP[torch.float32]
 
 
+@pytest.mark.parametrize("name", ["published widths", "odd widths", "no upsampling", "several tiles"])
+def test_autocast_rounds_operands_only(variant, name):
+    arguments = problem(**SHAPES[name])
+    expected = query(arguments, "reference")
+    single = cast(arguments, torch.float32)
+    # What rounding features, frames and weights, but no phase, does to the reference is the measure.
+    rounded = query(
+        [
+            v if i in (2, 3, 4, 8) else x
+            for i, (v, x) in enumerate(
+                zip(arguments, cast(cast(arguments, torch.bfloat16), torch.float64), strict=True)
+            )
+        ],
+        "reference",
+    )
+    with torch.autocast("cpu", torch.bfloat16):
+        actual = query(single, "cpu")
+        same = query(single, "reference")
+    for a, b, r, e in zip(actual, same, rounded, expected, strict=True):
+        assert a.dtype == b.dtype == torch.float32
+        assert relative_error(b, query(single, "reference")[0 if a.shape[2] == 3 else 1]) == 0
+        difference = relative_error(a, e)
+        assert difference <= 3 * relative_error(r, e)
+        if variant in ("avx512_bf16", "amx_bf16"):
+            assert difference > 1e-4  # it did round
+
+
+def test_autocast_takes_low_precision_features():
+    arguments = cast(problem(), torch.float32)
+    arguments[0] = arguments[0].bfloat16()
+    with torch.autocast("cpu", torch.bfloat16):
+        image, _ = query(arguments, "auto")
+    assert image.dtype == torch.float32
+
+
 def test_threads_do_not_change_the_result():
     arguments = cast(problem(size=(40, 41)), torch.float32)
     threads, results = torch.get_num_threads(), []
@@ -177,13 +212,104 @@ def test_environment_variable_names_what_there_is(monkeypatch):
         query(cast(problem(), torch.float32), "cpu")
 
 
-def test_gradients_need_another_backend():
+def gradients(arguments, backend, wants=(True, True, True)):
+    """Of a random function of both outputs: with respect to features, frames and every weight and bias."""
+    leaves = []
+
+    def leaf(tensor, wanted):
+        tensor = tensor.detach().clone().requires_grad_(wanted)
+        leaves.extend([tensor] if wanted else [])
+        return tensor
+
+    features, frames, times, lr_size, size, *networks, u = arguments
+    networks = [[tuple(leaf(t, wants[2]) for t in pair) for pair in network] for network in networks]
+    with vinr.backend(backend):
+        image, flow = vinr.ops.inr_query(
+            leaf(features, wants[0]), leaf(frames, wants[1]), times, lr_size, size, *networks, u
+        )
+    rng = torch.Generator().manual_seed(5)
+    weights = [torch.rand(t.shape, generator=rng, dtype=torch.float64).to(t) for t in (image, flow)]
+    return torch.autograd.grad((image * weights[0]).sum() + (flow * weights[1]).sum() * 0.01, leaves)
+
+
+SHAPES_WITH_PIXELS = [name for name in SHAPES if name not in ("no times", "empty batch")]
+
+
+@pytest.mark.parametrize("name", SHAPES_WITH_PIXELS)
+def test_gradients_float64(name):
+    arguments = problem(**SHAPES[name])
+    expected = gradients(arguments, "reference")
+    for i, (a, b) in enumerate(zip(gradients(arguments, "cpu"), expected, strict=True)):
+        assert relative_error(a, b) <= 1e-10, i
+
+
+@pytest.mark.parametrize("name", ["some", "published widths", "odd widths", "several tiles", "no upsampling"])
+def test_gradients_float32_on_every_instruction_set(variant, name):
+    arguments = problem(**SHAPES[name])
+    expected = gradients(arguments, "reference")
+    single = cast(arguments, torch.float32)
+    both = zip(gradients(single, "cpu"), gradients(single, "reference"), expected, strict=True)
+    for i, (actual, same, exact) in enumerate(both):
+        assert relative_error(actual, exact) <= 5 * relative_error(same, exact) + 5 * OP[torch.float32], i
+
+
+def test_gradcheck_across_a_tile_edge():
+    features, frames, times, lr_size, size, *networks, u = problem(
+        T=1, size=(5, 11), hidden=((5,), (4,), (6,)), features=3
+    )
+    leaves = [t.requires_grad_() for t in (features, frames, *(t for n in networks for pair in n for t in pair))]
+
+    def call(features, frames, *flat):
+        nets = [[flat[4 * n : 4 * n + 2], flat[4 * n + 2 : 4 * n + 4]] for n in range(3)]
+        return vinr.ops.inr_query(features, frames, times, lr_size, size, *nets, u)
+
+    with vinr.backend("cpu"):
+        assert torch.autograd.gradcheck(call, leaves, fast_mode=True)
+
+
+@pytest.mark.parametrize("wants", [(True, False, False), (False, False, True), (False, True, False)])
+def test_only_wanted_gradients(wants):
+    arguments = problem()
+    both = zip(gradients(arguments, "cpu", wants), gradients(arguments, "reference", wants), strict=True)
+    assert all(relative_error(a, b) <= 1e-10 for a, b in both)
+
+
+def test_no_pixels_give_zero_gradients():
+    for shape in ("no times", "empty batch"):
+        for gradient in gradients(problem(**SHAPES[shape]), "cpu"):
+            assert not gradient.any()
+
+
+def test_threads_do_not_change_gradients():
+    arguments = cast(problem(size=(40, 41)), torch.float32)
+    threads, results = torch.get_num_threads(), []
+    try:
+        for n in (1, 2, 3):
+            torch.set_num_threads(n)
+            results.append(gradients(arguments, "cpu"))
+    finally:
+        torch.set_num_threads(threads)
+    for other in results[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
+
+
+def test_the_gradient_of_times_needs_the_reference():
+    arguments = problem()
+    arguments[2].requires_grad_()
+    with vinr.backend("cpu"), pytest.raises(vinr.BackendError, match="no gradient of times"):
+        vinr.ops.inr_query(*arguments)
+    vinr.ops.inr_query(*arguments)[0].sum().backward()
+    assert arguments[2].grad.any()
+
+
+def test_second_backward_says_what_to_do():
     arguments = problem()
     arguments[0].requires_grad_()
-    with vinr.backend("cpu"), pytest.raises(vinr.BackendError, match="no gradients yet"):
-        vinr.ops.inr_query(*arguments)
-    out, _ = vinr.ops.inr_query(*arguments)
-    assert out.requires_grad
+    with vinr.backend("cpu"):
+        out, _ = vinr.ops.inr_query(*arguments)
+        (grad,) = torch.autograd.grad(out.sum(), arguments[0], create_graph=True)
+        with pytest.raises(NotImplementedError, match="no second derivative"):
+            grad.sum().backward()
 
 
 BAD = {
@@ -215,9 +341,32 @@ def test_bad_arguments(backend, what):
 def test_opcheck(name):
     maps, frames, times, lr_size, size, *networks, u = problem(**SHAPES[name])
     (projected, colours), layers = hoist(maps, frames, *networks, u)
-    arguments = (projected, colours, times, list(lr_size), list(size), u, *layers, 30.0)
-    utils = ("test_schema", "test_faketensor")  # no gradient is registered
-    torch.library.opcheck(torch.ops.vinr.inr_query.default, arguments, test_utils=utils)
+    differentiable = (projected, *(() if colours is None else (colours,)), *(t for n in layers for t in n))
+    for tensor in differentiable:
+        tensor.requires_grad_()
+    common = (projected, colours, times, list(lr_size), list(size), u, *layers, 30.0)
+    torch.library.opcheck(torch.ops.vinr.inr_query.default, (*common, False))
+    with torch.no_grad():
+        image, flow = torch.ops.vinr.inr_query(*common, False)
+        detached = [[t.detach() for t in n] for n in layers]
+        plain = (projected.detach(), None if colours is None else colours.detach(), *common[2:6], *detached, 30.0)
+        torch.library.opcheck(torch.ops.vinr.inr_query_backward.default, (image, flow, *plain, colours is not None))
+
+
+@pytest.mark.parametrize("dynamic", [False, True])
+def test_gradients_compile_as_one_graph(dynamic):
+    def call(features, *rest):
+        return torch.autograd.grad(vinr.ops.inr_query(features, *rest)[0].sum(), features)[0]
+
+    compiled = torch.compile(
+        lambda *a: vinr.ops.inr_query(*a)[0].sum(), fullgraph=True, dynamic=dynamic, backend="aot_eager"
+    )
+    for size in ((9, 11), (12, 7)):
+        arguments = cast(problem(size=size), torch.float32)
+        arguments[0].requires_grad_()
+        with vinr.backend("cpu"):
+            (actual,) = torch.autograd.grad(compiled(*arguments), arguments[0])
+            torch.testing.assert_close(actual, call(*arguments))
 
 
 @pytest.mark.parametrize("dynamic", [False, True])
@@ -234,6 +383,6 @@ def test_the_compiled_op_checks_for_itself():
     maps, frames, times, lr_size, size, *networks, u = cast(problem(), torch.float32)
     (projected, colours), layers = hoist(maps, frames, *networks, u)
     with pytest.raises(RuntimeError, match=r"maps must have 96 channels, got \[1, 8, 8, 95\]"):
-        torch.ops.vinr.inr_query(projected[..., 1:], colours, times, lr_size, size, u, *layers, 30.0)
+        torch.ops.vinr.inr_query(projected[..., 1:], colours, times, lr_size, size, u, *layers, 30.0, False)
     with pytest.raises(RuntimeError, match=r"colours must be \[B, u h, u w, 8\] = \[1, 16, 16, 8\]"):
-        torch.ops.vinr.inr_query(projected, colours, times, lr_size, size, 2, *layers, 30.0)
+        torch.ops.vinr.inr_query(projected, colours, times, lr_size, size, 2, *layers, 30.0, False)

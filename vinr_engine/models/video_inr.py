@@ -180,7 +180,7 @@ class VideoINR(PyramidLevels):
         out, flow = inr_query(
             features.flatten(1, 2),
             padded.flatten(1, 2),
-            times_tensor(times, B, features),
+            times_tensor(times, B, frames),
             (h, w),
             size,
             self.feat_imnet.layers(),

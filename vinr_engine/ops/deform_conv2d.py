@@ -132,7 +132,8 @@ def deform_conv2d(
         [B, O, H, W] in the dtype of `input`, with H = (H_in + 2*padding - dilation*(kh - 1) - 1) // stride + 1.
 
     A sample is bilinear; corners outside the input read zero, and so does a NaN or infinite position. bfloat16 and
-    float16 inputs take offsets and masks in their own dtype or in float32, and are computed in float32. Under autocast
+    float16 inputs take offsets and masks in their own dtype or in float32, and are computed in float32; the products of
+    bfloat16 ones with operands rounded to it and sums in float32, where the machine has those. Under autocast
     input, weight and bias are cast, offsets and masks are not. First derivatives are provided; a second one needs
     `backend("reference")`.
 
@@ -152,7 +153,7 @@ def deform_conv2d(
         return reference.deform_conv2d(input, offset, weight, bias, *pairs, mask=mask)
     if input.dtype in _LOW_PRECISION:
         wide = [None if t is None else t.float() for t in (input, offset, weight, bias, mask)]
-        return torch.ops.vinr.deform_conv2d(*wide, *pairs).to(input.dtype)
+        return torch.ops.vinr.deform_conv2d(*wide, *pairs, input.dtype == torch.bfloat16).to(input.dtype)
     return torch.ops.vinr.deform_conv2d(input, offset, weight, bias, mask, *pairs)
 
 
@@ -185,7 +186,7 @@ def deform_conv2d_packed(
         return reference.deform_conv2d_packed(input, offset_mask, weight, bias, *pairs)
     if input.dtype in _LOW_PRECISION:
         wide = [None if t is None else t.float() for t in (input, offset_mask, weight, bias)]
-        return torch.ops.vinr.deform_conv2d_packed(*wide, *pairs).to(input.dtype)
+        return torch.ops.vinr.deform_conv2d_packed(*wide, *pairs, input.dtype == torch.bfloat16).to(input.dtype)
     return torch.ops.vinr.deform_conv2d_packed(input, offset_mask, weight, bias, *pairs)
 
 
@@ -213,6 +214,7 @@ def _fake(
     stride: tuple[int, int],
     padding: tuple[int, int],
     dilation: tuple[int, int],
+    bfloat16: bool = False,
 ) -> Tensor:
     return _empty(output_shape(input, offset, weight, bias, mask, stride, padding, dilation), input)
 
@@ -255,6 +257,7 @@ def _fake_packed(
     stride: tuple[int, int],
     padding: tuple[int, int],
     dilation: tuple[int, int],
+    bfloat16: bool = False,
 ) -> Tensor:
     offset, logits = split_offset_mask(offset_mask, weight)
     return _empty(output_shape(input, offset, weight, bias, logits, stride, padding, dilation, PACKED), input)
@@ -277,7 +280,7 @@ def _fake_packed_backward(
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    input, offset, weight, _, mask, *ctx.pairs = inputs
+    input, offset, weight, _, mask, *ctx.pairs, _ = inputs
     ctx.save_for_backward(input, offset, weight, mask)
     ctx.wanted = ctx.needs_input_grad[:5]
 
@@ -285,11 +288,11 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 def _backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
     saved = ctx.saved_tensors
     grads = torch.ops.vinr.deform_conv2d_backward(grad_output, *saved, *ctx.pairs, list(ctx.wanted))
-    return (*(g if wanted else None for g, wanted in zip(grads, ctx.wanted, strict=True)), None, None, None)
+    return (*(g if wanted else None for g, wanted in zip(grads, ctx.wanted, strict=True)), None, None, None, None)
 
 
 def _setup_packed_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    input, offset_mask, weight, _, *ctx.pairs = inputs
+    input, offset_mask, weight, _, *ctx.pairs, _ = inputs
     ctx.save_for_backward(input, offset_mask, weight)
     ctx.wanted = ctx.needs_input_grad[:4]
 
@@ -297,7 +300,7 @@ def _setup_packed_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> 
 def _packed_backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
     saved = ctx.saved_tensors
     grads = torch.ops.vinr.deform_conv2d_packed_backward(grad_output, *saved, *ctx.pairs, list(ctx.wanted))
-    return (*(g if wanted else None for g, wanted in zip(grads, ctx.wanted, strict=True)), None, None, None)
+    return (*(g if wanted else None for g, wanted in zip(grads, ctx.wanted, strict=True)), None, None, None, None)
 
 
 def _second_backward(ctx: Any, *grads: Tensor) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -46,6 +47,10 @@ def inr_query(
     Returns:
         colour [B, T, 3, HH, WW], not clamped to [0, 1], and flow [B, T, 4, HH, WW].
 
+    Under autocast to bfloat16 the cpu backend rounds the operands of the networks' products to bfloat16, where the
+    machine has AVX-512 BF16; sums, phases, coordinates, flow and the gradients stay float32, and so does everything on
+    other machines, dtypes and backends. bfloat16 or float16 features are taken as float32 then.
+
     Raises:
         ValueError: shapes or devices that do not fit.
         BackendError: the backend asked for by name cannot run this.
@@ -53,6 +58,11 @@ def inr_query(
     Source: Chen et al., "VideoINR: Learning Video Implicit Neural Representation for Continuous Space-Time
     Super-Resolution", CVPR 2022; exact formulas in docs/network.md.
     """
+    device = features.device.type
+    bfloat16 = False
+    if torch.is_autocast_enabled(device):
+        bfloat16 = torch.get_autocast_dtype(device) == torch.bfloat16
+        features = features.to(frames.dtype)
     (h, w), (HH, WW) = lr_size, size
     check_rank(OP, "features", features, "[B, C, h', w']")
     B, C, padded_h, padded_w = features.shape
@@ -82,12 +92,13 @@ def inr_query(
     outputs = check_layers(OP, "flow_layers", flow_layers, F + C + 7)
     check(outputs == 4, OP, "flow_layers must end in 4 outputs, got {}", outputs)
     check_layers(OP, "encode_layers", encode_layers, 2 * (F + C + 6) + 1)
-    if backends.select(OP, features, frames, times) == "reference":
-        return reference.inr_query(
-            features, frames, times, lr_size, size, feat_layers, flow_layers, encode_layers, frame_upsample
-        )
-    hoisted = hoist(features, frames, feat_layers, flow_layers, encode_layers, frame_upsample)
-    return torch.ops.vinr.inr_query(*hoisted.maps, times, lr_size, size, frame_upsample, *hoisted.networks, OMEGA)
+    networks = feat_layers, flow_layers, encode_layers
+    # A phase is a product times 30: autocast must not touch what is not asked for by name.
+    with torch.autocast(device, enabled=False):
+        if backends.select(OP, features, frames, times) == "reference":
+            return reference.inr_query(features, frames, times, lr_size, size, *networks, frame_upsample)
+        maps, layers = hoist(features, frames, *networks, frame_upsample)
+        return torch.ops.vinr.inr_query(*maps, times, lr_size, size, frame_upsample, *layers, OMEGA, bfloat16)
 
 
 def _fake(
@@ -101,6 +112,7 @@ def _fake(
     flow: list[Tensor],
     encode: list[Tensor],
     omega: float,
+    bfloat16: bool,
 ) -> tuple[Tensor, Tensor]:
     check_rank(OP, "maps", maps, "[B, h, w, C]")
     check_shape(OP, "times", times, "[T, B]", (times.shape[0], maps.shape[0]))
@@ -108,5 +120,55 @@ def _fake(
     return maps.new_empty(B, T, encode[-1].shape[0], *size), maps.new_empty(B, T, 4, *size)
 
 
+def _fake_backward(
+    grad_image: Tensor,
+    grad_flow: Tensor,
+    maps: Tensor,
+    colours: Tensor | None,
+    times: Tensor,
+    lr_size: list[int],
+    size: list[int],
+    frame_upsample: int,
+    feat: list[Tensor],
+    flow: list[Tensor],
+    encode: list[Tensor],
+    omega: float,
+    wants_colours: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    weights = sum(t.numel() for t in (*feat, *flow, *encode))
+    d_colours = maps.new_empty(colours.shape if wants_colours and colours is not None else (0,))
+    return torch.empty_like(maps, memory_format=torch.contiguous_format), d_colours, maps.new_empty(weights)
+
+
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    maps, colours, times, ctx.lr_size, ctx.size, ctx.u, feat, flow, encode, ctx.omega, _ = inputs
+    ctx.counts = len(feat), len(flow), len(encode)
+    ctx.save_for_backward(maps, colours, times, *feat, *flow, *encode)
+
+
+def _backward(ctx: Any, grad_image: Tensor, grad_flow: Tensor) -> tuple[Any, ...]:
+    maps, colours, times, *tensors = ctx.saved_tensors
+    if ctx.needs_input_grad[2]:
+        raise NotImplementedError(f'{OP}: no gradient of times here; use `with vinr_engine.backend("reference")`')
+    a, b, _ = ctx.counts
+    networks = tensors[:a], tensors[a : a + b], tensors[a + b :]
+    d_maps, d_colours, d_weights = torch.ops.vinr.inr_query_backward(
+        grad_image, grad_flow, maps, colours, times, ctx.lr_size, ctx.size, ctx.u, *networks, ctx.omega,
+        ctx.needs_input_grad[1],
+    )  # fmt: skip
+    flat = iter(d_weights.split([t.numel() for t in tensors]))
+    grads = [[next(flat).view_as(t) for t in network] for network in networks]
+    return d_maps, d_colours if ctx.needs_input_grad[1] else None, None, None, None, None, *grads, None, None
+
+
+def _second_backward(ctx: Any, *grads: Tensor) -> None:
+    raise NotImplementedError(
+        f'{OP}: no second derivative on this backend; use `with vinr_engine.backend("reference")`'
+    )
+
+
 if EXTENSION.path is not None:
     torch.library.register_fake("vinr::inr_query", _fake)
+    torch.library.register_fake("vinr::inr_query_backward", _fake_backward)
+    torch.library.register_autograd("vinr::inr_query", _backward, setup_context=_setup_context)
+    torch.library.register_autograd("vinr::inr_query_backward", _second_backward)

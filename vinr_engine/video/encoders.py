@@ -13,8 +13,10 @@ from .paths import CONTAINERS
 from .source import SourceInfo
 
 DEFAULT_CODEC = {".mp4": "libx264", ".mkv": "libx264", ".webm": "libvpx-vp9"}
+# Of the encoders that have this option.
 DEFAULT_CRF = {"libx264": 17, "libx265": 18, "libvpx-vp9": 22, "libvpx": 8, "libsvtav1": 22, "libaom-av1": 20}
 MAX_CRF = 63
+ROW_THREADED = ("libvpx-vp9", "libaom-av1")  # encoders with FFmpeg's options row-mt and cpu-used
 SUGGESTED = {
     ".mp4": ("libx264", "libx265", "libsvtav1", "libaom-av1", "mpeg4"),
     ".mkv": ("libx264", "libx265", "libvpx-vp9", "libsvtav1", "ffv1", "prores_ks"),
@@ -62,16 +64,15 @@ def choose(dst: str, codec: str | None, crf: float | None, info: SourceInfo) -> 
         raise UsageError(f"--codec {name}: no such video encoder here; for {suffix} try {choices}")
     if not _fits(name, suffix):
         raise UsageError(f"--codec {name} does not go into {suffix}; try {choices}")
-    known = {o.name for o in av.CodecContext.create(name, "w").supported_options.private}
     options: dict[str, str] = {}
-    if crf is not None and "crf" not in known:
+    if crf is not None and name not in DEFAULT_CRF:
         raise UsageError(f"--crf does not exist for the encoder {name}")
     if crf is not None and not 0 <= crf <= MAX_CRF:
         raise UsageError(f"--crf must be from 0 (best) to {MAX_CRF}, got {crf:g}")
     value = crf if crf is not None else DEFAULT_CRF.get(name)
-    if value is not None and "crf" in known:
+    if value is not None:
         options["crf"] = f"{value:g}"
-    if "row-mt" in known:
+    if name in ROW_THREADED:
         options |= {"row-mt": "1", "cpu-used": "3"}
     pixel_format = _pixel_format(found, info)
     notes = []

@@ -140,7 +140,8 @@ class Pair:
             with enlarger.autocast():
                 features = enlarger.model.encode_pyramids(self.first.pyramid, self.second.pyramid)
             self._features = features.to(enlarger.work)
-        out = enlarger.model.query(self._features, self._frames, [float(position)], size=enlarger.size)
+        with enlarger.autocast():
+            out = enlarger.model.query(self._features, self._frames, [float(position)], size=enlarger.size)
         picture: Array = out[0, 0].float().clamp(0, 1).cpu().numpy()
         if not np.isfinite(picture).all():
             raise VinrError("the network's output is not finite: the weights are damaged, or --dtype is too narrow")
@@ -150,7 +151,8 @@ class Pair:
 class Enlarger:
     """A network, the device and precision that it runs in, and the output size (height, width).
 
-    bfloat16 and float16 apply to the encoder; the query runs in float32. ``pyramids`` and ``encodings`` count the work.
+    bfloat16 and float16 run under autocast, which keeps coordinates and phases in float32.
+    ``pyramids`` and ``encodings`` count the work.
     """
 
     def __init__(self, model: Any, size: tuple[int, int], device: torch.device | None, dtype: str) -> None:
@@ -171,7 +173,7 @@ class Enlarger:
         self.pyramids = self.encodings = 0
 
     def autocast(self) -> Any:
-        """The context in which the encoder runs."""
+        """The context in which the network runs."""
         import torch
 
         return torch.autocast(self.device.type, self._low) if self._low else nullcontext()

@@ -43,6 +43,21 @@ def _cpu_flags() -> list[str]:
     return []
 
 
+def _kernels() -> dict[str, Any]:
+    """The instruction set that the compiled kernels use, and those to choose from."""
+    import torch
+
+    from vinr_engine import backends
+
+    if backends.extension().path is None:
+        return {"kernels": None, "choices": []}
+    try:
+        used = torch.ops.vinr.cpu_variant()
+    except RuntimeError as error:  # VINR_CPU names one that does not run here
+        used = "none: VINR_CPU=" + str(error).splitlines()[0].rpartition("VINR_CPU=")[2]
+    return {"kernels": used, "choices": torch.ops.vinr.cpu_variants().split(",")}
+
+
 def gather() -> dict[str, Any]:
     """Facts by section, JSON-able."""
     import av
@@ -77,6 +92,7 @@ def gather() -> dict[str, Any]:
             "features": _cpu_flags(),
             "cores": cores,
             "threads": torch.get_num_threads(),
+            **_kernels(),
         },
         "gpus": gpus,
         "cuda": torch.version.cuda,
@@ -102,6 +118,8 @@ def as_text(facts: dict[str, Any]) -> str:
     cpu = facts["cpu"]
     rows.append(("cpu", f"{cpu['name']}, {cpu['cores']} cores, {cpu['threads']} threads"))
     rows.append(("cpu features", f"torch uses {cpu['capability']}; {' '.join(cpu['features']) or 'unknown'}"))
+    if cpu["kernels"]:
+        rows.append(("cpu kernels", f"{cpu['kernels']} (VINR_CPU chooses: {', '.join(cpu['choices'])})"))
     missing = "none" if facts["cuda"] else "none (this torch is built without CUDA)"
     for n, gpu in enumerate(facts["gpus"]):
         rows.append((f"gpu {n}", f"{gpu['name']}, capability {gpu['capability']}, {gpu['memory_gb']} GB"))

@@ -1,0 +1,107 @@
+# `make demo` and `make test` each make .venv, install what pyproject.toml pins, build the extension, and run.
+# Stamps in .venv keep a second call from doing it again.
+
+PYTHON ?= python3
+# Any pip from 25.1 on knows --group.
+PIP_VERSION := 26.3
+
+VENV := .venv
+RUN := $(VENV)/bin/python
+PIP := $(RUN) -m pip --no-input --disable-pip-version-check
+SOURCES := $(shell find csrc) setup.py pyproject.toml vinr_engine/_version.py
+
+# A build of other flags, or a checkout that moved with its .venv, is another build.
+BUILD := VINR_BUILD_EXT=$(or $(VINR_BUILD_EXT),1) VINR_SANITIZE=$(or $(VINR_SANITIZE),0) VINR_CUDA=$(or $(VINR_CUDA),0) in $(CURDIR)
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help venv build test test-all lint format bench demo wheel clean distclean compiler FORCE
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+	@echo
+	@echo 'PYTHON=python3.12 chooses the interpreter of a new .venv; VINR_BUILD_EXT=0 builds without the C++ extension;'
+	@echo 'PYTEST_ARGS, DEMO_ARGS and BENCH_ARGS are passed on.'
+
+venv: $(VENV)/.run $(VENV)/.test $(VENV)/.lint ## make .venv with everything that is pinned
+build: compiler $(VENV)/.built ## build the extension and install the package, editable
+
+test: build $(VENV)/.test ## run the tests but the slow ones
+	VINR_TEST_REQUIRE_EXTENSION=$(or $(VINR_BUILD_EXT),1) $(RUN) -m pytest -m "not slow" $(PYTEST_ARGS)
+
+test-all: build $(VENV)/.test ## run all tests
+	VINR_TEST_REQUIRE_EXTENSION=$(or $(VINR_BUILD_EXT),1) $(RUN) -m pytest $(PYTEST_ARGS)
+
+lint: $(VENV)/.run $(VENV)/.lint ## check style and types of all files in git
+	$(RUN) -m pre_commit run --all-files
+
+format: $(VENV)/.lint ## rewrite Python and C++ in the project's style
+	$(VENV)/bin/ruff check --fix
+	$(VENV)/bin/ruff format
+	find csrc -name '*.cpp' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh' | xargs $(VENV)/bin/clang-format -i
+
+bench: build ## measure the network's own time
+	$(RUN) -m benchmarks.network $(BENCH_ARGS)
+
+demo: build ## upscale a short clip, and compare with a bicubic one
+	$(VENV)/bin/vinr demo $(DEMO_ARGS)
+
+# From the source distribution, so that neither stale objects nor files that it lacks get in. pip's cache would answer a
+# source distribution of the same name with the wheel of an earlier one.
+wheel: compiler $(VENV)/.run ## build the source distribution and the abi3 wheel into dist/
+	rm -f dist/vinr_engine-*
+	$(RUN) setup.py --quiet sdist --dist-dir dist
+	$(PIP) wheel --quiet --no-cache-dir --no-deps --no-build-isolation --wheel-dir dist dist/vinr_engine-*.tar.gz
+
+clean: ## remove what was built, keep .venv
+	rm -rf build dist vinr_demo vinr_engine.egg-info vinr_engine/_C.* $(VENV)/.built
+	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -path ./$(VENV) -prune -o -name __pycache__ -prune -exec rm -rf {} +
+
+distclean: clean ## remove .venv too
+	rm -rf $(VENV)
+
+compiler:
+	@test "$(VINR_BUILD_EXT)" = 0 || command -v $${CXX:-c++} >/dev/null || { echo >&2 \
+	"no C++ compiler: install one (GCC or Clang), name it by CXX, or set VINR_BUILD_EXT=0 to build without the extension"; \
+	exit 1; }
+
+$(VENV)/.pip-$(PIP_VERSION):
+	@if ! $(RUN) -c '' 2>/dev/null; then \
+	    command -v "$(PYTHON)" >/dev/null \
+	        || { echo "$(PYTHON) not found: name a Python 3.10 to 3.13, as in: make PYTHON=python3.12" >&2; exit 1; }; \
+	    "$(PYTHON)" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' \
+	        || { echo "$(PYTHON) is $$("$(PYTHON)" -V 2>&1), but Python 3.10 to 3.13 is needed:" \
+	             "name one, as in: make PYTHON=python3.12" >&2; exit 1; }; \
+	    "$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null \
+	        || { echo "$(PYTHON) lacks the venv module: install it (Debian, Ubuntu: the package python3-venv)" >&2; exit 1; }; \
+	    echo "making $(VENV) with $$("$(PYTHON)" -V)"; \
+	    "$(PYTHON)" -m venv --clear $(VENV); \
+	fi
+	@$(RUN) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' \
+	    || { echo "$(VENV) holds $$($(RUN) -V), but Python 3.10 to 3.13 is needed: remove it (make distclean)" >&2; exit 1; }
+	@$(RUN) -m pip --version >/dev/null 2>&1 || $(RUN) -m ensurepip
+	$(PIP) install --quiet pip==$(PIP_VERSION)
+	@touch $@
+
+$(VENV)/.run: pyproject.toml $(VENV)/.pip-$(PIP_VERSION)
+	$(PIP) install --quiet --group build --group run
+	@touch $@
+
+$(VENV)/.test: pyproject.toml $(VENV)/.run
+	$(PIP) install --quiet --group build --group run --group test
+	@touch $@
+
+$(VENV)/.lint: pyproject.toml $(VENV)/.run
+	$(PIP) install --quiet --group build --group run --group lint
+	@touch $@
+
+$(VENV)/.flags: $(VENV)/.pip-$(PIP_VERSION) FORCE
+	@echo '$(BUILD)' | cmp -s - $@ || echo '$(BUILD)' > $@
+
+# An extension of an earlier build must not outlive it. The warning that is silenced says that a folder with the package's
+# name may be imported instead of the installed one: here both are the same folder.
+$(VENV)/.built: $(SOURCES) $(VENV)/.run $(VENV)/.flags
+	rm -f vinr_engine/_C.*
+	PYTHONWARNINGS="ignore:Editable installation" $(PIP) install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@

@@ -1,0 +1,277 @@
+// The query's backward pass; included inside a variant's namespace, after inr_query_kernel.h and
+// mlp_backward_kernel.h. Activations are recomputed by tile. What tiles give to shared places is collected without
+// races and in a fixed order: weights in a fixed number of slabs of tiles, maps by owners of channel blocks.
+
+constexpr int64_t kSlabs = 16;         // more than threads, fixed so that their number does not change the result
+constexpr int64_t kChannelBlock = 16;  // channels of a map that one task owns
+static_assert(kChannelBlock == kWidthMultiple, "every padded width is a whole number of blocks");
+
+// A reader that also gives the sum over channels of d * (slope of the sample in y and x).
+struct SlopeReader {
+    Reader reader;
+    Scalar d_dy[4], d_dx[4];
+
+    SlopeReader(const Scalar* map, int64_t channels, int64_t height, int64_t width, Scalar y, Scalar x)
+        : reader(map, channels, height, width, y, x) {
+        Corners<Scalar> corners;
+        bilinear_corners(y, x, height, width, width * channels, channels, corners);
+        for (int k = 0; k < 4; ++k) d_dy[k] = corners.d_dy[k], d_dx[k] = corners.d_dx[k];
+    }
+
+    void add_slopes(const Scalar* d, int64_t channels, Scalar& dy, Scalar& dx) const {
+        for (int k = 0; k < 4; ++k) {
+            Scalar dot = 0;
+            for (int64_t c = 0; c < channels; ++c) dot += d[c] * reader.row[k][c];
+            dy += dot * d_dy[k];
+            dx += dot * d_dx[k];
+        }
+    }
+};
+
+class QueryGradient : public Query {
+ public:
+    QueryGradient(const QueryParameters<Scalar>& p, const QueryGradients<Scalar>& g)
+        : Query(p),
+          g(g),
+          feat(p.feat, p.omega),
+          flow(p.flow, p.omega),
+          encode(p.encode, p.omega),
+          hr_pair(2 * features),
+          d_hr(pixels * features),
+          d_warped(pixels * hr_pair),
+          d_encode(pixels * encode_width),
+          d_feat(pixels * feat_width),
+          d_flow_sum(pixels * flow_width),
+          d_flow(4 * pixels),
+          d_colours(g.d_colours ? pixels * 18 : 0) {
+        feat_sums.assign(kSlabs, feat.zero_gradient());
+        flow_sums.assign(kSlabs, flow.zero_gradient());
+        encode_sums.assign(kSlabs, encode.zero_gradient());
+    }
+
+    void run(ParallelFor parallel_for) {
+        for (image = 0; image < p.batch; ++image) {
+            for (time = 0; time < p.times; ++time) {
+                set_time();
+                parallel_for(tiles, &tiles_of<&QueryGradient::decode_tile>, static_cast<Query*>(this));
+                parallel_for(kSlabs, &tasks_of<&QueryGradient::encode_slab>, this);
+                parallel_for(features / kChannelBlock, &tasks_of<&QueryGradient::scatter_hr>, this);
+                parallel_for(kSlabs, &tasks_of<&QueryGradient::decode_slab>, this);
+                parallel_for(p.map_channels / kChannelBlock, &tasks_of<&QueryGradient::scatter_maps>, this);
+                if (g.d_colours) scatter_colours();
+            }
+        }
+        Scalar* out = feat.add_slabs(feat_sums, g.d_weights);
+        encode.add_slabs(encode_sums, flow.add_slabs(flow_sums, out));
+    }
+
+ private:
+    template <void (QueryGradient::*kTask)(int64_t)>
+    static void tasks_of(int64_t begin, int64_t end, void* context) {
+        for (int64_t task = begin; task < end; ++task) (static_cast<QueryGradient*>(context)->*kTask)(task);
+    }
+
+    int64_t slab_begin(int64_t slab) const { return slab * tiles / kSlabs; }
+
+    // Rows of planes [channels, pixels] as rows of pixels, zeros in padded columns.
+    void load_planes(const Scalar* planes, int64_t channels, int64_t first, int64_t count, Scalar* rows,
+                     int64_t stride) const {
+        for (int64_t i = 0; i < count; ++i) {
+            std::fill(rows + i * stride, rows + i * stride + padded_width(channels), Scalar(0));
+            for (int64_t c = 0; c < channels; ++c) rows[i * stride + c] = planes[c * pixels + first + i];
+        }
+    }
+
+    // Pass 2: gradients of the colour network, of what it samples, and of the flow through the positions.
+    void encode_slab(int64_t slab) {
+        TrainedNetwork::Tile s(encode, columns);
+        const int64_t F = p.features(), outputs = encode.outputs();
+        const Scalar* grad = g.grad_image + (image * p.times + time) * outputs * pixels;
+        for (int64_t tile = slab_begin(slab); tile < slab_begin(slab + 1); ++tile) {
+            const int64_t first = tile * kTile, count = std::min(kTile, pixels - first);
+            for (int64_t i = 0; i < count; ++i) {
+                gather_encode_input(first + i, s.start + i * s.columns, s.x + i * s.columns);
+            }
+            encode.forward(s, count);
+            load_planes(grad, outputs, first, count, s.dz, s.columns);
+            encode.backward(s, count, now(), true, encode_sums[slab]);
+            for (int64_t i = 0; i < count; ++i) {
+                const int64_t index = first + i;
+                const Scalar *dx = s.other + i * s.columns, *dz = s.dz + i * s.columns;
+                std::copy(dz, dz + encode_width, d_encode.data() + index * encode_width);
+                for (int64_t end = 0; end < 2; ++end) {
+                    Scalar* row = d_warped.data() + index * hr_pair + end * features;
+                    std::copy(dx + end * F, dx + (end + 1) * F, row);
+                    std::fill(row + F, row + features, Scalar(0));
+                    add_flow_gradient(index, end, row, dz, dx + 2 * F + 6 * end);
+                }
+                if (g.d_colours) std::copy(dx + 2 * F, dx + 2 * F + 12, d_colours.data() + index * 18 + 6);
+            }
+        }
+    }
+
+    // Gradient of the flow of one end: from what was read at the position, and from what follows the op.
+    void add_flow_gradient(int64_t index, int64_t end, const Scalar* d_feature, const Scalar* d_start,
+                           const Scalar* d_colour) {
+        const Scalar gy = warped_y(index, end), gx = warped_x(index, end);
+        Scalar dgy = 0, dgx = 0;
+        const auto add = [&](const Scalar* map, int64_t channels, int64_t height, int64_t width, Scalar n_y, Scalar n_x,
+                             const Scalar* d, int64_t count) {
+            Scalar dy = 0, dx = 0;
+            SlopeReader(map, channels, height, width, ((gy + 1) * n_y - 1) / 2, ((gx + 1) * n_x - 1) / 2)
+                .add_slopes(d, count, dy, dx);
+            dgy += dy * n_y / 2;
+            dgx += dx * n_x / 2;
+        };
+        const Scalar h = Scalar(p.lr_height), w = Scalar(p.lr_width), u = Scalar(p.upsample);
+        add(p.hr, features, p.height, p.width, Scalar(p.height), Scalar(p.width), d_feature, p.features());
+        add(map() + feat_width + flow_width + end * encode_width, p.map_channels, p.map_height, p.map_width, h, w,
+            d_start, encode_width);
+        if (p.colours) {
+            add(colour_map(), 8, p.upsample * p.map_height, p.upsample * p.map_width, u * h, u * w, d_colour, 6);
+        }
+        const int64_t planes = (image * p.times + time) * 4 * pixels;
+        for (const bool vertical : {false, true}) {
+            const int64_t size = vertical ? p.height : p.width, plane = (2 * end + vertical) * pixels + index;
+            const Scalar position = vertical ? gy : gx;
+            constexpr Scalar limit = Scalar(1 - 1e-6);
+            // The clamp passes the gradient strictly inside; at its ends the flow lies outside but for rounding.
+            const bool passes = size > 1 && position > -limit && position < limit;
+            const Scalar outer = g.grad_flow ? g.grad_flow[planes + plane] : Scalar(0);
+            d_flow[plane] = outer + (passes ? (vertical ? dgy : dgx) / (Scalar(size - 1) / 2) : Scalar(0));
+        }
+    }
+
+    // Adds rows of d, [pixels, stride], to the four corners of each pixel's position, channels [c, c + kChannelBlock).
+    template <typename Position>
+    void scatter(const Scalar* d, int64_t stride, Scalar* map, int64_t channels, int64_t height, int64_t width,
+                 int64_t block, Position position) const {
+        Corners<Scalar> corners;
+        for (int64_t index = 0; index < pixels; ++index, d += stride) {
+            const auto [y, x] = position(index);
+            bilinear_corners(y, x, height, width, width * channels, channels, corners);
+            for (int k = 0; k < 4; ++k) {
+                Scalar* to = map + corners.offset[k];
+                const Vec weight = Vec::set1(corners.weight[k]);
+                for (int64_t c = 0; c < block; c += Vec::width)
+                    fma(Vec::load(d + c), weight, Vec::load(to + c)).store(to + c);
+            }
+        }
+    }
+
+    void scatter_hr(int64_t block) {
+        const int64_t c = block * kChannelBlock;
+        for (int64_t index = 0; index < pixels; ++index) {
+            std::fill_n(d_hr.data() + index * features + c, kChannelBlock, Scalar(0));
+        }
+        for (int64_t end = 0; end < 2; ++end) {
+            scatter(d_warped.data() + end * features + c, hr_pair, d_hr.data() + c, features, p.height, p.width,
+                    kChannelBlock, [&](int64_t index) {
+                        return std::pair(pixel(warped_y(index, end), p.height), pixel(warped_x(index, end), p.width));
+                    });
+        }
+    }
+
+    // Pass 1: gradients of the flow network, then of the HR feature, then of its network.
+    void decode_slab(int64_t slab) {
+        TrainedNetwork::Tile s(feat, columns), f(flow, columns);
+        const int64_t F = p.features();
+        for (int64_t tile = slab_begin(slab); tile < slab_begin(slab + 1); ++tile) {
+            const int64_t first = tile * kTile, count = std::min(kTile, pixels - first);
+            for (int64_t i = 0; i < count; ++i) {
+                const Place at = place(first + i);
+                Scalar* start = s.start + i * s.columns;
+                for (int64_t c = 0; c < feat_width; c += Vec::width) {
+                    (Vec::load(at.nearest + c) + Vec::load(feat_start.data() + c)).store(start + c);
+                }
+                s.x[i * s.columns] = at.rel_y, s.x[i * s.columns + 1] = at.rel_x;
+                gather_flow_input(at, f.start + i * f.columns, f.x + i * f.columns);
+                const Scalar* hr = p.hr + (first + i) * features;
+                std::copy(hr, hr + F, f.x + i * f.columns);
+            }
+            flow.forward(f, count);
+            load_planes(d_flow.data(), 4, first, count, f.dz, f.columns);
+            flow.backward(f, count, now(), true, flow_sums[slab]);
+            feat.forward(s, count);
+            for (int64_t i = 0; i < count; ++i) {
+                const int64_t index = first + i;
+                const Scalar *dx = f.other + i * f.columns, *warped = d_hr.data() + index * features;
+                Scalar* dz = s.dz + i * s.columns;
+                for (int64_t c = 0; c < F; ++c) dz[c] = dx[c] + warped[c];
+                std::fill(dz + F, dz + features, Scalar(0));
+                std::copy_n(f.dz + i * f.columns, flow_width, d_flow_sum.data() + index * flow_width);
+                if (g.d_colours) std::copy(dx + F, dx + F + 6, d_colours.data() + index * 18);
+            }
+            feat.backward(s, count, now(), false, feat_sums[slab]);
+            for (int64_t i = 0; i < count; ++i) {
+                std::copy_n(s.dz + i * s.columns, feat_width, d_feat.data() + (first + i) * feat_width);
+            }
+        }
+    }
+
+    // One block of channels of the four maps, side by side: feat nearest, flow, encode at A and at B.
+    void scatter_maps(int64_t block) {
+        const int64_t channel = block * kChannelBlock, map_size = p.map_height * p.map_width * p.map_channels;
+        Scalar* to = g.d_maps + image * map_size + channel;
+        const auto coarse = [&](const Scalar* d, int64_t stride, auto position) {
+            scatter(d, stride, to, p.map_channels, p.map_height, p.map_width, kChannelBlock, position);
+        };
+        int64_t c = channel;
+        if (c < feat_width) {
+            for (int64_t index = 0; index < pixels; ++index) {
+                Scalar* nearest = to + (place(index).nearest - map());
+                const Scalar* d = d_feat.data() + index * feat_width + c;
+                for (int64_t k = 0; k < kChannelBlock; k += Vec::width)
+                    (Vec::load(nearest + k) + Vec::load(d + k)).store(nearest + k);
+            }
+            return;
+        }
+        c -= feat_width;
+        if (c < flow_width) {
+            coarse(d_flow_sum.data() + c, flow_width, [&](int64_t index) {
+                const Place at = place(index);
+                return std::pair(at.y, at.x);
+            });
+            return;
+        }
+        c -= flow_width;
+        const int64_t end = c / encode_width;
+        coarse(d_encode.data() + c % encode_width, encode_width, [&](int64_t index) {
+            return std::pair(pixel(warped_y(index, end), p.lr_height), pixel(warped_x(index, end), p.lr_width));
+        });
+    }
+
+    void scatter_colours() {
+        const int64_t height = p.upsample * p.map_height, width = p.upsample * p.map_width;
+        Scalar* to = g.d_colours + image * height * width * 8;
+        Corners<Scalar> corners;
+        const auto add = [&](Scalar y, Scalar x, const Scalar* d) {
+            bilinear_corners(y, x, height, width, width * 8, int64_t(8), corners);
+            for (int k = 0; k < 4; ++k) {
+                for (int64_t c = 0; c < 6; ++c) to[corners.offset[k] + c] += corners.weight[k] * d[c];
+            }
+        };
+        for (int64_t index = 0; index < pixels; ++index) {
+            const Scalar* d = d_colours.data() + index * 18;
+            const Place at = place(index);
+            add(fine(at.y), fine(at.x), d);
+            for (int64_t end = 0; end < 2; ++end) {
+                add(pixel(warped_y(index, end), p.upsample * p.lr_height),
+                    pixel(warped_x(index, end), p.upsample * p.lr_width), d + 6 + 6 * end);
+            }
+        }
+    }
+
+    const QueryGradients<Scalar>& g;
+    TrainedNetwork feat, flow, encode;
+    int64_t hr_pair;
+    // Of one image at one time: gradients of the HR feature, of what pass 2 reads of it, of the sums that the first
+    // layers' maps feed, of the flow [4, pixels], and of colours as flow, encode at A and at B read them.
+    std::vector<Scalar> d_hr, d_warped, d_encode, d_feat, d_flow_sum, d_flow, d_colours;
+    std::vector<SlabGradient> feat_sums, flow_sums, encode_sums;
+};
+
+void inr_query_backward(const QueryParameters<Scalar>& parameters, const QueryGradients<Scalar>& gradients,
+                        ParallelFor parallel_for) {
+    QueryGradient(parameters, gradients).run(parallel_for);
+}

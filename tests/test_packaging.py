@@ -1,0 +1,92 @@
+"""What setup.py and pyproject.toml promise. `.ci/run` installs the wheels; these tests look at what goes into them."""
+
+import importlib.metadata
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tarfile
+
+import pytest
+
+import vinr_engine as vinr
+
+ROOT = pathlib.Path(__file__).parent.parent
+# Folder of the repository -> package of an installation.
+FOLDERS = {"vinr_engine": "vinr_engine", "kernels": "vinr_engine.kernels", "export": "vinr_engine.export"}
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """A copy of what a build reads: building leaves files in its folder."""
+    for name in ("pyproject.toml", "setup.py", "LICENSE", "README.md"):
+        shutil.copy(ROOT / name, tmp_path)
+    for name in ("csrc", *FOLDERS):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__", "*.so", ".*"))
+    return tmp_path
+
+
+def setup(folder, *arguments, **variables):
+    """`python setup.py ...` in `folder`: the exit code, and both outputs joined."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("VINR_")} | variables
+    done = subprocess.run(
+        [sys.executable, "setup.py", *arguments], cwd=folder, env=environment, capture_output=True, text=True
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_the_installed_version_is_the_sources():
+    assert importlib.metadata.version("vinr_engine") == vinr.__version__
+
+
+def test_every_folder_with_code_is_a_package_of_the_wheel(tree):
+    code, output = setup(tree, "--quiet", "build_py", "--build-lib", "built", VINR_BUILD_EXT="0")
+    assert code == 0, output
+    expected = {
+        pathlib.Path(*package.split("."), path.relative_to(tree / folder))
+        for folder, package in FOLDERS.items()
+        for path in (tree / folder).rglob("*")
+        if path.is_file()
+    }
+    built = {path.relative_to(tree / "built") for path in (tree / "built").rglob("*") if path.is_file()}
+    assert built == expected
+
+
+@pytest.mark.parametrize("extension", ["0", "1"])
+def test_the_source_distribution_holds_what_a_build_needs(tree, extension):
+    code, output = setup(tree, "--quiet", "sdist", "--dist-dir", "dist", VINR_BUILD_EXT=extension)
+    assert code == 0, output
+    assert "warning" not in output.lower(), output
+    (archive,) = (tree / "dist").iterdir()
+    with tarfile.open(archive) as file:
+        names = {pathlib.PurePosixPath(*pathlib.PurePosixPath(name).parts[1:]).as_posix() for name in file.getnames()}
+    expected = {"pyproject.toml", "setup.py", "LICENSE", "README.md"}
+    for folder in ("csrc", *FOLDERS):
+        expected |= {p.relative_to(tree).as_posix() for p in (tree / folder).rglob("*") if p.is_file()}
+    assert expected <= names
+    assert not [name for name in names if name.startswith("tests")]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variables", "message"),
+    [
+        (["--version"], {"VINR_BUILD_EXT": "yes"}, "VINR_BUILD_EXT must be 0 or 1, got 'yes'"),
+        (["--version"], {"VINR_CUDA": "1"}, "VINR_CUDA=1: this version has no CUDA sources"),
+        (["--version"], {"VINR_CUDA": "1", "VINR_BUILD_EXT": "0"}, "VINR_CUDA=1: this version has no CUDA sources"),
+        (["--quiet", "build_ext", "--inplace"], {"CXX": "no-such-compiler"}, "set VINR_BUILD_EXT=0 to build without"),
+    ],
+    ids=["flag", "cuda", "cuda_without_extension", "compiler"],
+)
+def test_a_build_that_cannot_be_is_refused(tree, arguments, variables, message):
+    code, output = setup(tree, *arguments, **variables)
+    assert code != 0
+    assert message in output
+    assert "Traceback" not in output
+
+
+def test_without_the_extension_there_is_nothing_to_compile(tree):
+    # PyTorch itself is not needed then: a package index may build it anywhere.
+    (tree / "torch.py").write_text("raise ImportError('imported')")
+    code, output = setup(tree, "--version", VINR_BUILD_EXT="0", PYTHONPATH=str(tree))
+    assert (code, output.strip()) == (0, vinr.__version__)
