@@ -149,7 +149,7 @@ struct BackwardPass {
             }
         }
         for (int64_t g = 0; (wants_positions || p.grad_weight) && g < s.offset_groups; ++g) {
-            locate(p.in, tile, g, tap, scratch.at);
+            locate<true>(p.in, tile, g, tap, scratch.at);
             if (wants_positions) grad_positions(tile, g, tap, d_tile, scratch.at);
             if (p.grad_weight) sample_group(p.in, tile, g, scratch.at, scratch.columns.data(), s.channels);
         }
@@ -192,7 +192,7 @@ struct BackwardPass {
                 for (int64_t tap = 0; tap < s.taps(); ++tap) {
                     for (int64_t g = start / channels; g * channels < stop; ++g) {
                         const int64_t c = std::max(start, g * channels), n = std::min(stop, (g + 1) * channels) - c;
-                        locate(p.in, tile, g, tap, at);
+                        locate<false>(p.in, tile, g, tap, at);
                         with_channels(n, [&](auto fixed) {
                             scatter_channels<decltype(fixed)::value>(
                                 s, p.grad_input + image * s.pixels() * s.channels + c, n, at, tile.count,

@@ -47,7 +47,7 @@ struct ForwardPass {
         Positions positions;
         for (int64_t tap = 0; tap < s.taps(); ++tap) {
             for (int64_t g = 0; g < s.offset_groups; ++g) {
-                locate(p.in, tile, g, tap, positions);
+                locate<false>(p.in, tile, g, tap, positions);
                 sample_group(p.in, tile, g, positions, columns, s.channels);
             }
             for (int64_t g = 0; g < s.groups; ++g) {

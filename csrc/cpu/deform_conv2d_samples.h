@@ -87,6 +87,8 @@ inline Scalar keep(Scalar x, int32_t mask) {
     return x;
 }
 
+// Without kGradients, the arrays that only gradients read stay unset.
+template <bool kGradients>
 inline void locate(const DeformInputs<Scalar>& in, const Tile& tile, int64_t offset_group, int64_t tap,
                    Positions& out) {
     const DeformConv2dShape& s = in.shape;
@@ -127,11 +129,13 @@ inline void locate(const DeformInputs<Scalar>& in, const Tile& tile, int64_t off
         out.pixel[i] = yc * row + xc;
         out.step_y[i] = first_y & second_y;
         out.step_x[i] = first_x & second_x;
-        out.mask[i] = m;
-        out.weight_y[0][i] = wy0, out.weight_y[1][i] = wy1;
-        out.weight_x[0][i] = wx0, out.weight_x[1][i] = wx1;
-        out.valid_y[0][i] = top, out.valid_y[1][i] = bottom;
-        out.valid_x[0][i] = left, out.valid_x[1][i] = right;
+        if constexpr (kGradients) {
+            out.mask[i] = m;
+            out.weight_y[0][i] = wy0, out.weight_y[1][i] = wy1;
+            out.weight_x[0][i] = wx0, out.weight_x[1][i] = wx1;
+            out.valid_y[0][i] = top, out.valid_y[1][i] = bottom;
+            out.valid_x[0][i] = left, out.valid_x[1][i] = right;
+        }
         const Scalar my0 = m * wy0, my1 = m * wy1;
         out.weight[0][i] = my0 * wx0, out.weight[1][i] = my0 * wx1;
         out.weight[2][i] = my1 * wx0, out.weight[3][i] = my1 * wx1;
