@@ -1,22 +1,12 @@
-// Sizes and checks of deform_conv2d, shared by its CPU and CUDA bindings.
+// Checks of deform_conv2d, shared by its CPU and CUDA bindings.
 #pragma once
 
 #include <optional>
 
 #include "checks.h"
+#include "common/deform_conv2d_shape.h"
 
 namespace vinr {
-
-struct DeformConv2dShape {
-    int64_t batch, channels, height, width;             // input
-    int64_t out_channels, kernel_height, kernel_width;  // weight
-    int64_t out_height, out_width;                      // output
-    int64_t groups, offset_groups;
-    int64_t stride[2], padding[2], dilation[2];  // y, x
-
-    int64_t taps() const { return kernel_height * kernel_width; }
-    int64_t out_pixels() const { return out_height * out_width; }
-};
 
 // Checks every argument against the others and derives the shape. Throws std::runtime_error.
 inline DeformConv2dShape deform_conv2d_shape(const char* op, const Tensor& input, const Tensor& offset,
@@ -74,6 +64,17 @@ inline DeformConv2dShape deform_conv2d_shape(const char* op, const Tensor& input
         check_same_dtype(op, "bias", *bias, input);
     }
     return s;
+}
+
+// The number of offset groups in an offset_mask [B, 3*G*K, H, W]: 2*G*K channels of offsets, then G*K of mask logits.
+inline int64_t packed_offset_groups(const char* op, const Tensor& offset_mask, const Tensor& weight) {
+    check_rank(op, "offset_mask", offset_mask, "[B, 3*G*K, H, W]", 4);
+    check_rank(op, "weight", weight, "[O, C/groups, kh, kw]", 4);
+    const int64_t taps = weight.size(2) * weight.size(3), channels = offset_mask.size(1);
+    STD_TORCH_CHECK(taps > 0 && channels > 0 && channels % (3 * taps) == 0, op,
+                    ": offset_mask channels must be 3*G*K with K = ", taps, " taps, got offset_mask ",
+                    shape_string(offset_mask.sizes()));
+    return channels / (3 * taps);
 }
 
 }  // namespace vinr

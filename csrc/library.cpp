@@ -3,14 +3,23 @@
 #include <torch/csrc/stable/library.h>
 
 STABLE_TORCH_LIBRARY(vinr, m) {
+    // With bfloat16 the operands of a float32 product are rounded to it where the machine multiplies them so.
     m.def(
         "deform_conv2d(Tensor input, Tensor offset, Tensor weight, Tensor? bias, Tensor? mask, "
-        "int[2] stride, int[2] padding, int[2] dilation) -> Tensor");
+        "int[2] stride, int[2] padding, int[2] dilation, bool bfloat16=False) -> Tensor");
     // Gradients of input, offset, weight, bias, mask; an empty tensor where output_mask is false.
     m.def(
         "deform_conv2d_backward(Tensor grad_output, Tensor input, Tensor offset, Tensor weight, Tensor? mask, "
         "int[2] stride, int[2] padding, int[2] dilation, bool[5] output_mask) "
         "-> (Tensor, Tensor, Tensor, Tensor, Tensor)");
+    // The same with offsets and mask logits in one tensor, [B, 3*G*K, H, W]; gradients of input, offset_mask, weight,
+    // bias.
+    m.def(
+        "deform_conv2d_packed(Tensor input, Tensor offset_mask, Tensor weight, Tensor? bias, "
+        "int[2] stride, int[2] padding, int[2] dilation, bool bfloat16=False) -> Tensor");
+    m.def(
+        "deform_conv2d_packed_backward(Tensor grad_output, Tensor input, Tensor offset_mask, Tensor weight, "
+        "int[2] stride, int[2] padding, int[2] dilation, bool[4] output_mask) -> (Tensor, Tensor, Tensor, Tensor)");
     // The query on hoisted maps: colour [B, T, 3, H, W] and flow [B, T, 4, H, W]. feat, flow and encode hold weight and
     // bias of each layer in turn, the first layer's columns without those that were hoisted. With bfloat16 the operands
     // of float32 products are rounded to it where the machine multiplies them so; sums, phases and flow stay float32.

@@ -122,7 +122,11 @@ def _cpu_inr_query(*tensors: torch.Tensor | None) -> str:
 
 # Backend -> op -> a function of the op's tensors that says why the backend cannot run it; empty if it can.
 OPS_OF: dict[str, dict[str, Callable[..., str]]] = {
-    "cpu": {"deform_conv2d": _cpu_deform_conv2d, "inr_query": _cpu_inr_query},
+    "cpu": {
+        "deform_conv2d": _cpu_deform_conv2d,
+        "deform_conv2d_packed": _cpu_deform_conv2d,
+        "inr_query": _cpu_inr_query,
+    },
     "triton": {},
     "cuda": {},
 }

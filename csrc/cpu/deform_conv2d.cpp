@@ -1,285 +1,331 @@
-// Modulated deformable convolution on the CPU, float32 and float64, any stride, padding, dilation and groups.
-// Output pixels are taken in tiles: a tile's samples fill a small column buffer, never a whole im2col tensor.
-// The backward pass gives each thread channels of its own, so that it needs no atomics and its result does not depend
-// on the number of threads.
+// Bindings of deform_conv2d on the CPU: checks, memory formats, and the choice of the kernel. float32 runs in the
+// fast kernels, channels-last; float64, and images too large for those, in plain loops.
 #include "deform_conv2d.h"
 
 #include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/ops.h>
 
-#include <algorithm>
+#include <cmath>
 #include <tuple>
-#include <vector>
 
-#include "common/portable.h"
+#include "cpu/deform_conv2d_parameters.h"
+#include "cpu/deform_conv2d_plain.h"
+#include "cpu/variant.h"
 
 namespace vinr {
 namespace {
 
-#include "common/bilinear.h"
+using torch::headeronly::MemoryFormat;
+using torch::headeronly::ScalarType;
+using Pair = std::vector<int64_t>;
 
-constexpr int64_t kTile = 64;  // output pixels a tile: a column buffer of 64 x 576 floats fits the L2 cache
+// Whether a tensor is channels-last and not NCHW as well; results take the memory format of what they belong to.
+bool is_channels_last(const Tensor& t) {
+    int64_t expected = 1;
+    for (const int64_t dim : {1, 3, 2, 0}) {
+        if (t.size(dim) != 1 && t.stride(dim) != expected) return false;
+        expected *= t.size(dim);
+    }
+    return !t.is_contiguous();
+}
 
-template <typename scalar_t>
-struct Arrays {
-    const scalar_t* input;   // [B, C, H, W]
-    const scalar_t* offset;  // [B, G, K, 2, oh, ow]
-    const scalar_t* weight;  // [O, C/groups, K]
-    const scalar_t* mask;    // [B, G, K, oh, ow] or null
+Tensor channels_last(const Tensor& t) { return torch::stable::contiguous(t, MemoryFormat::ChannelsLast); }
+
+// [B, H, W, C] seen as [B, C, H, W]
+Tensor as_nchw(const Tensor& t) { return torch::stable::transpose(torch::stable::transpose(t, 1, 3), 2, 3); }
+
+Tensor new_empty(const Tensor& like, const Pair& sizes, bool channels_last) {
+    if (!channels_last) return torch::stable::new_empty(like, sizes);
+    return as_nchw(torch::stable::new_empty(like, {sizes[0], sizes[2], sizes[3], sizes[1]}));
+}
+
+Pair sizes_of(const Tensor& t) { return {t.sizes().begin(), t.sizes().end()}; }
+
+// The offsets and mask of a call; of the packed form, views of one tensor.
+struct Positions {
+    Tensor offset;
+    std::optional<Tensor> mask;
+    bool logits = false;
 };
 
-// Corners and mask of `count` output pixels from `first` on, for one tap of one offset group of one image.
+Positions unpacked(const Tensor& offset_mask, int64_t offset_groups, int64_t taps) {
+    const int64_t offsets = 2 * offset_groups * taps;
+    return {torch::stable::narrow(const_cast<Tensor&>(offset_mask), 1, 0, offsets),
+            torch::stable::narrow(const_cast<Tensor&>(offset_mask), 1, offsets, offset_groups * taps), true};
+}
+
+// The pixels of a tensor as evenly spaced; copied to `held` where they are not.
 template <typename scalar_t>
-void tile_corners(const DeformConv2dShape& s, const Arrays<scalar_t>& a, int64_t image, int64_t offset_group,
-                  int64_t tap, int64_t first, int64_t count, Corners<scalar_t>* corners, scalar_t* mask) {
-    const int64_t plane = (image * s.offset_groups + offset_group) * s.taps() + tap;
-    const scalar_t* dy = a.offset + 2 * plane * s.out_pixels();
-    const scalar_t* dx = dy + s.out_pixels();
-    const scalar_t tap_y = scalar_t((tap / s.kernel_width) * s.dilation[0] - s.padding[0]);
-    const scalar_t tap_x = scalar_t((tap % s.kernel_width) * s.dilation[1] - s.padding[1]);
-    for (int64_t i = 0; i < count; ++i) {
-        const int64_t pixel = first + i;
-        const scalar_t y = scalar_t(pixel / s.out_width * s.stride[0]) + tap_y + dy[pixel];
-        const scalar_t x = scalar_t(pixel % s.out_width * s.stride[1]) + tap_x + dx[pixel];
-        bilinear_corners(y, x, s.height, s.width, s.width, int64_t(1), corners[i]);
-        mask[i] = a.mask ? a.mask[plane * s.out_pixels() + pixel] : scalar_t(1);
+Planes<const scalar_t> planes(const Tensor& t, Tensor& held) {
+    const bool even = t.size(2) <= 1 || t.size(3) <= 1 || t.stride(2) == t.size(3) * t.stride(3);
+    held = even ? t : torch::stable::contiguous(t);
+    return {static_cast<const scalar_t*>(held.const_data_ptr()), held.stride(0), held.stride(1),
+            held.stride(held.size(3) > 1 ? 3 : 2)};
+}
+
+Planes<float> mutable_planes(Tensor& t) {
+    Tensor held;
+    const auto p = planes<float>(t, held);
+    return {static_cast<float*>(t.mutable_data_ptr()), p.image, p.channel, p.pixel};
+}
+
+template <typename scalar_t>
+scalar_t* pointer(const std::optional<Tensor>& t) {
+    return t ? static_cast<scalar_t*>(const_cast<void*>(t->const_data_ptr())) : nullptr;
+}
+
+void run_parallel(int64_t count, Body body, void* context) {
+    torch::stable::parallel_for(0, count, 1, [&](int64_t begin, int64_t end) { body(begin, end, context); });
+}
+
+// With `bfloat16` the operands of the product are rounded to it, where the machine multiplies them so.
+void run_forward(const DeformForward<float>& p, [[maybe_unused]] bool bfloat16) {
+    switch (chosen_variant()) {
+#if defined(__x86_64__) && defined(__GNUC__)
+        case Variant::kAmxBf16:
+            return bfloat16 ? amx_bf16::deform_conv2d(p, &run_parallel) : avx512::deform_conv2d(p, &run_parallel);
+        case Variant::kAvx512Bf16:
+            return bfloat16 ? avx512_bf16::deform_conv2d(p, &run_parallel) : avx512::deform_conv2d(p, &run_parallel);
+        case Variant::kAvx512:
+            return avx512::deform_conv2d(p, &run_parallel);
+        case Variant::kAvx2:
+            return avx2::deform_conv2d(p, &run_parallel);
+#endif
+        default:
+            return portable::deform_conv2d(p, &run_parallel);
     }
 }
 
-template <typename scalar_t>
-scalar_t sample(const scalar_t* plane, const Corners<scalar_t>& c) {
-    return plane[c.offset[0]] * c.weight[0] + plane[c.offset[1]] * c.weight[1] + plane[c.offset[2]] * c.weight[2] +
-           plane[c.offset[3]] * c.weight[3];
-}
-
-template <typename scalar_t>
-void forward_tile(const DeformConv2dShape& s, const Arrays<scalar_t>& a, const scalar_t* bias, scalar_t* output,
-                  int64_t image, int64_t first, int64_t count, std::vector<scalar_t>& columns) {
-    Corners<scalar_t> corners[kTile];
-    scalar_t mask[kTile];
-    const int64_t group_channels = s.channels / s.groups, offset_channels = s.channels / s.offset_groups;
-    columns.resize(s.channels * s.taps() * kTile);
-    for (int64_t og = 0; og < s.offset_groups; ++og) {
-        for (int64_t tap = 0; tap < s.taps(); ++tap) {
-            tile_corners(s, a, image, og, tap, first, count, corners, mask);
-            for (int64_t c = og * offset_channels; c < (og + 1) * offset_channels; ++c) {
-                const scalar_t* plane = a.input + (image * s.channels + c) * s.height * s.width;
-                scalar_t* column = columns.data() + (c * s.taps() + tap) * kTile;
-                for (int64_t i = 0; i < count; ++i) column[i] = mask[i] * sample(plane, corners[i]);
-                std::fill(column + count, column + kTile, scalar_t(0));
-            }
-        }
-    }
-    const int64_t depth = group_channels * s.taps(), out_group = s.out_channels / s.groups;
-    for (int64_t o = 0; o < s.out_channels; ++o) {
-        scalar_t sum[kTile];
-        std::fill(sum, sum + kTile, bias ? bias[o] : scalar_t(0));
-        const scalar_t* column = columns.data() + o / out_group * depth * kTile;
-        for (int64_t d = 0; d < depth; ++d, column += kTile) {
-            const scalar_t w = a.weight[o * depth + d];
-            for (int64_t i = 0; i < kTile; ++i) sum[i] += w * column[i];
-        }
-        std::copy(sum, sum + count, output + (image * s.out_channels + o) * s.out_pixels() + first);
+void run_backward(const DeformBackward<float>& p) {
+    switch (chosen_variant()) {
+#if defined(__x86_64__) && defined(__GNUC__)
+        case Variant::kAmxBf16:
+        case Variant::kAvx512Bf16:
+        case Variant::kAvx512:
+            return avx512::deform_conv2d_grad(p, &run_parallel);
+        case Variant::kAvx2:
+            return avx2::deform_conv2d_grad(p, &run_parallel);
+#endif
+        default:
+            return portable::deform_conv2d_grad(p, &run_parallel);
     }
 }
 
-template <typename scalar_t>
-void forward(const DeformConv2dShape& s, const Arrays<scalar_t>& a, const scalar_t* bias, scalar_t* output) {
-    const int64_t tiles = (s.out_pixels() + kTile - 1) / kTile;
-    torch::stable::parallel_for(0, s.batch * tiles, 1, [&](int64_t begin, int64_t end) {
-        std::vector<scalar_t> columns;
-        for (int64_t task = begin; task < end; ++task) {
-            const int64_t first = task % tiles * kTile;
-            forward_tile(s, a, bias, output, task / tiles, first, std::min(kTile, s.out_pixels() - first), columns);
-        }
-    });
-}
+// Tensors in the form that the fast kernels read, and pointers into them.
+struct FastInputs {
+    Tensor input, weight, offset, mask;
+    DeformInputs<float> view{};
 
-// Gradients of input, offset and mask for the channels of one offset group of one image; null where not wanted.
-template <typename scalar_t>
-void backward_samples(const DeformConv2dShape& s, const Arrays<scalar_t>& a, const scalar_t* grad_output,
-                      scalar_t* grad_input, scalar_t* grad_offset, scalar_t* grad_mask, int64_t image, int64_t og) {
-    Corners<scalar_t> corners[kTile];
-    scalar_t mask[kTile], d_column[kTile], d_y[kTile], d_x[kTile], d_mask[kTile];
-    const int64_t group_channels = s.channels / s.groups, offset_channels = s.channels / s.offset_groups;
-    const int64_t out_group = s.out_channels / s.groups;
-    for (int64_t first = 0; first < s.out_pixels(); first += kTile) {
-        const int64_t count = std::min(kTile, s.out_pixels() - first);
-        for (int64_t tap = 0; tap < s.taps(); ++tap) {
-            tile_corners(s, a, image, og, tap, first, count, corners, mask);
-            std::fill(d_y, d_y + count, scalar_t(0));
-            std::fill(d_x, d_x + count, scalar_t(0));
-            std::fill(d_mask, d_mask + count, scalar_t(0));
-            for (int64_t c = og * offset_channels; c < (og + 1) * offset_channels; ++c) {
-                const int64_t group = c / group_channels;
-                std::fill(d_column, d_column + count, scalar_t(0));
-                for (int64_t o = group * out_group; o < (group + 1) * out_group; ++o) {
-                    const scalar_t w = a.weight[(o * group_channels + c % group_channels) * s.taps() + tap];
-                    const scalar_t* g = grad_output + (image * s.out_channels + o) * s.out_pixels() + first;
-                    for (int64_t i = 0; i < count; ++i) d_column[i] += w * g[i];
-                }
-                const int64_t plane = (image * s.channels + c) * s.height * s.width;
-                for (int64_t i = 0; i < count; ++i) {
-                    const Corners<scalar_t>& corner = corners[i];
-                    const scalar_t d_value = d_column[i] * mask[i];
-                    scalar_t value = 0, slope_y = 0, slope_x = 0;
-                    for (int k = 0; k < 4; ++k) {
-                        const scalar_t v = a.input[plane + corner.offset[k]];
-                        value += v * corner.weight[k];
-                        slope_y += v * corner.d_dy[k];
-                        slope_x += v * corner.d_dx[k];
-                        if (grad_input) grad_input[plane + corner.offset[k]] += d_value * corner.weight[k];
-                    }
-                    d_mask[i] += d_column[i] * value;
-                    d_y[i] += d_value * slope_y;
-                    d_x[i] += d_value * slope_x;
-                }
-            }
-            const int64_t out = (image * s.offset_groups + og) * s.taps() + tap;
-            if (grad_offset) {
-                std::copy(d_y, d_y + count, grad_offset + 2 * out * s.out_pixels() + first);
-                std::copy(d_x, d_x + count, grad_offset + (2 * out + 1) * s.out_pixels() + first);
-            }
-            if (grad_mask) std::copy(d_mask, d_mask + count, grad_mask + out * s.out_pixels() + first);
-        }
+    FastInputs(const DeformConv2dShape& s, const Tensor& input_, const Tensor& weight_, const Positions& at)
+        : input(channels_last(input_)), weight(torch::stable::contiguous(weight_)) {
+        view.shape = s;
+        view.input = static_cast<const float*>(input.const_data_ptr());
+        view.weight = static_cast<const float*>(weight.const_data_ptr());
+        view.offset = planes<float>(at.offset, offset);
+        if (at.mask) view.mask = planes<float>(*at.mask, mask);
+        view.logits = at.logits;
     }
-}
+};
 
-// Gradient of weight[:, c] of the group that input channel c belongs to, over the whole batch.
+// The same for the plain loops, which take masks without a sigmoid.
 template <typename scalar_t>
-void backward_weight(const DeformConv2dShape& s, const Arrays<scalar_t>& a, const scalar_t* grad_output,
-                     scalar_t* grad_weight, int64_t c) {
-    Corners<scalar_t> corners[kTile];
-    scalar_t mask[kTile], column[kTile];
-    const int64_t group_channels = s.channels / s.groups, out_group = s.out_channels / s.groups;
-    const int64_t group = c / group_channels, og = c / (s.channels / s.offset_groups);
-    for (int64_t image = 0; image < s.batch; ++image) {
-        const scalar_t* plane = a.input + (image * s.channels + c) * s.height * s.width;
-        for (int64_t first = 0; first < s.out_pixels(); first += kTile) {
-            const int64_t count = std::min(kTile, s.out_pixels() - first);
-            for (int64_t tap = 0; tap < s.taps(); ++tap) {
-                tile_corners(s, a, image, og, tap, first, count, corners, mask);
-                for (int64_t i = 0; i < count; ++i) column[i] = mask[i] * sample(plane, corners[i]);
-                for (int64_t o = group * out_group; o < (group + 1) * out_group; ++o) {
-                    const scalar_t* g = grad_output + (image * s.out_channels + o) * s.out_pixels() + first;
-                    scalar_t sum = 0;
-                    for (int64_t i = 0; i < count; ++i) sum += g[i] * column[i];
-                    grad_weight[(o * group_channels + c % group_channels) * s.taps() + tap] += sum;
-                }
-            }
-        }
-    }
-}
+struct PlainInputs {
+    Tensor input, weight, offset;
+    std::optional<Tensor> mask;
 
-template <typename scalar_t>
-void backward_bias(const DeformConv2dShape& s, const scalar_t* grad_output, scalar_t* grad_bias, int64_t o) {
-    double sum = 0;
-    for (int64_t image = 0; image < s.batch; ++image) {
-        const scalar_t* g = grad_output + (image * s.out_channels + o) * s.out_pixels();
-        for (int64_t i = 0; i < s.out_pixels(); ++i) sum += double(g[i]);
-    }
-    grad_bias[o] = scalar_t(sum);
-}
-
-template <typename scalar_t>
-struct Contiguous {  // keeps contiguous copies alive beside the pointers into them
-    Contiguous(const Tensor& input, const Tensor& offset, const Tensor& weight, const std::optional<Tensor>& mask)
+    PlainInputs(const Tensor& input, const Tensor& weight, const Positions& at)
         : input(torch::stable::contiguous(input)),
-          offset(torch::stable::contiguous(offset)),
           weight(torch::stable::contiguous(weight)),
-          mask(mask ? std::optional<Tensor>(torch::stable::contiguous(*mask)) : std::nullopt) {}
+          offset(torch::stable::contiguous(at.offset)) {
+        if (!at.mask) return;
+        mask = torch::stable::contiguous(*at.mask);
+        if (!at.logits) return;
+        mask = torch::stable::clone(*mask);
+        scalar_t* m = pointer<scalar_t>(mask);
+        for (int64_t i = 0; i < mask->numel(); ++i) m[i] = scalar_t(1) / (scalar_t(1) + std::exp(-m[i]));
+    }
 
-    Arrays<scalar_t> arrays() const {
+    PlainArrays<scalar_t> arrays() const {
         return {static_cast<const scalar_t*>(input.const_data_ptr()),
                 static_cast<const scalar_t*>(offset.const_data_ptr()),
-                static_cast<const scalar_t*>(weight.const_data_ptr()),
-                mask ? static_cast<const scalar_t*>(mask->const_data_ptr()) : nullptr};
+                static_cast<const scalar_t*>(weight.const_data_ptr()), pointer<const scalar_t>(mask)};
     }
-
-    Tensor input, offset, weight;
-    std::optional<Tensor> mask;
 };
 
-void check_device_and_dtype(const char* op, const Tensor& input, const Tensor& offset, const Tensor& weight,
-                            const std::optional<Tensor>& bias, const std::optional<Tensor>& mask) {
-    check_cpu(op, "offset", offset);
+bool is_fast(const DeformConv2dShape& s, const Tensor& input) {
+    return input.scalar_type() == ScalarType::Float && fits_fast_kernels(s);
+}
+
+Tensor forward(const char* op, const Tensor& input, const Positions& at, const Tensor& weight,
+               const std::optional<Tensor>& bias_in, const Pair& stride, const Pair& padding, const Pair& dilation,
+               bool bfloat16) {
+    const auto s = deform_conv2d_shape(op, input, at.offset, weight, bias_in, at.mask, stride, padding, dilation);
+    const bool last = is_channels_last(input);
+    const Pair sizes{s.batch, s.out_channels, s.out_height, s.out_width};
+    std::optional<Tensor> bias;
+    if (bias_in) bias = torch::stable::contiguous(*bias_in);
+    if (is_fast(s, input)) {
+        Tensor output = new_empty(input, sizes, last);
+        const FastInputs held(s, input, weight, at);
+        run_forward({held.view, pointer<const float>(bias), mutable_planes(output)}, bfloat16);
+        return output;
+    }
+    Tensor output = torch::stable::new_empty(input, sizes);
+    const auto run = [&](auto zero) {
+        using scalar_t = decltype(zero);
+        const PlainInputs<scalar_t> held(input, weight, at);
+        plain_forward(s, held.arrays(), pointer<const scalar_t>(bias),
+                      static_cast<scalar_t*>(output.mutable_data_ptr()));
+    };
+    input.scalar_type() == ScalarType::Float ? run(0.0f) : run(0.0);
+    return last ? channels_last(output) : output;
+}
+
+// Where gradients go, each in the memory format of its argument; none where it is not wanted.
+struct Gradients {
+    std::optional<Tensor> input, offset, weight, bias, mask;
+};
+
+void fast_backward(const DeformConv2dShape& s, const Tensor& grad_output, const Tensor& input, const Positions& at,
+                   const Tensor& weight, Gradients& d) {
+    const FastInputs held(s, input, weight, at);
+    const Tensor grad = channels_last(grad_output);
+    std::optional<Tensor> d_input;
+    if (d.input) d_input = torch::stable::new_zeros(input, {s.batch, s.height, s.width, s.channels});
+    DeformBackward<float> p{};
+    p.in = held.view;
+    p.grad_output = static_cast<const float*>(grad.const_data_ptr());
+    p.grad_input = pointer<float>(d_input);
+    if (d.offset) p.grad_offset = mutable_planes(*d.offset);
+    if (d.mask) p.grad_mask = mutable_planes(*d.mask);
+    p.grad_weight = pointer<float>(d.weight);
+    p.grad_bias = pointer<float>(d.bias);
+    run_backward(p);
+    if (d.input) d.input = is_channels_last(input) ? as_nchw(*d_input) : torch::stable::contiguous(as_nchw(*d_input));
+}
+
+template <typename scalar_t>
+void plain_gradients(const DeformConv2dShape& s, const Tensor& grad_output, const Tensor& input, const Positions& at,
+                     const Tensor& weight, Gradients& d) {
+    const PlainInputs<scalar_t> held(input, weight, at);
+    const Tensor grad = torch::stable::contiguous(grad_output);
+    Gradients flat;
+    const auto zeros = [](std::optional<Tensor>& to, const std::optional<Tensor>& like) {
+        if (like) to = torch::stable::new_zeros(*like, sizes_of(*like));
+    };
+    zeros(flat.input, d.input), zeros(flat.offset, d.offset), zeros(flat.mask, d.mask);
+    zeros(flat.weight, d.weight), zeros(flat.bias, d.bias);
+    plain_backward(s, held.arrays(), static_cast<const scalar_t*>(grad.const_data_ptr()),
+                   {pointer<scalar_t>(flat.input), pointer<scalar_t>(flat.offset), pointer<scalar_t>(flat.weight),
+                    pointer<scalar_t>(flat.bias), pointer<scalar_t>(flat.mask)});
+    if (flat.mask && at.logits) {
+        const scalar_t* m = pointer<const scalar_t>(held.mask);
+        scalar_t* g = pointer<scalar_t>(flat.mask);
+        for (int64_t i = 0; i < flat.mask->numel(); ++i) g[i] *= m[i] * (scalar_t(1) - m[i]);
+    }
+    const auto copy = [](std::optional<Tensor>& to, const std::optional<Tensor>& from) {
+        if (to) torch::stable::copy_(*to, *from);
+    };
+    copy(d.input, flat.input), copy(d.offset, flat.offset), copy(d.mask, flat.mask);
+    copy(d.weight, flat.weight), copy(d.bias, flat.bias);
+}
+
+Tensor empty_gradient(const Tensor& like) { return new_empty(like, sizes_of(like), is_channels_last(like)); }
+
+// Allocates what `wanted` says of input, weight and bias, and fills all of `d`.
+void backward(const char* op, const Tensor& grad_output, const Tensor& input, const Positions& at, const Tensor& weight,
+              const Pair& stride, const Pair& padding, const Pair& dilation, Gradients& d) {
+    const auto s = deform_conv2d_shape(op, input, at.offset, weight, std::nullopt, at.mask, stride, padding, dilation);
+    check_cpu(op, "grad_output", grad_output);
+    check_shape(op, "grad_output", grad_output, "[B, O, H, W]", {s.batch, s.out_channels, s.out_height, s.out_width});
+    check_same_dtype(op, "grad_output", grad_output, input);
+    if (is_fast(s, input)) {
+        fast_backward(s, grad_output, input, at, weight, d);
+    } else if (input.scalar_type() == ScalarType::Float) {
+        plain_gradients<float>(s, grad_output, input, at, weight, d);
+    } else {
+        plain_gradients<double>(s, grad_output, input, at, weight, d);
+    }
+}
+
+void check_device_and_dtype(const char* op, const Tensor& input, const Tensor& offset, const char* offset_name,
+                            const Tensor& weight, const std::optional<Tensor>& bias,
+                            const std::optional<Tensor>& mask) {
+    check_cpu(op, "input", input);
+    check_cpu(op, offset_name, offset);
     check_cpu(op, "weight", weight);
     if (bias) check_cpu(op, "bias", *bias);
     if (mask) check_cpu(op, "mask", *mask);
     const auto dtype = input.scalar_type();
-    STD_TORCH_CHECK(dtype == torch::headeronly::ScalarType::Float || dtype == torch::headeronly::ScalarType::Double, op,
+    STD_TORCH_CHECK(dtype == ScalarType::Float || dtype == ScalarType::Double, op,
                     ": input must be float32 or float64 on the cpu backend");
 }
 
 Tensor deform_conv2d(const Tensor& input, const Tensor& offset, const Tensor& weight, std::optional<Tensor> bias,
-                     std::optional<Tensor> mask, std::vector<int64_t> stride, std::vector<int64_t> padding,
-                     std::vector<int64_t> dilation) {
+                     std::optional<Tensor> mask, Pair stride, Pair padding, Pair dilation, bool bfloat16) {
     const char* op = "deform_conv2d";
-    const auto s = deform_conv2d_shape(op, input, offset, weight, bias, mask, stride, padding, dilation);
-    check_device_and_dtype(op, input, offset, weight, bias, mask);
-    Tensor output = torch::stable::new_empty(input, {s.batch, s.out_channels, s.out_height, s.out_width});
-    const Tensor flat_bias = bias ? torch::stable::contiguous(*bias) : torch::stable::new_empty(input, {0});
-    const auto run = [&](auto zero) {
-        using scalar_t = decltype(zero);
-        const Contiguous<scalar_t> held(input, offset, weight, mask);
-        forward(s, held.arrays(), bias ? static_cast<const scalar_t*>(flat_bias.const_data_ptr()) : nullptr,
-                static_cast<scalar_t*>(output.mutable_data_ptr()));
-    };
-    input.scalar_type() == torch::headeronly::ScalarType::Float ? run(0.0f) : run(0.0);
-    return output;
+    check_device_and_dtype(op, input, offset, "offset", weight, bias, mask);
+    return forward(op, input, {offset, mask}, weight, bias, stride, padding, dilation, bfloat16);
+}
+
+Tensor deform_conv2d_packed(const Tensor& input, const Tensor& offset_mask, const Tensor& weight,
+                            std::optional<Tensor> bias, Pair stride, Pair padding, Pair dilation, bool bfloat16) {
+    const char* op = "deform_conv2d_packed";
+    check_device_and_dtype(op, input, offset_mask, "offset_mask", weight, bias, std::nullopt);
+    const int64_t groups = packed_offset_groups(op, offset_mask, weight);
+    const Positions at = unpacked(offset_mask, groups, weight.size(2) * weight.size(3));
+    return forward(op, input, at, weight, bias, stride, padding, dilation, bfloat16);
+}
+
+// input, weight and bias of the gradients.
+Gradients wanted_gradients(const Tensor& input, const Tensor& weight, bool wants_input, bool wants_weight,
+                           bool wants_bias) {
+    Gradients d;
+    if (wants_input) d.input = empty_gradient(input);
+    if (wants_weight) d.weight = torch::stable::new_empty(weight, sizes_of(weight));
+    if (wants_bias) d.bias = torch::stable::new_empty(weight, {weight.size(0)});
+    return d;
+}
+
+Tensor or_empty(const std::optional<Tensor>& t, const Tensor& like) {
+    return t ? *t : torch::stable::new_empty(like, {0});
 }
 
 std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> deform_conv2d_backward(
     const Tensor& grad_output, const Tensor& input, const Tensor& offset, const Tensor& weight,
-    std::optional<Tensor> mask, std::vector<int64_t> stride, std::vector<int64_t> padding,
-    std::vector<int64_t> dilation, std::vector<bool> output_mask) {
+    std::optional<Tensor> mask, Pair stride, Pair padding, Pair dilation, std::vector<bool> output_mask) {
     const char* op = "deform_conv2d_backward";
-    const auto s = deform_conv2d_shape(op, input, offset, weight, std::nullopt, mask, stride, padding, dilation);
-    check_device_and_dtype(op, input, offset, weight, grad_output, mask);
-    check_shape(op, "grad_output", grad_output, "[B, O, H, W]", {s.batch, s.out_channels, s.out_height, s.out_width});
-    check_same_dtype(op, "grad_output", grad_output, input);
+    check_device_and_dtype(op, input, offset, "offset", weight, std::nullopt, mask);
     STD_TORCH_CHECK(output_mask.size() == 5, op, ": output_mask must have 5 entries");
     STD_TORCH_CHECK(mask || !output_mask[4], op, ": no gradient of a mask that was not given");
+    check_rank(op, "weight", weight, "[O, C/groups, kh, kw]", 4);
+    Gradients d = wanted_gradients(input, weight, output_mask[0], output_mask[2], output_mask[3]);
+    if (output_mask[1]) d.offset = empty_gradient(offset);
+    if (output_mask[4]) d.mask = empty_gradient(*mask);
+    backward(op, grad_output, input, {offset, mask}, weight, stride, padding, dilation, d);
+    return {or_empty(d.input, input), or_empty(d.offset, input), or_empty(d.weight, input), or_empty(d.bias, input),
+            or_empty(d.mask, input)};
+}
 
-    const auto zeros = [&](bool wanted, const Tensor& like) {
-        return wanted ? torch::stable::new_zeros(like, like.sizes()) : torch::stable::new_empty(like, {0});
-    };
-    Tensor grad_input = zeros(output_mask[0], input);
-    Tensor grad_offset = zeros(output_mask[1], offset);
-    Tensor grad_weight = zeros(output_mask[2], weight);
-    Tensor grad_bias = torch::stable::new_zeros(weight, {output_mask[3] ? s.out_channels : 0});
-    Tensor grad_mask = zeros(output_mask[4], mask ? *mask : offset);
-    const Tensor flat_grad = torch::stable::contiguous(grad_output);
-
-    const auto run = [&](auto zero) {
-        using scalar_t = decltype(zero);
-        const Contiguous<scalar_t> held(input, offset, weight, mask);
-        const Arrays<scalar_t> arrays = held.arrays();
-        const auto* grad = static_cast<const scalar_t*>(flat_grad.const_data_ptr());
-        const auto pointer = [](bool wanted, Tensor& t) {
-            return wanted ? static_cast<scalar_t*>(t.mutable_data_ptr()) : nullptr;
-        };
-        scalar_t* d_input = pointer(output_mask[0], grad_input);
-        scalar_t* d_offset = pointer(output_mask[1], grad_offset);
-        scalar_t* d_weight = pointer(output_mask[2], grad_weight);
-        scalar_t* d_bias = pointer(output_mask[3], grad_bias);
-        scalar_t* d_mask = pointer(output_mask[4], grad_mask);
-        const int64_t samples = d_input || d_offset || d_mask ? s.batch * s.offset_groups : 0;
-        torch::stable::parallel_for(0, samples, 1, [&](int64_t begin, int64_t end) {
-            for (int64_t task = begin; task < end; ++task) {
-                backward_samples(s, arrays, grad, d_input, d_offset, d_mask, task / s.offset_groups,
-                                 task % s.offset_groups);
-            }
-        });
-        torch::stable::parallel_for(0, d_weight ? s.channels : 0, 1, [&](int64_t begin, int64_t end) {
-            for (int64_t c = begin; c < end; ++c) backward_weight(s, arrays, grad, d_weight, c);
-        });
-        torch::stable::parallel_for(0, d_bias ? s.out_channels : 0, 1, [&](int64_t begin, int64_t end) {
-            for (int64_t o = begin; o < end; ++o) backward_bias(s, grad, d_bias, o);
-        });
-    };
-    input.scalar_type() == torch::headeronly::ScalarType::Float ? run(0.0f) : run(0.0);
-    return {grad_input, grad_offset, grad_weight, grad_bias, grad_mask};
+std::tuple<Tensor, Tensor, Tensor, Tensor> deform_conv2d_packed_backward(const Tensor& grad_output, const Tensor& input,
+                                                                         const Tensor& offset_mask,
+                                                                         const Tensor& weight, Pair stride,
+                                                                         Pair padding, Pair dilation,
+                                                                         std::vector<bool> output_mask) {
+    const char* op = "deform_conv2d_packed_backward";
+    check_device_and_dtype(op, input, offset_mask, "offset_mask", weight, std::nullopt, std::nullopt);
+    STD_TORCH_CHECK(output_mask.size() == 4, op, ": output_mask must have 4 entries");
+    const int64_t groups = packed_offset_groups(op, offset_mask, weight), taps = weight.size(2) * weight.size(3);
+    Gradients d = wanted_gradients(input, weight, output_mask[0], output_mask[2], output_mask[3]);
+    std::optional<Tensor> d_offset_mask;
+    if (output_mask[1]) {
+        d_offset_mask = empty_gradient(offset_mask);
+        const Positions views = unpacked(*d_offset_mask, groups, taps);
+        d.offset = views.offset, d.mask = views.mask;
+    }
+    backward(op, grad_output, input, unpacked(offset_mask, groups, taps), weight, stride, padding, dilation, d);
+    return {or_empty(d.input, input), or_empty(d_offset_mask, input), or_empty(d.weight, input),
+            or_empty(d.bias, input)};
 }
 
 }  // namespace
@@ -288,4 +334,6 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> deform_conv2d_backward(
 STABLE_TORCH_LIBRARY_IMPL(vinr, CPU, m) {
     m.impl("deform_conv2d", TORCH_BOX(&vinr::deform_conv2d));
     m.impl("deform_conv2d_backward", TORCH_BOX(&vinr::deform_conv2d_backward));
+    m.impl("deform_conv2d_packed", TORCH_BOX(&vinr::deform_conv2d_packed));
+    m.impl("deform_conv2d_packed_backward", TORCH_BOX(&vinr::deform_conv2d_packed_backward));
 }

@@ -5,11 +5,21 @@
 
 constexpr int64_t kTile = 48;  // pixels: 48 x 256 floats stay in the L2 cache together with the weights
 
+// Memory from the start of a cache line on: a vector of weights then lies in one line, not in two.
+template <typename T>
+struct LineAllocator {
+    using value_type = T;
+    T* allocate(size_t n) { return static_cast<T*>(::operator new(n * sizeof(T), std::align_val_t(64))); }
+    void deallocate(T* p, size_t) { ::operator delete(p, std::align_val_t(64)); }
+    bool operator==(const LineAllocator&) const { return true; }
+    bool operator!=(const LineAllocator&) const { return false; }
+};
+
 // A layer packed for `dense`: outputs padded to whole vectors of zeros.
 struct PackedLayer {
-    int64_t inputs = 0, outputs = 0;  // outputs padded to kWidthMultiple
-    std::vector<Scalar> weight;       // panels of [inputs, up to kPanelVecs vectors]
-    std::vector<Scalar> bias;         // [outputs]
+    int64_t inputs = 0, outputs = 0;                    // outputs padded to kWidthMultiple
+    std::vector<Scalar, LineAllocator<Scalar>> weight;  // panels of [inputs, up to kPanelVecs vectors]
+    std::vector<Scalar> bias;                           // [outputs]
 };
 
 // Packs columns [first, first + inputs) of the weight, and the bias.

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <new>
 #include <utility>
 #include <vector>
 
@@ -19,6 +20,7 @@ using Scalar = double;
 #include "cpu/dense_kernel.h"
 #include "cpu/mlp_kernel.h"
 #include "cpu/inr_query_kernel.h"
+#include "cpu/outer_kernel.h"
 #include "cpu/mlp_backward_kernel.h"
 #include "cpu/inr_query_backward_kernel.h"
 // clang-format on

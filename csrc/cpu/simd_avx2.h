@@ -16,6 +16,14 @@ inline Vec operator*(Vec a, Vec b) { return {_mm256_mul_ps(a.v, b.v)}; }
 inline Vec operator+(Vec a, Vec b) { return {_mm256_add_ps(a.v, b.v)}; }
 inline Vec fma(Vec a, Vec b, Vec c) { return {_mm256_fmadd_ps(a.v, b.v, c.v)}; }
 
+using HalfVec = Vec;
+
+// out[i] = the sum of v[i]'s lanes.
+inline void sum_lanes(const HalfVec v[4], float* out) {
+    const __m256 halves = _mm256_hadd_ps(_mm256_hadd_ps(v[0].v, v[1].v), _mm256_hadd_ps(v[2].v, v[3].v));
+    _mm_storeu_ps(out, _mm_add_ps(_mm256_castps256_ps128(halves), _mm256_extractf128_ps(halves, 1)));
+}
+
 // x minus the nearest whole number, with its sign turned where that number is odd. A number too large for int32
 // is a whole even one, and the conversion's overflow value is even too.
 inline Vec fold_half_turns(Vec x) {

@@ -16,6 +16,25 @@ inline Vec operator*(Vec a, Vec b) { return {_mm512_mul_ps(a.v, b.v)}; }
 inline Vec operator+(Vec a, Vec b) { return {_mm512_add_ps(a.v, b.v)}; }
 inline Vec fma(Vec a, Vec b, Vec c) { return {_mm512_fmadd_ps(a.v, b.v, c.v)}; }
 
+struct HalfVec {
+    static constexpr int64_t width = 8;
+    __m256 v;
+
+    static HalfVec zero() { return {_mm256_setzero_ps()}; }
+    static HalfVec set1(float x) { return {_mm256_set1_ps(x)}; }
+    static HalfVec load(const float* p) { return {_mm256_loadu_ps(p)}; }
+    void store(float* p) const { _mm256_storeu_ps(p, v); }
+};
+
+inline HalfVec operator*(HalfVec a, HalfVec b) { return {_mm256_mul_ps(a.v, b.v)}; }
+inline HalfVec fma(HalfVec a, HalfVec b, HalfVec c) { return {_mm256_fmadd_ps(a.v, b.v, c.v)}; }
+
+// out[i] = the sum of v[i]'s lanes.
+inline void sum_lanes(const HalfVec v[4], float* out) {
+    const __m256 halves = _mm256_hadd_ps(_mm256_hadd_ps(v[0].v, v[1].v), _mm256_hadd_ps(v[2].v, v[3].v));
+    _mm_storeu_ps(out, _mm_add_ps(_mm256_castps256_ps128(halves), _mm256_extractf128_ps(halves, 1)));
+}
+
 // x minus the nearest whole number, with its sign turned where that number is odd.
 inline Vec fold_half_turns(Vec x) {
     const __m512 rest = _mm512_reduce_ps(x.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);

@@ -21,6 +21,16 @@ inline Vec operator*(Vec a, Vec b) { return {a.v * b.v}; }
 inline Vec operator+(Vec a, Vec b) { return {a.v + b.v}; }
 inline Vec fma(Vec a, Vec b, Vec c) { return {a.v * b.v + c.v}; }
 
+using HalfVec = Vec;
+
+// out[i] = the sum of v[i]'s lanes.
+inline void sum_lanes(const HalfVec v[4], Scalar* out) {
+    for (int i = 0; i < 4; ++i) {
+        out[i] = 0;
+        for (int64_t lane = 0; lane < HalfVec::width; ++lane) out[i] += v[i].v[lane];
+    }
+}
+
 // x minus the nearest whole number, with its sign turned where that number is odd.
 inline Vec fold_half_turns(Vec x) {
     // Adding and subtracting 1.5 * 2^23 (2^52) rounds to the nearest whole number, in the default rounding mode.

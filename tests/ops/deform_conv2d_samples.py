@@ -49,6 +49,13 @@ class Sample:
             draw(self.batch, self.offset_groups * K, *self.out_size) if self.mask else None,
         )
 
+    def packed(self, dtype=torch.float64, seed=0):
+        """input, offset_mask, weight, bias of the packed form; mask logits up to +-4"""
+        input, offset, weight, bias, mask = self.tensors(dtype, seed)
+        if mask is None:
+            mask = offset[:, : offset.shape[1] // 2]
+        return input, torch.cat((offset, 4 * mask), 1), weight, bias
+
     @property
     def geometry(self):
         return self.stride, self.padding, self.dilation
@@ -72,4 +79,17 @@ SAMPLES = [
     Sample("sliced", sliced=True, batch=2),
     Sample("far_offsets", spread=20.0),
     Sample("even_kernel", kernel=(2, 4), padding=(1, 2)),
+]
+
+# Too large for an oracle that multiplies one pair at a time: channels in whole vectors and beside them, outputs past
+# one panel of weights, many tiles, bands and images.
+LARGER = [
+    Sample("groups_of_8", batch=3, channels=16, size=(13, 9), out_channels=72, offset_groups=2),
+    Sample("groups_of_16", channels=32, size=(9, 8), out_channels=20, offset_groups=2),
+    Sample("groups_of_13", channels=26, size=(7, 8), out_channels=10, offset_groups=2, mask=False),
+    Sample("one_group_of_40", channels=40, size=(7, 8), out_channels=33, bias=False),
+    Sample("grouped_vectors", batch=2, channels=48, size=(10, 9), out_channels=34, groups=2, offset_groups=3),
+    Sample("published", channels=64, size=(12, 50), out_channels=64, offset_groups=8),
+    Sample("strided_vectors", channels=16, size=(21, 30), out_channels=16, offset_groups=2, stride=(2, 3)),
+    Sample("many_bands", batch=2, channels=64, size=(20, 41), out_channels=8, offset_groups=4, kernel=(5, 5)),
 ]

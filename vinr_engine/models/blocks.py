@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vinr_engine.models import fused
-from vinr_engine.ops import deform_conv2d
+from vinr_engine.ops import deform_conv2d_packed
 
 
 def conv3x3(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:
@@ -143,5 +143,4 @@ class DeformConvPack(nn.Module):
                 raw = self.conv_offset_mask(guide.float())
         else:
             raw = self.conv_offset_mask(guide)
-        offset, mask = raw.split([2 * 9 * self.groups, 9 * self.groups], 1)
-        return deform_conv2d(x, offset, self.weight, self.bias, padding=1, mask=mask.sigmoid())
+        return deform_conv2d_packed(x, raw, self.weight, self.bias, padding=1)

@@ -1,7 +1,7 @@
 """The fused operations as public functions. Each chooses a backend, see `vinr_engine.backends`."""
 
-from vinr_engine.ops.deform_conv2d import deform_conv2d
+from vinr_engine.ops.deform_conv2d import deform_conv2d, deform_conv2d_packed
 from vinr_engine.ops.inr_query import inr_query
 from vinr_engine.ops.sampled_mlp import sampled_mlp
 
-__all__ = ["deform_conv2d", "inr_query", "sampled_mlp"]
+__all__ = ["deform_conv2d", "deform_conv2d_packed", "inr_query", "sampled_mlp"]

@@ -42,3 +42,18 @@ def deform_conv2d(
     columns = columns.reshape(B, groups, C // groups * K, oh * ow)
     out = torch.einsum("gok,bgkp->bgop", weight.reshape(groups, O // groups, -1), columns).reshape(B, O, oh, ow)
     return out if bias is None else out + bias.reshape(1, O, 1, 1)
+
+
+def deform_conv2d_packed(
+    input: Tensor,
+    offset_mask: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: tuple[int, int] = (1, 1),
+    padding: tuple[int, int] = (0, 0),
+    dilation: tuple[int, int] = (1, 1),
+) -> Tensor:
+    """See `vinr_engine.ops.deform_conv2d_packed`; arguments are taken as checked."""
+    offsets = offset_mask.shape[1] // 3 * 2
+    offset, logits = offset_mask[:, :offsets], offset_mask[:, offsets:]
+    return deform_conv2d(input, offset, weight, bias, stride, padding, dilation, logits.sigmoid())

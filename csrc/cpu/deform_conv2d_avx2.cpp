@@ -1,0 +1,41 @@
+// Deformable convolution, compiled for AVX2 and FMA.
+#if defined(__x86_64__) && defined(__GNUC__)
+#include <immintrin.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <new>
+#include <type_traits>
+#include <vector>
+
+#include "cpu/deform_conv2d_parameters.h"
+
+// Everything from here on, and nothing before, may use these instructions.
+#if defined(__clang__)
+#pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
+#else
+#pragma GCC push_options
+#pragma GCC target("avx2,fma")
+#endif
+
+namespace vinr::avx2 {
+
+// clang-format off
+#include "cpu/simd_avx2.h"
+#include "cpu/sine_kernel.h"
+#include "cpu/dense_kernel.h"
+#include "cpu/deform_conv2d_samples.h"
+#include "cpu/deform_conv2d_kernel.h"
+#include "cpu/outer_kernel.h"
+#include "cpu/deform_conv2d_grad_kernel.h"
+// clang-format on
+
+}  // namespace vinr::avx2
+
+#if defined(__clang__)
+#pragma clang attribute pop
+#else
+#pragma GCC pop_options
+#endif
+#endif

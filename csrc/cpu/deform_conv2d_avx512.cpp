@@ -1,0 +1,46 @@
+// Deformable convolution, compiled for AVX-512.
+#if defined(__x86_64__) && defined(__GNUC__)
+#include <immintrin.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <new>
+#include <type_traits>
+#include <vector>
+
+#include "cpu/deform_conv2d_parameters.h"
+
+// Everything from here on, and nothing before, may use these instructions.
+#if !defined(__clang__)
+#pragma GCC diagnostic ignored "-Wuninitialized"  // falsely, in GCC 12's own header of AVX-512
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
+#if defined(__clang__)
+#pragma clang attribute push(__attribute__((target("avx512f,avx512dq,avx512bw,avx512vl,avx2,fma"))), \
+                             apply_to = function)
+#else
+#pragma GCC push_options
+#pragma GCC target("avx512f,avx512dq,avx512bw,avx512vl,avx2,fma")
+#endif
+
+namespace vinr::avx512 {
+
+// clang-format off
+#include "cpu/simd_avx512.h"
+#include "cpu/sine_kernel.h"
+#include "cpu/dense_kernel.h"
+#include "cpu/deform_conv2d_samples.h"
+#include "cpu/deform_conv2d_kernel.h"
+#include "cpu/outer_kernel.h"
+#include "cpu/deform_conv2d_grad_kernel.h"
+// clang-format on
+
+}  // namespace vinr::avx512
+
+#if defined(__clang__)
+#pragma clang attribute pop
+#else
+#pragma GCC pop_options
+#endif
+#endif

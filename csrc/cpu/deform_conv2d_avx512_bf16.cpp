@@ -1,0 +1,44 @@
+// Deformable convolution, compiled for AVX-512 BF16: the operands of products are rounded to bfloat16. Forward only.
+#if defined(__x86_64__) && defined(__GNUC__)
+#include <immintrin.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <type_traits>
+#include <vector>
+
+#include "cpu/deform_conv2d_parameters.h"
+
+// Everything from here on, and nothing before, may use these instructions.
+#if !defined(__clang__)
+#pragma GCC diagnostic ignored "-Wuninitialized"  // falsely, in GCC 12's own header of AVX-512
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
+#if defined(__clang__)
+#pragma clang attribute push(__attribute__((target("avx512f,avx512dq,avx512bw,avx512vl,avx512bf16,avx2,fma"))), \
+                             apply_to = function)
+#else
+#pragma GCC push_options
+#pragma GCC target("avx512f,avx512dq,avx512bw,avx512vl,avx512bf16,avx2,fma")
+#endif
+
+namespace vinr::avx512_bf16 {
+
+// clang-format off
+#include "cpu/simd_avx512.h"
+#include "cpu/sine_kernel.h"
+#include "cpu/bfloat16.h"
+#include "cpu/dense_bf16_kernel.h"
+#include "cpu/deform_conv2d_samples.h"
+#include "cpu/deform_conv2d_kernel.h"
+// clang-format on
+
+}  // namespace vinr::avx512_bf16
+
+#if defined(__clang__)
+#pragma clang attribute pop
+#else
+#pragma GCC pop_options
+#endif
+#endif
