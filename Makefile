@@ -47,8 +47,8 @@ format: $(VENV)/.lint ## rewrite Python and C++ in the project's style
 	$(VENV)/bin/ruff format
 	find csrc -name '*.cpp' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh' | xargs $(VENV)/bin/clang-format -i
 
-bench: build ## measure the network's own time
-	$(RUN) -m benchmarks.network $(BENCH_ARGS)
+bench: build $(VENV)/.bench ## measure the ops and the network against the published form, about 12 minutes
+	$(RUN) -m benchmarks.run $(BENCH_ARGS)
 
 demo: build ## upscale a short clip, and compare with a bicubic one
 	$(VENV)/bin/vinr demo $(DEMO_ARGS)
@@ -101,6 +101,10 @@ $(VENV)/.test: pyproject.toml $(VENV)/.run
 
 $(VENV)/.lint: pyproject.toml $(VENV)/.run
 	$(PIP) install --quiet --group build --group run --group lint
+	@touch $@
+
+$(VENV)/.bench: pyproject.toml $(VENV)/.run
+	$(PIP) install --quiet --group build --group run --group bench
 	@touch $@
 
 $(VENV)/.flags: $(VENV)/.pip-$(PIP_VERSION) FORCE

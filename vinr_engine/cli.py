@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from contextlib import suppress
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -156,6 +157,27 @@ def demo(
     demonstration.run(
         out_dir, weights=weights, device=device, backend=backend, dtype=dtype, quiet=quiet, say=typer.echo
     )
+
+
+@app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
+    add_help_option=False,
+)
+def bench(context: typer.Context) -> None:
+    """Measure the ops and the network on this machine; `vinr bench --help` lists the options.
+
+    The benchmarks are part of the repository, not of an installed package.
+    """
+    root = Path(__file__).resolve().parent.parent
+    if not (root / "benchmarks" / "run.py").is_file():
+        raise UsageError(
+            "bench needs a checkout of the repository with this package installed from it (make build): "
+            "an installed package holds no benchmarks"
+        )
+    sys.path.insert(0, str(root))
+    from benchmarks.run import main as run
+
+    raise typer.Exit(run(context.args))
 
 
 class Interrupted(KeyboardInterrupt):
