@@ -36,7 +36,9 @@ Tensor as_nchw(const Tensor& t) { return torch::stable::transpose(torch::stable:
 
 Tensor new_empty(const Tensor& like, const Pair& sizes, bool channels_last) {
     if (!channels_last) return torch::stable::new_empty(like, sizes);
-    return as_nchw(torch::stable::new_empty(like, {sizes[0], sizes[2], sizes[3], sizes[1]}));
+    // Not a view of rows of channels: autograd forbids in-place operations on views that an op returns.
+    return torch::stable::empty(sizes, like.scalar_type(), std::nullopt, like.device(), std::nullopt,
+                                MemoryFormat::ChannelsLast);
 }
 
 Pair sizes_of(const Tensor& t) { return {t.sizes().begin(), t.sizes().end()}; }

@@ -308,3 +308,15 @@ def test_the_compiled_op_checks_for_itself():
     half = [t.half() for t in (input, offset, weight, bias, mask)]
     with pytest.raises(RuntimeError, match="must be float32 or float64"):
         torch.ops.vinr.deform_conv2d(*half, one, one, one)
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_result_can_be_changed_in_place(backend, dtype, memory_format):
+    sample = Sample("in place")
+    leaves = [t.to(dtype).requires_grad_() for t in sample.tensors()]
+    given = [leaves[0].contiguous(memory_format=memory_format), *leaves[1:]]
+    out = torch.nn.functional.leaky_relu(run(given, sample.geometry), 0.1, inplace=True)
+    same = torch.nn.functional.leaky_relu(run(given, sample.geometry), 0.1)
+    for a, b in zip(*(torch.autograd.grad(o.sum(), leaves) for o in (out, same)), strict=True):
+        torch.testing.assert_close(a, b)
