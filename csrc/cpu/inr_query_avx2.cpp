@@ -25,6 +25,7 @@ namespace vinr::avx2 {
 #include "cpu/simd_avx2.h"
 #include "common/bilinear.h"
 #include "cpu/mlp_kernel.h"
+#include "cpu/sample_kernel.h"
 #include "cpu/inr_query_kernel.h"
 #include "cpu/mlp_backward_kernel.h"
 #include "cpu/inr_query_backward_kernel.h"

@@ -30,6 +30,7 @@ namespace vinr::avx512 {
 #include "cpu/simd_avx512.h"
 #include "common/bilinear.h"
 #include "cpu/mlp_kernel.h"
+#include "cpu/sample_kernel.h"
 #include "cpu/inr_query_kernel.h"
 #include "cpu/mlp_backward_kernel.h"
 #include "cpu/inr_query_backward_kernel.h"

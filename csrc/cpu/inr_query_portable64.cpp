@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -16,6 +17,7 @@ using Scalar = double;
 #include "cpu/simd_portable.h"
 #include "common/bilinear.h"
 #include "cpu/mlp_kernel.h"
+#include "cpu/sample_kernel.h"
 #include "cpu/inr_query_kernel.h"
 #include "cpu/mlp_backward_kernel.h"
 #include "cpu/inr_query_backward_kernel.h"
