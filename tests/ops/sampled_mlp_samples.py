@@ -1,5 +1,6 @@
 """One list of arguments for sampled_mlp: it drives oracle, gradients, opcheck and compilation."""
 
+import itertools
 from dataclasses import dataclass, replace
 
 import torch
@@ -39,7 +40,7 @@ class Sample:
             for size in self.maps
         ]
         widths = (self.width, *self.layers)
-        layers = [layer(a, b) for a, b in zip(widths[:-1], widths[1:], strict=True)]
+        layers = [layer(a, b) for a, b in itertools.pairwise(widths)]
         x, x_weight = None, None
         if self.inputs is not None:
             x, x_weight = draw(self.batch, self.points, self.inputs), draw(self.width, self.inputs)

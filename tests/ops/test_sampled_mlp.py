@@ -15,19 +15,9 @@ from vinr_engine.reference.sampling import sample_bilinear
 
 sampled_mlp = vinr.ops.sampled_mlp
 needs_extension = pytest.mark.skipif(backends.extension().path is None, reason=backends.extension().error)
-VARIANTS = torch.ops.vinr.cpu_variants().split(",") if backends.extension().path is not None else []
 samples = pytest.mark.parametrize("sample", SAMPLES, ids=lambda s: s.name)
 small = pytest.mark.parametrize("sample", SMALL, ids=lambda s: s.name)
 every = pytest.mark.parametrize("sample", SAMPLES + EMPTY, ids=lambda s: s.name)
-
-
-@pytest.fixture(params=VARIANTS)
-def variant(request, monkeypatch):
-    """Runs a test once for each instruction set of this machine, on the cpu backend."""
-    monkeypatch.setenv("VINR_CPU", request.param)
-    assert torch.ops.vinr.cpu_variant() == request.param
-    with vinr.backend("cpu"):
-        yield request.param
 
 
 def draw(*shape):

@@ -1,0 +1,1 @@
+"""Replacements for parts of other projects: change one import there, and the rest stays."""
