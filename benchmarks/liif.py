@@ -1,4 +1,4 @@
-"""Times LIIF's query side by side with its straight torch form, after checking that both agree: python -m benchmarks.liif"""
+"""Times LIIF's query beside its straight torch form, after checking that both agree."""
 
 import argparse
 import itertools

@@ -112,6 +112,7 @@ class TrainedNetwork {
         Tile(const TrainedNetwork& network, int64_t least_columns) : columns(least_columns) {
             for (const auto& layer : network.forward_layers)
                 columns = std::max({columns, layer.outputs, padded_width(layer.inputs)});
+            if (columns % 64 == 0) columns += kWidthMultiple;  // rows 1 KB apart would crowd a few sets of the cache
             const int64_t count = 4 + 2 * int64_t(network.layers.size());
             storage.assign(count * kTile * columns + 64, Scalar(0));
             Scalar* next = storage.data();

@@ -2,6 +2,7 @@
 // mlp_backward_kernel.h. Activations are recomputed by tile. What tiles give to shared places is collected without
 // races and in a fixed order: weights in a fixed number of slabs of tiles, maps by owners of channel blocks.
 
+constexpr int64_t kScatterBlock = 64;  // channels of the maps that one task owns, by cache lines side by side
 constexpr int64_t kSlabTiles = 8;  // of one slab before the maps take their gradients, which bounds what waits for them
 
 template <Activation kActivation>
@@ -22,7 +23,8 @@ class SampledMlpBackward : SampledMlp<kActivation> {
             chunk_end = std::min(chunk_begin + kSlabs * kSlabTiles, tiles);
             parallel_for(kSlabs, &tasks_of<&SampledMlpBackward::slab>, this);
             if (!g.maps.empty()) {
-                parallel_for(width / kChannelBlock, &tasks_of<&SampledMlpBackward::scatter>, this);
+                parallel_for((width + kScatterBlock - 1) / kScatterBlock, &tasks_of<&SampledMlpBackward::scatter>,
+                             this);
             }
         }
         if (g.weights) network.add_slabs(sums, g.weights);
@@ -41,18 +43,18 @@ class SampledMlpBackward : SampledMlp<kActivation> {
         typename Network::Tile s(network, columns);
         for (int64_t tile = begin; tile < end; ++tile) {
             const int64_t first = tile * kTile, count = std::min(kTile, rows - first);
-            this->gather(first, count, s.start, s.x);
+            this->gather(first, count, s.start, s.x, s.columns);
             network.forward(s, count);
             for (int64_t i = 0; i < count; ++i) {
-                Scalar* dz = s.dz + i * columns;
+                Scalar* dz = s.dz + i * s.columns;
                 std::copy_n(g.grad_output + (first + i) * outputs, outputs, dz);
                 std::fill(dz + outputs, dz + padded_width(outputs), Scalar(0));
             }
             network.backward(s, count, Scalar(0), g.x != nullptr, g.weights ? &sums[index] : nullptr);
             for (int64_t i = 0; i < count; ++i) {
                 const int64_t row = first + i;
-                const Scalar* dz = s.dz + i * columns;
-                if (g.x) std::copy_n(s.other + i * columns, inputs, g.x + row * inputs);
+                const Scalar* dz = s.dz + i * s.columns;
+                if (g.x) std::copy_n(s.other + i * s.columns, inputs, g.x + row * inputs);
                 if (!d_start.empty()) {
                     std::copy_n(dz, width, d_start.data() + (row - chunk_begin * kTile) * width);
                 }
@@ -76,19 +78,20 @@ class SampledMlpBackward : SampledMlp<kActivation> {
     // One block of channels of every map.
     void scatter(int64_t block) {
         const int64_t begin = chunk_begin * kTile, end = std::min(chunk_end * kTile, rows);
+        const int64_t channel = block * kScatterBlock, channels = std::min(kScatterBlock, width - channel);
         for (size_t m = 0; m < p.maps.size(); ++m) {
             const SampledMap<Scalar>& map = p.maps[m];
             for (int64_t row = begin; row < end; ++row) {
-                const Scalar* d = d_start.data() + (row - begin) * width + block * kChannelBlock;
-                Scalar* to = g.maps[m] + (this->map_of(map, row) - map.map) + block * kChannelBlock;
+                const Scalar* d = d_start.data() + (row - begin) * width + channel;
+                Scalar* to = g.maps[m] + (this->map_of(map, row) - map.map) + channel;
                 const Scalar y = map.positions[2 * row], x = map.positions[2 * row + 1];
                 if (!map.nearest) {
-                    add_at_corners(d, to, width, map.height, map.width, kChannelBlock, y, x);
+                    add_at_corners(d, to, width, map.height, map.width, channels, y, x);
                     continue;
                 }
                 const int64_t offset = nearest_pixel(y, x, map.height, map.width, map.width * width, width);
                 if (offset < 0) continue;
-                for (int64_t c = 0; c < kChannelBlock; c += Vec::width)
+                for (int64_t c = 0; c < channels; c += Vec::width)
                     (Vec::load(d + c) + Vec::load(to + offset + c)).store(to + offset + c);
             }
         }

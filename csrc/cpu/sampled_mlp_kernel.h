@@ -35,9 +35,9 @@ class SampledMlp {
         }
     }
 
-    // The start of the first layer, and its input.
-    void gather(int64_t first, int64_t count, Scalar* start, Scalar* x) const {
-        for (int64_t i = 0; i < count; ++i, start += columns, x += columns) {
+    // The start of the first layer and its input, in rows `stride` apart.
+    void gather(int64_t first, int64_t count, Scalar* start, Scalar* x, int64_t stride) const {
+        for (int64_t i = 0; i < count; ++i, start += stride, x += stride) {
             std::copy(bias.begin(), bias.end(), start);
             for (const auto& map : p.maps) add_sample(map, first + i, start);
             if (inputs > 0) std::copy_n(p.x + (first + i) * inputs, inputs, x);
@@ -70,7 +70,7 @@ class SampledMlpForward : SampledMlp<kActivation> {
     }
 
     void tile(int64_t first, int64_t count, Scratch& s) const {
-        this->gather(first, count, s.start, s.x);
+        this->gather(first, count, s.start, s.x, s.columns);
         const Scalar* out = s.a;
         if (tail.layers.empty()) {
             dense<Activation::kNone>(first_layer, count, s.x, s.columns, s.start, s.columns, s.a, s.columns,

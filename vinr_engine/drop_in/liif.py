@@ -85,10 +85,9 @@ def liif_query(
     map_weight, relative_weight, cell_weight = weight.split([taps * C, 2, weight.shape[1] - taps * C - 2], 1)
 
     signs = (-1, 1) if local_ensemble else (0,)
-    exact = dict(dtype=torch.float64, device=features.device)
     if size is not None:
         check(min(size) > 0, OP, "size must be positive, got {}", size)
-        axes = [(torch.arange(n, **exact) * 2 + 1) / n - 1 for n in size]
+        axes = [(torch.arange(n, device=features.device).double() * 2 + 1) / n - 1 for n in size]
         neighbours = [[_neighbour(axis, n, s) for s in signs] for axis, n in zip(axes, (h, w), strict=True)]
         near_y, near_x = ([torch.stack(t) for t in zip(*axis, strict=True)] for axis in neighbours)
         pairs = [  # index and distance: [1, signs, signs, HH, WW]
