@@ -15,15 +15,18 @@ from vinr_engine.drop_in.liif import liif_query
 WIDTHS = (580, 256, 256, 256, 256, 3)
 
 
-def measure(calls: dict, repeats: int) -> dict[str, list[float]]:
-    """Seconds of each call, all calls in turn, after one that does not count."""
-    seconds: dict[str, list[float]] = {name: [] for name in calls}
+Seconds = dict[str, list[tuple[float, float]]]
+
+
+def measure(calls: dict, repeats: int) -> Seconds:
+    """Seconds by the clock and of the processor for each call, all calls in turn, after one that does not count."""
+    seconds: Seconds = {name: [] for name in calls}
     for i in range(repeats + 1):
         for name, call in calls.items():
-            start = time.perf_counter()
+            start = time.perf_counter(), time.process_time()
             call()
             if i > 0:
-                seconds[name].append(time.perf_counter() - start)
+                seconds[name].append((time.perf_counter() - start[0], time.process_time() - start[1]))
     return seconds
 
 
@@ -65,11 +68,14 @@ def main() -> None:
     both = {name: lambda call=call: gradients(call()) for name, call in forward.items()}
     results.append(("forward and backward", measure(both, options.repeats)))
     for what, seconds in results:
-        best = min(statistics.median(times) for name, times in seconds.items() if name != "ours")
-        for name, times in seconds.items():
-            median = statistics.median(times)
-            ratio = best / median
-            print(f"{what:21} {name:19} {median:7.3f} s  ({min(times):.3f} to {max(times):.3f})  {ratio:5.2f}x")
+        medians = {name: [statistics.median(t) for t in zip(*times, strict=True)] for name, times in seconds.items()}
+        best = [min(t) for t in zip(*(m for name, m in medians.items() if name != "ours"), strict=True)]
+        for name, (clock, processor) in medians.items():
+            spread = sorted(t for t, _ in seconds[name])
+            print(
+                f"{what:21} {name:19} {clock:7.3f} s ({spread[0]:.3f} to {spread[-1]:.3f}) {best[0] / clock:5.2f}x"
+                f"   processor {processor:7.3f} s {best[1] / processor:5.2f}x"
+            )
 
 
 if __name__ == "__main__":

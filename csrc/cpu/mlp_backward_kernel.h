@@ -175,17 +175,27 @@ class TrainedNetwork {
         }
     }
 
-    // Adds the slabs, in their order, to `out`: weight [outputs, inputs] and bias [outputs] of each layer in turn.
-    Scalar* add_slabs(const std::vector<SlabGradient>& slabs, Scalar* out) const {
+    // Adds the slabs, in their order, to `out`: weight [outputs, inputs] and bias [outputs] of each layer in turn. The
+    // first slab holds their sum afterwards.
+    Scalar* add_slabs(std::vector<SlabGradient>& slabs, Scalar* out) const {
+        const auto add = [](std::vector<Scalar>& to, const std::vector<Scalar>& from) {
+            for (size_t k = 0; k < to.size(); ++k) to[k] += from[k];
+        };
+        SlabGradient& sum = slabs[0];
+        for (size_t slab = 1; slab < slabs.size(); ++slab) {
+            add(sum.time, slabs[slab].time);
+            for (size_t i = 0; i < layers.size(); ++i) {
+                add(sum.weight[i], slabs[slab].weight[i]);
+                add(sum.bias[i], slabs[slab].bias[i]);
+            }
+        }
         for (size_t i = 0; i < layers.size(); ++i) {
             const int64_t inputs = layers[i].inputs, outputs = layers[i].outputs, width = forward_layers[i].outputs;
             const int64_t packed = forward_layers[i].inputs;
-            for (const SlabGradient& slab : slabs) {
-                for (int64_t o = 0; o < outputs; ++o) {
-                    for (int64_t k = 0; k < packed; ++k) out[o * inputs + k] += slab.weight[i][k * width + o];
-                    if (i == 0 && has_time) out[o * inputs + packed] += slab.time[o];
-                    out[outputs * inputs + o] += slab.bias[i][o];
-                }
+            for (int64_t o = 0; o < outputs; ++o) {
+                for (int64_t k = 0; k < packed; ++k) out[o * inputs + k] += sum.weight[i][k * width + o];
+                if (i == 0 && has_time) out[o * inputs + packed] += sum.time[o];
+                out[outputs * inputs + o] += sum.bias[i][o];
             }
             out += outputs * (inputs + 1);
         }
