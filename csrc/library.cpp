@@ -32,6 +32,17 @@ STABLE_TORCH_LIBRARY(vinr, m) {
         "inr_query_backward(Tensor grad_image, Tensor grad_flow, Tensor maps, Tensor? colours, Tensor times, "
         "int[2] lr_size, int[2] size, int frame_upsample, Tensor[] feat, Tensor[] flow, Tensor[] encode, float omega, "
         "bool wants_colours) -> (Tensor, Tensor, Tensor)");
+    // Maps [B, H, W, D] channels-last, positions [B, N, 2] (y, x) in pixels of their maps; layers holds weight and bias
+    // of each layer after the first in turn.
+    m.def(
+        "sampled_mlp(Tensor[] maps, Tensor[] positions, bool[] nearest, Tensor? x, Tensor? x_weight, Tensor? bias, "
+        "Tensor[] layers, str activation, float omega) -> Tensor");
+    // Gradients of maps, of positions, of x, and of x_weight, bias and layers, flat, in this order; empty lists and
+    // tensors where output_mask is false. A bias that is not given has a gradient of D numbers all the same.
+    m.def(
+        "sampled_mlp_backward(Tensor grad_output, Tensor[] maps, Tensor[] positions, bool[] nearest, Tensor? x, "
+        "Tensor? x_weight, Tensor? bias, Tensor[] layers, str activation, float omega, bool[4] output_mask) "
+        "-> (Tensor[], Tensor[], Tensor, Tensor)");
     // Instruction sets that the CPU kernels can use here, comma-separated, the best last; and the one in use.
     m.def("cpu_variants() -> str");
     m.def("cpu_variant() -> str");

@@ -21,6 +21,15 @@ def backend(request):
         yield request.param
 
 
+@pytest.fixture(params=torch.ops.vinr.cpu_variants().split(",") if backends.extension().path is not None else [])
+def variant(request, monkeypatch):
+    """Runs a test once for each instruction set of this machine, on the cpu backend."""
+    monkeypatch.setenv("VINR_CPU", request.param)
+    assert torch.ops.vinr.cpu_variant() == request.param
+    with vinr.backend("cpu"):
+        yield request.param
+
+
 @pytest.fixture
 def rng():
     return torch.Generator().manual_seed(0)

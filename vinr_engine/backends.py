@@ -120,12 +120,20 @@ def _cpu_inr_query(*tensors: torch.Tensor | None) -> str:
     return _cpu_deform_conv2d(*tensors)
 
 
+def _cpu_sampled_mlp(*tensors: torch.Tensor | None) -> str:
+    for tensor in tensors:
+        if tensor is not None and tensor.dtype not in (torch.float32, torch.float64, torch.bfloat16, torch.float16):
+            return f"it takes float32, float64, bfloat16 and float16 tensors, got {tensor.dtype}"
+    return _cpu_deform_conv2d(*tensors)
+
+
 # Backend -> op -> a function of the op's tensors that says why the backend cannot run it; empty if it can.
 OPS_OF: dict[str, dict[str, Callable[..., str]]] = {
     "cpu": {
         "deform_conv2d": _cpu_deform_conv2d,
         "deform_conv2d_packed": _cpu_deform_conv2d,
         "inr_query": _cpu_inr_query,
+        "sampled_mlp": _cpu_sampled_mlp,
     },
     "triton": {},
     "cuda": {},

@@ -1,6 +1,7 @@
-// Bilinear sampling with zeros outside the map, as deformable convolution defines it: corners inside the map
-// count, corners outside read zero. Shared by host and device code: it opens no namespace and includes nothing, so that
-// each instruction set of the CPU compiles a copy of its own, inside its namespace. Needs <cstdint>, common/portable.h.
+// Sampling with zeros outside the map: the nearest pixel, or bilinear as deformable convolution defines it, where
+// corners inside the map count and corners outside read zero. Shared by host and device code: it opens no namespace and
+// includes nothing, so that each instruction set of the CPU compiles a copy of its own, inside its namespace. Needs
+// <cstdint>, common/portable.h.
 #pragma once
 
 // The four corners of a sampling position: offsets into one [H, W] plane and weights. A corner outside the plane has
@@ -39,4 +40,13 @@ VINR_HOST_DEVICE void bilinear_corners(scalar_t y, scalar_t x, int64_t H, int64_
         corners.d_dy[corner] = valid ? (dy ? wx : -wx) : scalar_t(0);
         corners.d_dx[corner] = valid ? (dx ? wy : -wy) : scalar_t(0);
     }
+}
+
+// Offset of the pixel nearest to position (y, x), halves rounded up; -1 outside the plane and for NaN.
+template <typename scalar_t>
+VINR_HOST_DEVICE int64_t nearest_pixel(scalar_t y, scalar_t x, int64_t H, int64_t W, int64_t row_stride,
+                                       int64_t column_stride) {
+    const scalar_t v = y + scalar_t(0.5), u = x + scalar_t(0.5);
+    const bool inside = v >= scalar_t(0) && v < scalar_t(H) && u >= scalar_t(0) && u < scalar_t(W);
+    return inside ? int64_t(v) * row_stride + int64_t(u) * column_stride : -1;
 }

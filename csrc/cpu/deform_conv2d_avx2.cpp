@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <new>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "cpu/deform_conv2d_parameters.h"
@@ -23,7 +24,7 @@ namespace vinr::avx2 {
 
 // clang-format off
 #include "cpu/simd_avx2.h"
-#include "cpu/sine_kernel.h"
+#include "cpu/activation_kernel.h"
 #include "cpu/dense_kernel.h"
 #include "cpu/deform_conv2d_samples.h"
 #include "cpu/deform_conv2d_kernel.h"

@@ -5,7 +5,9 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <new>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "cpu/deform_conv2d_parameters.h"
@@ -27,7 +29,7 @@ namespace vinr::avx512_bf16 {
 
 // clang-format off
 #include "cpu/simd_avx512.h"
-#include "cpu/sine_kernel.h"
+#include "cpu/activation_kernel.h"
 #include "cpu/bfloat16.h"
 #include "cpu/dense_bf16_kernel.h"
 #include "cpu/deform_conv2d_samples.h"

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <new>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "cpu/deform_conv2d_parameters.h"
@@ -14,7 +15,7 @@ using Scalar = float;
 
 // clang-format off
 #include "cpu/simd_portable.h"
-#include "cpu/sine_kernel.h"
+#include "cpu/activation_kernel.h"
 #include "cpu/dense_kernel.h"
 #include "cpu/deform_conv2d_samples.h"
 #include "cpu/deform_conv2d_kernel.h"

@@ -52,8 +52,7 @@ inline void store_sums(const float* sums, const float* start, int64_t start_stri
                        Vec half_turns) {
     for (int64_t r = 0; r < kSide; ++r) {
         Vec y = Vec::load(sums + r * kSide) + Vec::load(start + r * start_stride);
-        if constexpr (kActivation == Activation::kSine) y = sine_half_turns(y * half_turns);
-        y.store(out + r * out_stride);
+        activate<kActivation>(y, half_turns).store(out + r * out_stride);
     }
 }
 
@@ -61,7 +60,7 @@ inline void store_sums(const float* sums, const float* start, int64_t start_stri
 template <Activation kActivation>
 void dense(const PackedLayer& layer, int64_t rows, const float* in, int64_t in_stride, const float* start,
            int64_t start_stride, float* out, int64_t out_stride, float omega) {
-    const Vec half_turns = Vec::set1(omega / 3.14159265358979323846f);
+    const Vec half_turns = half_turns_of(omega);
     const int64_t steps = (layer.inputs + kDepth - 1) / kDepth, stride = steps * kDepth;
     const int64_t blocks = (rows + 2 * kSide - 1) / (2 * kSide) * 2 * kSide;
     static thread_local std::vector<uint16_t> rounded;  // kept between calls: one a layer and tile

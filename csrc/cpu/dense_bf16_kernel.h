@@ -61,8 +61,7 @@ inline void dense_block(const uint16_t* in, int64_t in_stride, int64_t pairs, co
 #pragma GCC unroll 8
         for (int v = 0; v < kVecs; ++v) {
             Vec y{sum[r][v]};
-            if constexpr (kActivation == Activation::kSine) y = sine_half_turns(y * half_turns);
-            y.store(out + r * out_stride + v * Vec::width);
+            activate<kActivation>(y, half_turns).store(out + r * out_stride + v * Vec::width);
         }
     }
 }
@@ -71,7 +70,7 @@ inline void dense_block(const uint16_t* in, int64_t in_stride, int64_t pairs, co
 template <Activation kActivation>
 void dense(const PackedLayer& layer, int64_t rows, const float* in, int64_t in_stride, const float* start,
            int64_t start_stride, float* out, int64_t out_stride, float omega) {
-    const Vec half_turns = Vec::set1(omega / 3.14159265358979323846f);
+    const Vec half_turns = half_turns_of(omega);
     const int64_t blocks = (rows + kBlockRows - 1) / kBlockRows * kBlockRows;
     const int64_t pairs = (layer.inputs + 1) / 2, stride = padded_width(layer.inputs);
     static thread_local std::vector<uint16_t> rounded;  // kept between calls: one a layer and tile

@@ -1,5 +1,5 @@
 // A dense layer over a tile of pixels, with the activation in the epilogue; included inside a variant's namespace,
-// after sine_kernel.h. A tile is a matrix of rows (pixels) by columns (channels). Weights are packed in panels of
+// after activation_kernel.h. A tile is a matrix of rows (pixels) by columns (channels). Weights are packed in panels of
 // kPanelVecs vectors of outputs, so that a block of kBlockRows pixels by one panel accumulates in registers over all
 // inputs.
 
@@ -68,8 +68,7 @@ inline void dense_block(const Scalar* in, int64_t in_stride, int64_t inputs, con
 #pragma GCC unroll 8
         for (int v = 0; v < kVecs; ++v) {
             Vec y = sum[r][v];
-            if constexpr (kActivation == Activation::kSine) y = sine_half_turns(y * half_turns);
-            y.store(out + r * out_stride + v * Vec::width);
+            activate<kActivation>(y, half_turns).store(out + r * out_stride + v * Vec::width);
         }
     }
 }
@@ -79,7 +78,7 @@ inline void dense_block(const Scalar* in, int64_t in_stride, int64_t inputs, con
 template <Activation kActivation>
 void dense(const PackedLayer& layer, int64_t rows, const Scalar* in, int64_t in_stride, const Scalar* start,
            int64_t start_stride, Scalar* out, int64_t out_stride, Scalar omega) {
-    const Vec half_turns = Vec::set1(Scalar(omega / Scalar(3.14159265358979323846)));
+    const Vec half_turns = half_turns_of(omega);
     const Scalar* weight = layer.weight.data();
     for (int64_t column = 0; column < layer.outputs; column += kPanelVecs * Vec::width) {
         const int64_t vecs = std::min<int64_t>(kPanelVecs, (layer.outputs - column) / Vec::width);

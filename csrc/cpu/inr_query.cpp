@@ -7,46 +7,13 @@
 #include <tuple>
 
 #include "checks.h"
+#include "cpu/binding.h"
 #include "cpu/variant.h"
 
 namespace vinr {
 namespace {
 
 constexpr const char* kOp = "inr_query";
-
-void run_parallel(int64_t count, Body body, void* context) {
-    torch::stable::parallel_for(0, count, 1, [&](int64_t begin, int64_t end) { body(begin, end, context); });
-}
-
-// Weights and biases of one network in turn, contiguous; `inputs` of the first layer.
-template <typename scalar_t>
-std::vector<LayerView<scalar_t>> layer_views(const char* name, const std::vector<Tensor>& tensors, int64_t inputs,
-                                             const Tensor& like) {
-    STD_TORCH_CHECK(tensors.size() >= 4 && tensors.size() % 2 == 0, kOp, ": ", name,
-                    " must hold weight and bias of at least two layers, got ", tensors.size(), " tensors");
-    std::vector<LayerView<scalar_t>> views;
-    for (size_t i = 0; i < tensors.size(); i += 2) {
-        const Tensor &weight = tensors[i], &bias = tensors[i + 1];
-        check_rank(kOp, name, weight, "[out, in]", 2);
-        check_shape(kOp, name, weight, "[out, in]", {weight.size(0), inputs});
-        check_shape(kOp, name, bias, "[out]", {weight.size(0)});
-        for (const Tensor* t : {&weight, &bias}) {
-            check_cpu(kOp, name, *t);
-            check_same_dtype(kOp, name, *t, like);
-            STD_TORCH_CHECK(t->is_contiguous(), kOp, ": ", name, " must be contiguous");
-        }
-        inputs = weight.size(0);
-        views.push_back({weight.size(1), inputs, static_cast<const scalar_t*>(weight.const_data_ptr()),
-                         static_cast<const scalar_t*>(bias.const_data_ptr())});
-    }
-    return views;
-}
-
-std::vector<Tensor> all_contiguous(const std::vector<Tensor>& tensors) {
-    std::vector<Tensor> out;
-    for (const Tensor& t : tensors) out.push_back(torch::stable::contiguous(t));
-    return out;
-}
 
 // Contiguous copies of an op's arguments, and what they say of its sizes.
 struct Arguments {
@@ -72,9 +39,13 @@ struct Arguments {
         p.colours = colours ? static_cast<const scalar_t*>(colours->const_data_ptr()) : nullptr;
         p.time = static_cast<const scalar_t*>(times.const_data_ptr());
         const int64_t sampled = colours ? 6 : 0;
-        p.feat = layer_views<scalar_t>("feat", feat, 3, maps);
-        p.flow = layer_views<scalar_t>("flow", flow, p.features() + sampled + 1, maps);
-        p.encode = layer_views<scalar_t>("encode", encode, 2 * (p.features() + sampled) + 1, maps);
+        for (const auto* network : {&feat, &flow, &encode}) {
+            STD_TORCH_CHECK(network->size() >= 4, kOp, ": feat, flow and encode need at least two layers each, got ",
+                            network->size(), " tensors");
+        }
+        p.feat = layer_views<scalar_t>(kOp, "feat", feat, 3, maps);
+        p.flow = layer_views<scalar_t>(kOp, "flow", flow, p.features() + sampled + 1, maps);
+        p.encode = layer_views<scalar_t>(kOp, "encode", encode, 2 * (p.features() + sampled) + 1, maps);
         STD_TORCH_CHECK(p.flow.back().outputs == 4, kOp, ": flow must end in 4 outputs, got ", p.flow.back().outputs);
         const int64_t widths =
             padded_width(p.feat[0].outputs) + padded_width(p.flow[0].outputs) + 2 * padded_width(p.encode[0].outputs);

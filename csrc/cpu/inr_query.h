@@ -4,19 +4,9 @@
 #include <cstdint>
 #include <vector>
 
+#include "cpu/layers.h"
+
 namespace vinr {
-
-constexpr int64_t kWidthMultiple = 16;  // every layer width is padded to a multiple of this
-
-inline int64_t padded_width(int64_t n) { return (n + kWidthMultiple - 1) / kWidthMultiple * kWidthMultiple; }
-
-// One linear layer as torch keeps it.
-template <typename scalar_t>
-struct LayerView {
-    int64_t inputs, outputs;
-    const scalar_t* weight;  // [outputs, inputs]
-    const scalar_t* bias;    // [outputs]
-};
 
 template <typename scalar_t>
 struct QueryParameters {
@@ -56,11 +46,6 @@ struct QueryGradients {
     scalar_t* d_colours;         // like colours, zeros before; null where not wanted
     scalar_t* d_weights;         // weight and bias of each layer of feat, flow, encode in turn, zeros before
 };
-
-// parallel_for of torch, handed in so that the kernels include nothing of it: code compiled for one instruction set
-// must not emit inline functions that the linker may pick for the whole library.
-using Body = void (*)(int64_t begin, int64_t end, void* context);
-using ParallelFor = void (*)(int64_t count, Body body, void* context);
 
 #define VINR_DECLARE_QUERY(variant, scalar_t)                                                                       \
     namespace variant {                                                                                             \

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <new>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -30,10 +32,11 @@ namespace vinr::amx_bf16 {
 // clang-format off
 #include "cpu/simd_avx512.h"
 #include "common/bilinear.h"
-#include "cpu/sine_kernel.h"
+#include "cpu/activation_kernel.h"
 #include "cpu/bfloat16.h"
 #include "cpu/dense_amx_kernel.h"
 #include "cpu/mlp_kernel.h"
+#include "cpu/sample_kernel.h"
 #include "cpu/inr_query_kernel.h"
 // clang-format on
 

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstdint>
 #include <new>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -30,9 +31,10 @@ namespace vinr::avx512 {
 // clang-format off
 #include "cpu/simd_avx512.h"
 #include "common/bilinear.h"
-#include "cpu/sine_kernel.h"
+#include "cpu/activation_kernel.h"
 #include "cpu/dense_kernel.h"
 #include "cpu/mlp_kernel.h"
+#include "cpu/sample_kernel.h"
 #include "cpu/inr_query_kernel.h"
 #include "cpu/outer_kernel.h"
 #include "cpu/mlp_backward_kernel.h"

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <new>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -29,10 +31,11 @@ namespace vinr::avx512_bf16 {
 // clang-format off
 #include "cpu/simd_avx512.h"
 #include "common/bilinear.h"
-#include "cpu/sine_kernel.h"
+#include "cpu/activation_kernel.h"
 #include "cpu/bfloat16.h"
 #include "cpu/dense_bf16_kernel.h"
 #include "cpu/mlp_kernel.h"
+#include "cpu/sample_kernel.h"
 #include "cpu/inr_query_kernel.h"
 // clang-format on
 

@@ -2,40 +2,16 @@
 // mlp_backward_kernel.h. Activations are recomputed by tile. What tiles give to shared places is collected without
 // races and in a fixed order: weights in a fixed number of slabs of tiles, maps by owners of channel blocks.
 
-constexpr int64_t kSlabs = 16;         // more than threads, fixed so that their number does not change the result
-constexpr int64_t kChannelBlock = 16;  // channels of a map that one task owns
-static_assert(kChannelBlock == kWidthMultiple, "every padded width is a whole number of blocks");
-
-// A reader that also gives the sum over channels of d * (slope of the sample in y and x).
-struct SlopeReader {
-    Reader reader;
-    Scalar d_dy[4], d_dx[4];
-
-    SlopeReader(const Scalar* map, int64_t channels, int64_t height, int64_t width, Scalar y, Scalar x)
-        : reader(map, channels, height, width, y, x) {
-        Corners<Scalar> corners;
-        bilinear_corners(y, x, height, width, width * channels, channels, corners);
-        for (int k = 0; k < 4; ++k) d_dy[k] = corners.d_dy[k], d_dx[k] = corners.d_dx[k];
-    }
-
-    void add_slopes(const Scalar* d, int64_t channels, Scalar& dy, Scalar& dx) const {
-        for (int k = 0; k < 4; ++k) {
-            Scalar dot = 0;
-            for (int64_t c = 0; c < channels; ++c) dot += d[c] * reader.row[k][c];
-            dy += dot * d_dy[k];
-            dx += dot * d_dx[k];
-        }
-    }
-};
+using Siren = TrainedNetwork<Activation::kSine>;
 
 class QueryGradient : public Query {
  public:
     QueryGradient(const QueryParameters<Scalar>& p, const QueryGradients<Scalar>& g)
         : Query(p),
           g(g),
-          feat(p.feat, p.omega),
-          flow(p.flow, p.omega),
-          encode(p.encode, p.omega),
+          feat(p.feat, p.omega, true),
+          flow(p.flow, p.omega, true),
+          encode(p.encode, p.omega, true),
           hr_pair(2 * features),
           d_hr(pixels * features),
           d_warped(pixels * hr_pair),
@@ -84,7 +60,7 @@ class QueryGradient : public Query {
 
     // Pass 2: gradients of the colour network, of what it samples, and of the flow through the positions.
     void encode_slab(int64_t slab) {
-        TrainedNetwork::Tile s(encode, columns);
+        Siren::Tile s(encode, columns);
         const int64_t F = p.features(), outputs = encode.outputs();
         const Scalar* grad = g.grad_image + (image * p.times + time) * outputs * pixels;
         for (int64_t tile = slab_begin(slab); tile < slab_begin(slab + 1); ++tile) {
@@ -94,7 +70,7 @@ class QueryGradient : public Query {
             }
             encode.forward(s, count);
             load_planes(grad, outputs, first, count, s.dz, s.columns);
-            encode.backward(s, count, now(), true, encode_sums[slab]);
+            encode.backward(s, count, now(), true, &encode_sums[slab]);
             for (int64_t i = 0; i < count; ++i) {
                 const int64_t index = first + i;
                 const Scalar *dx = s.other + i * s.columns, *dz = s.dz + i * s.columns;
@@ -142,20 +118,12 @@ class QueryGradient : public Query {
         }
     }
 
-    // Adds rows of d, [pixels, stride], to the four corners of each pixel's position, channels [c, c + kChannelBlock).
     template <typename Position>
     void scatter(const Scalar* d, int64_t stride, Scalar* map, int64_t channels, int64_t height, int64_t width,
                  int64_t block, Position position) const {
-        Corners<Scalar> corners;
         for (int64_t index = 0; index < pixels; ++index, d += stride) {
             const auto [y, x] = position(index);
-            bilinear_corners(y, x, height, width, width * channels, channels, corners);
-            for (int k = 0; k < 4; ++k) {
-                Scalar* to = map + corners.offset[k];
-                const Vec weight = Vec::set1(corners.weight[k]);
-                for (int64_t c = 0; c < block; c += Vec::width)
-                    fma(Vec::load(d + c), weight, Vec::load(to + c)).store(to + c);
-            }
+            add_at_corners(d, map, channels, height, width, block, y, x);
         }
     }
 
@@ -174,7 +142,7 @@ class QueryGradient : public Query {
 
     // Pass 1: gradients of the flow network, then of the HR feature, then of its network.
     void decode_slab(int64_t slab) {
-        TrainedNetwork::Tile s(feat, columns), f(flow, columns);
+        Siren::Tile s(feat, columns), f(flow, columns);
         const int64_t F = p.features();
         for (int64_t tile = slab_begin(slab); tile < slab_begin(slab + 1); ++tile) {
             const int64_t first = tile * kTile, count = std::min(kTile, pixels - first);
@@ -191,7 +159,7 @@ class QueryGradient : public Query {
             }
             flow.forward(f, count);
             load_planes(d_flow.data(), 4, first, count, f.dz, f.columns);
-            flow.backward(f, count, now(), true, flow_sums[slab]);
+            flow.backward(f, count, now(), true, &flow_sums[slab]);
             feat.forward(s, count);
             for (int64_t i = 0; i < count; ++i) {
                 const int64_t index = first + i;
@@ -202,7 +170,7 @@ class QueryGradient : public Query {
                 std::copy_n(f.dz + i * f.columns, flow_width, d_flow_sum.data() + index * flow_width);
                 if (g.d_colours) std::copy(dx + F, dx + F + 6, d_colours.data() + index * 18);
             }
-            feat.backward(s, count, now(), false, feat_sums[slab]);
+            feat.backward(s, count, now(), false, &feat_sums[slab]);
             for (int64_t i = 0; i < count; ++i) {
                 std::copy_n(s.dz + i * s.columns, feat_width, d_feat.data() + (first + i) * feat_width);
             }
@@ -263,7 +231,7 @@ class QueryGradient : public Query {
     }
 
     const QueryGradients<Scalar>& g;
-    TrainedNetwork feat, flow, encode;
+    Siren feat, flow, encode;
     int64_t hr_pair;
     // Of one image at one time: gradients of the HR feature, of what pass 2 reads of it, of the sums that the first
     // layers' maps feed, of the flow [4, pixels], and of colours as flow, encode at A and at B read them.

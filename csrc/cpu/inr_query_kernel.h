@@ -1,13 +1,6 @@
-// The two passes of the query over tiles of output pixels; included inside a variant's namespace, after mlp_kernel.h. A
-// tile has kTile pixels, as the dense layers want it. Pass 1: nearest maps, relative position, time -> HR feature ->
-// flow. Pass 2: warp -> colour. Between them only the HR feature and the flow touch memory.
-
-inline PackedTail pack_tail(const std::vector<LayerView<Scalar>>& layers, Scalar omega) {
-    PackedTail tail;
-    tail.omega = omega;
-    for (size_t i = 1; i < layers.size(); ++i) tail.layers.push_back(pack_layer(layers[i], 0, layers[i].inputs));
-    return tail;
-}
+// The two passes of the query over tiles of output pixels; included inside a variant's namespace, after mlp_kernel.h
+// and sample_kernel.h. A tile has kTile pixels, as the dense layers want it. Pass 1: nearest maps, relative position,
+// time -> HR feature -> flow. Pass 2: warp -> colour. Between them only the HR feature and the flow touch memory.
 
 // bias + t * (the last column of the first layer's weight), padded: the first layer's start for one time.
 inline std::vector<Scalar> bias_at_time(const LayerView<Scalar>& layer, Scalar t) {
@@ -24,51 +17,15 @@ inline std::vector<Scalar> padded_column(const LayerView<Scalar>& layer, int64_t
     return out;
 }
 
-// The four corners of a position in a channels-last map: row pointers and weights.
-struct Reader {
-    const Scalar* row[4];
-    Scalar weight[4];
-
-    Reader(const Scalar* map, int64_t channels, int64_t height, int64_t width, Scalar y, Scalar x) {
-        Corners<Scalar> corners;
-        bilinear_corners(y, x, height, width, width * channels, channels, corners);
-        for (int k = 0; k < 4; ++k) row[k] = map + corners.offset[k], weight[k] = corners.weight[k];
-    }
-
-    Vec at(int64_t channel) const {
-        Vec sum = Vec::load(row[0] + channel) * Vec::set1(weight[0]);
-        for (int k = 1; k < 4; ++k) sum = fma(Vec::load(row[k] + channel), Vec::set1(weight[k]), sum);
-        return sum;
-    }
-
-    Scalar scalar_at(int64_t channel) const {
-        Scalar sum = 0;
-        for (int k = 0; k < 4; ++k) sum += row[k][channel] * weight[k];
-        return sum;
-    }
-};
-
-struct Scratch {
-    int64_t columns;
-    std::vector<Scalar> storage;
-    Scalar *a, *b, *x, *start;
-
-    // Four buffers of a tile's rows, `columns` wide; zeros, so that rows past a short tile hold numbers.
-    explicit Scratch(int64_t columns) : columns(columns), storage(4 * kTile * columns + 16, Scalar(0)) {
-        Scalar* base = storage.data();
-        a = base, b = a + kTile * columns, x = b + kTile * columns, start = x + kTile * columns;
-    }
-};
-
 class Query {
  public:
     explicit Query(const QueryParameters<Scalar>& p)
         : p(p),
           flow_first(pack_layer(p.flow[0], 0, p.flow[0].inputs - 1)),
           encode_first(pack_layer(p.encode[0], 0, p.encode[0].inputs - 1)),
-          feat_tail(pack_tail(p.feat, p.omega)),
-          flow_tail(pack_tail(p.flow, p.omega)),
-          encode_tail(pack_tail(p.encode, p.omega)),
+          feat_tail(p.feat, p.omega),
+          flow_tail(p.flow, p.omega),
+          encode_tail(p.encode, p.omega),
           rel_y(padded_column(p.feat[0], 0)),
           rel_x(padded_column(p.feat[0], 1)),
           features(padded_width(p.features())),
@@ -160,7 +117,7 @@ class Query {
 
     // Pass 1.
     void decode_tile(int64_t first, int64_t count, Scratch& s) const {
-        const Vec half_turns = Vec::set1(Scalar(p.omega / Scalar(3.14159265358979323846)));
+        const Vec half_turns = half_turns_of(p.omega);
         for (int64_t i = 0; i < count; ++i) {
             const Place at = place(first + i);
             const Vec vy = Vec::set1(at.rel_y), vx = Vec::set1(at.rel_x);
@@ -253,7 +210,7 @@ class Query {
 
     const QueryParameters<Scalar>& p;
     PackedLayer flow_first, encode_first;
-    PackedTail feat_tail, flow_tail, encode_tail;
+    PackedTail<Activation::kSine> feat_tail, flow_tail, encode_tail;
     std::vector<Scalar> rel_y, rel_x;
     int64_t features, feat_width, flow_width, encode_width;  // padded
     int64_t pixels, tiles, columns = 0;

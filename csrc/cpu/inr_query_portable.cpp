@@ -3,6 +3,7 @@
 #include <cmath>
 #include <cstdint>
 #include <new>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -16,9 +17,10 @@ using Scalar = float;
 // clang-format off
 #include "cpu/simd_portable.h"
 #include "common/bilinear.h"
-#include "cpu/sine_kernel.h"
+#include "cpu/activation_kernel.h"
 #include "cpu/dense_kernel.h"
 #include "cpu/mlp_kernel.h"
+#include "cpu/sample_kernel.h"
 #include "cpu/inr_query_kernel.h"
 #include "cpu/outer_kernel.h"
 #include "cpu/mlp_backward_kernel.h"

@@ -32,5 +32,25 @@ inline Vec fold_half_turns(Vec x) {
     return {_mm256_xor_ps(_mm256_sub_ps(x.v, whole), _mm256_castsi256_ps(odd))};
 }
 
+inline Vec operator-(Vec a, Vec b) { return {_mm256_sub_ps(a.v, b.v)}; }
+inline Vec operator/(Vec a, Vec b) { return {_mm256_div_ps(a.v, b.v)}; }
+
+// b where either is NaN.
+inline Vec max(Vec a, Vec b) { return {_mm256_max_ps(a.v, b.v)}; }
+inline Vec min(Vec a, Vec b) { return {_mm256_min_ps(a.v, b.v)}; }
+
+// x <= 0 ? a : b
+inline Vec select_not_positive(Vec x, Vec a, Vec b) {
+    return {_mm256_blendv_ps(b.v, a.v, _mm256_cmp_ps(x.v, _mm256_setzero_ps(), _CMP_LE_OQ))};
+}
+
+inline Vec round_whole(Vec x) { return {_mm256_round_ps(x.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)}; }
+
+// 2^n for a whole number n in [-126, 127].
+inline Vec power_of_two(Vec n) {
+    const __m256i exponent = _mm256_add_epi32(_mm256_cvtps_epi32(n.v), _mm256_set1_epi32(127));
+    return {_mm256_castsi256_ps(_mm256_slli_epi32(exponent, 23))};
+}
+
 constexpr int kPanelVecs = 2;  // 6 x 2 accumulators, 2 weights and a broadcast fit the 16 registers
 constexpr int kBlockRows = 6;

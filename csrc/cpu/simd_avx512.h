@@ -42,5 +42,22 @@ inline Vec fold_half_turns(Vec x) {
     return {_mm512_xor_ps(rest, _mm512_castsi512_ps(odd))};
 }
 
+inline Vec operator-(Vec a, Vec b) { return {_mm512_sub_ps(a.v, b.v)}; }
+inline Vec operator/(Vec a, Vec b) { return {_mm512_div_ps(a.v, b.v)}; }
+
+// b where either is NaN.
+inline Vec max(Vec a, Vec b) { return {_mm512_max_ps(a.v, b.v)}; }
+inline Vec min(Vec a, Vec b) { return {_mm512_min_ps(a.v, b.v)}; }
+
+// x <= 0 ? a : b
+inline Vec select_not_positive(Vec x, Vec a, Vec b) {
+    return {_mm512_mask_blend_ps(_mm512_cmp_ps_mask(x.v, _mm512_setzero_ps(), _CMP_LE_OQ), b.v, a.v)};
+}
+
+inline Vec round_whole(Vec x) { return {_mm512_roundscale_ps(x.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)}; }
+
+// 2^n for a whole number n in [-126, 127].
+inline Vec power_of_two(Vec n) { return {_mm512_scalef_ps(_mm512_set1_ps(1.0f), n.v)}; }
+
 constexpr int kPanelVecs = 4;  // 6 x 4 accumulators, 4 weights and a broadcast fill the 32 registers
 constexpr int kBlockRows = 6;

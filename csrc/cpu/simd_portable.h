@@ -31,16 +31,45 @@ inline void sum_lanes(const HalfVec v[4], Scalar* out) {
     }
 }
 
+// Adding and subtracting 1.5 * 2^23 (2^52) rounds to the nearest whole number, in the default rounding mode.
+constexpr Scalar kRoundingMagic = sizeof(Scalar) == 4 ? Scalar(12582912.0) : Scalar(6755399441055744.0);
+
 // x minus the nearest whole number, with its sign turned where that number is odd.
 inline Vec fold_half_turns(Vec x) {
-    // Adding and subtracting 1.5 * 2^23 (2^52) rounds to the nearest whole number, in the default rounding mode.
-    constexpr Scalar magic = sizeof(Scalar) == 4 ? Scalar(12582912.0) : Scalar(6755399441055744.0);
+    constexpr Scalar magic = kRoundingMagic;
     const VecData whole = (x.v + magic) - magic;
     const VecData half = whole * Scalar(0.5);
     const VecData rest = x.v - whole;
     const VecData turned = (half + magic) - magic == half ? rest : -rest;
     // Numbers this large are whole and even; NaN is neither larger nor smaller, and stays.
     return {(x.v > magic / 4) | (x.v < -magic / 4) ? VecData{} : turned};
+}
+
+inline Vec operator-(Vec a, Vec b) { return {a.v - b.v}; }
+inline Vec operator/(Vec a, Vec b) { return {a.v / b.v}; }
+
+// b where either is NaN.
+inline Vec max(Vec a, Vec b) { return {a.v > b.v ? a.v : b.v}; }
+inline Vec min(Vec a, Vec b) { return {a.v < b.v ? a.v : b.v}; }
+
+// x <= 0 ? a : b
+inline Vec select_not_positive(Vec x, Vec a, Vec b) { return {x.v <= VecData{} ? a.v : b.v}; }
+
+inline Vec round_whole(Vec x) { return {(x.v + kRoundingMagic) - kRoundingMagic}; }
+
+// 2^n for a whole number n in [-126, 127].
+inline Vec power_of_two(Vec n) {
+    // The sum holds n in the last bits of its mantissa; the shift leaves n plus the exponent's bias.
+    constexpr bool single = sizeof(Scalar) == 4;
+    typedef std::conditional_t<single, int32_t, int64_t> Whole;
+    typedef Whole VecWhole __attribute__((vector_size(16)));
+    const VecData sum = n.v + (kRoundingMagic + Scalar(single ? 127 : 1023));
+    VecWhole bits;
+    __builtin_memcpy(&bits, &sum, sizeof(bits));
+    bits <<= single ? 23 : 52;
+    Vec out;
+    __builtin_memcpy(&out.v, &bits, sizeof(bits));
+    return out;
 }
 
 constexpr int kPanelVecs = 2;  // 6 x 2 accumulators, 2 weights and a broadcast fit 16 registers

@@ -11,15 +11,6 @@ from vinr_engine import backends
 from vinr_engine.ops.hoisting import hoist
 
 pytestmark = pytest.mark.skipif(backends.extension().path is None, reason=backends.extension().error)
-VARIANTS = torch.ops.vinr.cpu_variants().split(",") if backends.extension().path is not None else []
-
-
-@pytest.fixture(params=VARIANTS)
-def variant(request, monkeypatch):
-    """Runs a test once for each instruction set of this machine."""
-    monkeypatch.setenv("VINR_CPU", request.param)
-    assert torch.ops.vinr.cpu_variant() == request.param
-    return request.param
 
 
 def siren(rng, widths):

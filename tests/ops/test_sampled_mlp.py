@@ -1,29 +1,177 @@
+import itertools
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import vinr_engine as vinr
+from ops.sampled_mlp_samples import EMPTY, SAMPLES, SMALL, Sample
+from tolerances import OP, relative_error
+from vinr_engine import backends
 from vinr_engine.reference.sampling import sample_bilinear
 
 sampled_mlp = vinr.ops.sampled_mlp
+needs_extension = pytest.mark.skipif(backends.extension().path is None, reason=backends.extension().error)
+samples = pytest.mark.parametrize("sample", SAMPLES, ids=lambda s: s.name)
+small = pytest.mark.parametrize("sample", SMALL, ids=lambda s: s.name)
+every = pytest.mark.parametrize("sample", SAMPLES + EMPTY, ids=lambda s: s.name)
 
 
 def draw(*shape):
     return torch.rand(shape, dtype=torch.float64) * 2 - 1
 
 
-def problem(B=2, N=17, D=6, X=3):
-    raw = [draw(B, 5, 4, 7), draw(B, 2, 9, 3)]
-    positions = [torch.stack([draw(B, N) * m.shape[2], draw(B, N) * m.shape[3]], -1) for m in raw]
-    first = draw(D, 5 + 2 + X), draw(D)
-    layers = [(draw(8, D), draw(8)), (draw(3, 8), draw(3))]
-    return raw, positions, draw(B, N, X), first, layers
+def flat(arguments):
+    """Every tensor of a call."""
+    (maps, positions, layers), options = arguments
+    rest = [options[name] for name in ("x", "x_weight", "bias")]
+    return [*maps, *positions, *(t for layer in layers for t in layer), *(t for t in rest if t is not None)]
+
+
+def with_tensors(arguments, tensors):
+    """The same call with other tensors, in the order of `flat`."""
+    (maps, positions, layers), options = arguments
+    tensors = iter(tensors)
+    maps, positions = ([next(tensors) for _ in group] for group in (maps, positions))
+    layers = [(next(tensors), next(tensors)) for _ in layers]
+    rest = {name: next(tensors) for name in ("x", "x_weight", "bias") if options[name] is not None}
+    return (maps, positions, layers), options | rest
+
+
+def call(arguments):
+    return sampled_mlp(*arguments[0], **arguments[1])
+
+
+def gradients(arguments, wanted=None):
+    """Of a random function of the output, of every tensor or of those of `flat` that `wanted` numbers."""
+    leaves = [t.detach().clone().requires_grad_(wanted is None or i in wanted) for i, t in enumerate(flat(arguments))]
+    out = call(with_tensors(arguments, leaves))
+    weights = torch.rand(out.shape, generator=torch.Generator().manual_seed(7), dtype=torch.float64).to(out)
+    of = [t for t in leaves if t.requires_grad]
+    return torch.autograd.grad(out, of, weights, materialize_grads=True)
+
+
+def on_reference(function, *arguments):
+    with vinr.backend("reference"):
+        return function(*arguments)
+
+
+def loop_oracle(maps, positions, layers, x, x_weight, bias, modes, activation, omega):
+    """The definition, one multiplication at a time."""
+    D = maps[0].shape[1] if maps else x_weight.shape[0]
+    B, N = (positions[0] if maps else x).shape[:2]
+    act = {
+        "sine": lambda z: math.sin(omega * z),
+        "relu": lambda z: max(z, 0.0),
+        "gelu": lambda z: z * (1 + math.erf(z / math.sqrt(2))) / 2,
+    }[activation]
+    out = torch.zeros(B, N, layers[-1][0].shape[0] if layers else D, dtype=torch.float64)
+    for b, n in itertools.product(range(B), range(N)):
+        z = [0.0 if bias is None else bias[d].item() for d in range(D)]
+        for m, p, mode in zip(maps, positions, modes or ["bilinear"] * len(maps), strict=True):
+            y, x_ = p[b, n].tolist()
+            if mode == "nearest":
+                taps = [(math.floor(y + 0.5), math.floor(x_ + 0.5), 1.0)]
+            else:
+                corners = itertools.product(*((math.floor(v), math.floor(v) + 1) for v in (y, x_)))
+                taps = [(i, j, (1 - abs(y - i)) * (1 - abs(x_ - j))) for i, j in corners]
+            for i, j, weight in taps:
+                if 0 <= i < m.shape[2] and 0 <= j < m.shape[3]:
+                    z = [a + weight * v for a, v in zip(z, m[b, :, i, j].tolist(), strict=True)]
+        if x is not None:
+            z = [a + v for a, v in zip(z, (x_weight @ x[b, n]).tolist(), strict=True)]
+        for weight, layer_bias in layers:
+            z = (weight @ torch.tensor([act(v) for v in z], dtype=torch.float64) + layer_bias).tolist()
+        out[b, n] = torch.tensor(z, dtype=torch.float64)
+    return out
+
+
+@samples
+def test_matches_the_definition(backend, sample):
+    arguments = sample.arguments()
+    assert relative_error(call(arguments), loop_oracle(*arguments[0], **arguments[1])) <= OP[torch.float64]
+
+
+@every
+def test_float32_on_every_instruction_set(variant, sample):
+    exact = on_reference(call, sample.arguments())
+    single = sample.arguments(torch.float32)
+    # A rounding of a phase grows with every layer: what the reference loses in float32 is the measure.
+    bound = 3 * relative_error(on_reference(call, single), exact) + OP[torch.float32]
+    assert relative_error(call(single), exact) <= bound
+
+
+@samples
+def test_gradients(backend, sample):
+    arguments = sample.arguments()
+    expected = on_reference(gradients, arguments)
+    for i, (a, b) in enumerate(zip(gradients(arguments), expected, strict=True)):
+        assert relative_error(a, b) <= 1e-11, i
+
+
+@samples
+def test_gradients_float32_on_every_instruction_set(variant, sample):
+    exact = on_reference(gradients, sample.arguments())
+    single = sample.arguments(torch.float32)
+    same = on_reference(gradients, single)
+    for i, (a, b, c) in enumerate(zip(gradients(single), same, exact, strict=True)):
+        assert relative_error(a, c) <= 5 * relative_error(b, c) + 5 * OP[torch.float32], i
+
+
+@small
+def test_gradcheck(backend, sample):
+    arguments = sample.arguments()
+    leaves = [t.requires_grad_() for t in flat(arguments)]
+    assert torch.autograd.gradcheck(lambda *t: call(with_tensors(arguments, t)), leaves, fast_mode=True)
+
+
+@pytest.mark.parametrize("sample", EMPTY, ids=lambda s: s.name)
+def test_nothing_to_do(backend, sample):
+    arguments = sample.arguments()
+    assert call(arguments).shape == (sample.batch, sample.points, 3)
+    assert not any(gradient.any() for gradient in gradients(arguments))
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    sample=st.builds(
+        Sample,
+        name=st.just("drawn"),
+        batch=st.integers(0, 3),
+        points=st.integers(0, 110),
+        maps=st.lists(st.tuples(st.integers(1, 9), st.integers(1, 9)), min_size=1, max_size=3).map(tuple),
+        width=st.integers(1, 70),
+        inputs=st.none() | st.integers(0, 20),
+        bias=st.booleans(),
+        layers=st.lists(st.integers(1, 70), max_size=4).map(tuple),
+        activation=st.sampled_from(("sine", "relu", "gelu")),
+        omega=st.sampled_from((1.0, 7.0)),
+        sliced=st.booleans(),
+    ),
+    nearest=st.lists(st.booleans(), min_size=3, max_size=3),
+    seed=st.integers(0, 99),
+)
+@needs_extension
+def test_any_shape(sample, nearest, seed):
+    arguments = sample.arguments(seed=seed)
+    arguments[1]["modes"] = ["nearest" if n else "bilinear" for n in nearest[: len(sample.maps)]]
+    with vinr.backend("cpu"):
+        assert relative_error(call(arguments), on_reference(call, arguments)) <= 1e-11
+        if sample.batch * sample.points == 0:
+            return
+        for a, b in zip(gradients(arguments), on_reference(gradients, arguments), strict=True):
+            assert relative_error(a, b) <= 1e-10
 
 
 @pytest.mark.parametrize("activation", ["sine", "relu", "gelu"])
-def test_hoisting_is_exact(activation):
+def test_hoisting_is_exact(backend, activation):
     """Sample then project, as networks are written, equals project then sample."""
-    raw, positions, x, (weight, bias), layers = problem()
+    raw = [draw(2, 5, 4, 7), draw(2, 2, 9, 3)]
+    positions = [torch.stack([draw(2, 17) * m.shape[2], draw(2, 17) * m.shape[3]], -1) for m in raw]
+    x, weight, bias, layers = draw(2, 17, 3), draw(6, 10), draw(6), [(draw(8, 6), draw(8)), (draw(3, 8), draw(3))]
     act = {"sine": lambda z: torch.sin(7.0 * z), "relu": F.relu, "gelu": F.gelu}[activation]
     sampled = [sample_bilinear(m, p[..., 0], p[..., 1]).transpose(1, 2) for m, p in zip(raw, positions, strict=True)]
     expected = F.linear(torch.cat([*sampled, x], -1), weight, bias)
@@ -35,41 +183,203 @@ def test_hoisting_is_exact(activation):
     torch.testing.assert_close(actual, expected)
 
 
-def test_without_maps_or_layers():
-    _, _, x, _, _ = problem()
-    weight = draw(4, 3)
-    torch.testing.assert_close(sampled_mlp([], [], [], x=x, x_weight=weight), x @ weight.T)
+def test_gelu_everywhere(variant):
+    z = torch.cat([torch.linspace(-20, 20, 4001), torch.tensor([0.0, -0.0, 1e30, -1e30, 1e-30, torch.inf])])
+    one = torch.ones(1, 1)
+    leaf = z[None, :, None].clone().requires_grad_()
+    out = sampled_mlp([], [], [(one, torch.zeros(1))], x=leaf, x_weight=one, activation="gelu")
+    exact = z.double()[:-1].requires_grad_()
+    expected = F.gelu(exact)
+    assert out[0, -1, 0] == torch.inf
+    assert ((out[0, :-1, 0] - expected).abs() <= 1e-6 * expected.abs().clamp(min=1)).all()
+    (slope,) = torch.autograd.grad(out.sum(), leaf)
+    (expected,) = torch.autograd.grad(expected.sum(), exact)
+    assert (slope[0, :-1, 0] - expected).abs().max() <= 1e-6
+    nan = torch.full((1, 1, 1), torch.nan)
+    for activation in ("sine", "relu", "gelu"):
+        assert sampled_mlp([], [], [(one, one[0])], x=nan, x_weight=one, activation=activation).isnan().all()
 
 
-def test_gradcheck():
-    raw, positions, x, (_, bias), layers = problem(B=1, N=4)
-    maps = [draw(1, 6, 4, 7)]
-    leaves = [t.requires_grad_() for t in (maps[0], positions[0], x, bias, *layers[0], *layers[1])]
+@pytest.mark.parametrize("mode", ["bilinear", "nearest"])
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf, 1e30])
+def test_wild_positions_read_zero(backend, mode, bad):
+    arguments = Sample("wild", maps=((4, 5),), modes=(mode,), inputs=None, layers=(), bias=False).arguments()
+    (positions,) = arguments[0][1]
+    wild = [0, 7, 30, 57]
+    positions.view(-1, 2)[wild[:2], 0] = bad
+    positions.view(-1, 2)[wild[2:], 1] = bad
+    out = call(arguments)
+    assert torch.isfinite(out).all()
+    assert not out.reshape(-1, 6)[wild].any()
+    for gradient in gradients(arguments):
+        assert torch.isfinite(gradient).all()
+    assert not gradients(arguments)[1].reshape(-1, 2)[wild].any()
 
-    def call(m, p, x, bias, w1, b1, w2, b2):
-        return sampled_mlp([m], [p], [(w1, b1), (w2, b2)], x=x, x_weight=draw_weight, bias=bias, omega=2.0)
 
-    draw_weight = draw(6, 3)
-    assert torch.autograd.gradcheck(call, leaves, fast_mode=True)
+def test_nearest_rounds_halves_up(backend):
+    values = torch.arange(1.0, 5.0).view(1, 1, 1, 4)
+    x = torch.tensor([-0.6, -0.5, 0.0, 0.49, 0.5, 1.5, 2.5, 3.49, 3.5])
+    positions = torch.stack([torch.zeros(9), x], -1)[None]
+    out = sampled_mlp([values], [positions], [], modes=["nearest"])
+    assert out.flatten().tolist() == [0, 1, 1, 1, 2, 3, 4, 4, 0]
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        (dict(activation="tanh"), r"activation must be one of \['gelu', 'relu', 'sine'\], got 'tanh'"),
-        (dict(positions=[]), "as many positions as maps"),
-        (dict(x=None), "x and x_weight must be given together"),
-        (dict(maps=[], positions=[], x=None, x_weight=None), "a map or x is needed"),
-        (dict(positions=[draw(2, 17, 3)]), r"positions\[0\] must be \[B, N, 2\] = \[2, 17, 2\], got \[2, 17, 3\]"),
-        (dict(bias=draw(7)), r"bias must be \[D\] = \[6\]"),
-        (dict(layers=[(draw(8, 5), draw(8))]), r"layers\[0\] weight must be \[out, in\] = \[8, 6\], got \[8, 5\]"),
-        (dict(x_weight=draw(5, 3)), r"x_weight must be \[D, X\] = \[6, 3\]"),
-    ],
-)
-def test_bad_arguments(changes, message):
-    _, positions, x, (_, bias), layers = problem()
-    arguments = dict(
-        maps=[draw(2, 6, 4, 7)], positions=positions[:1], layers=layers, x=x, x_weight=draw(6, 3), bias=bias
+@needs_extension
+def test_threads_do_not_change_anything():
+    arguments = Sample("long", points=7001, maps=((9, 9), (3, 4)), width=48, layers=(32, 3)).arguments(torch.float32)
+    threads, results = torch.get_num_threads(), []
+    try:
+        with vinr.backend("cpu"):
+            for n in (1, 2, 3):
+                torch.set_num_threads(n)
+                results.append([call(arguments), *gradients(arguments)])
+    finally:
+        torch.set_num_threads(threads)
+    for other in results[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
+
+
+def test_gradients_over_several_rounds_of_slabs(backend):
+    arguments = Sample("long", points=3500, maps=((5, 4),), width=16, layers=(3,)).arguments()
+    for a, b in zip(gradients(arguments), on_reference(gradients, arguments), strict=True):
+        assert relative_error(a, b) <= 1e-11
+
+
+@pytest.mark.parametrize("wanted", range(9))
+def test_only_wanted_gradients(backend, wanted):
+    arguments = SAMPLES[0].arguments()
+    assert len(flat(arguments)) == 9
+    (actual,), expected = gradients(arguments, [wanted]), on_reference(gradients, arguments)
+    assert relative_error(actual, expected[wanted]) <= 1e-11
+
+
+def test_channels_last_maps(backend):
+    arguments = SAMPLES[0].arguments()
+    maps = [m.contiguous(memory_format=torch.channels_last) for m in arguments[0][0]]
+    assert torch.equal(call(((maps, *arguments[0][1:]), arguments[1])), call(arguments))
+
+
+def test_an_expanded_gradient(backend):
+    arguments = SAMPLES[0].arguments()
+    m = arguments[0][0][0].requires_grad_()
+    (actual,) = torch.autograd.grad(call(arguments).sum(), m)
+    (expected,) = torch.autograd.grad(call(arguments), m, torch.ones(2, 29, 3, dtype=m.dtype))
+    torch.testing.assert_close(actual, expected)
+
+
+@needs_extension
+def test_second_backward_says_what_to_do():
+    arguments = SAMPLES[0].arguments()
+    m = arguments[0][0][0].requires_grad_()
+    with vinr.backend("cpu"):
+        (grad,) = torch.autograd.grad(call(arguments).sum(), m, create_graph=True)
+        with pytest.raises(NotImplementedError, match="no second derivative"):
+            grad.sum().backward()
+
+
+@needs_extension
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_low_precision_is_computed_in_float32(dtype):
+    arguments = SAMPLES[0].arguments(dtype)
+    arguments[0][1][0] = SAMPLES[0].arguments(torch.float32)[0][1][0]
+    wide = with_tensors(arguments, [t.float() for t in flat(arguments)])
+    with vinr.backend("cpu"):
+        assert torch.equal(call(arguments), call(wide).to(dtype))
+        with torch.autocast("cpu", dtype=dtype):
+            assert torch.equal(call(wide), call(arguments))
+
+
+def op_arguments(arguments):
+    (maps, positions, layers), o = arguments
+    return (
+        [m.permute(0, 2, 3, 1) for m in maps],
+        positions,
+        [mode == "nearest" for mode in o["modes"] or ["bilinear"] * len(maps)],
+        *(o[name] for name in ("x", "x_weight", "bias")),
+        [t for layer in layers for t in layer],
+        o["activation"],
+        o["omega"],
     )
+
+
+@needs_extension
+@every
+def test_opcheck(sample):
+    arguments = sample.arguments()
+    for tensor in flat(arguments):
+        tensor.requires_grad_()
+    maps, *rest = op_arguments(arguments)
+    maps = [m.detach().requires_grad_() for m in maps]
+    torch.library.opcheck(torch.ops.vinr.sampled_mlp.default, (maps, *rest))
+    detached = op_arguments(with_tensors(arguments, [t.detach() for t in flat(arguments)]))
+    grad = torch.rand(sample.batch, sample.points, (sample.width, *sample.layers)[-1], dtype=torch.float64)
+    mask = [True, True, sample.name != "plain", sample.bias]
+    torch.library.opcheck(torch.ops.vinr.sampled_mlp_backward.default, (grad, *detached, mask))
+
+
+@pytest.mark.parametrize("dynamic", [False, True])
+@pytest.mark.parametrize("sample", [SAMPLES[0], SAMPLES[4], SAMPLES[6], SAMPLES[7]], ids=lambda s: s.name)
+def test_compiles_as_one_graph(backend, sample, dynamic):
+    if backend == "reference" and sample.name != "both_modes":
+        pytest.skip("plain torch, and slow to trace")
+    torch.compiler.reset()
+    compiled = torch.compile(call, fullgraph=True, dynamic=dynamic, backend="aot_eager")
+    for points in (29, 53):
+        arguments = Sample(**{**vars(sample), "points": points}).arguments(torch.float32)
+        leaves = [t.requires_grad_() for t in flat(arguments)]
+        actual, expected = compiled(arguments), call(arguments)
+        torch.testing.assert_close(actual, expected)
+        pairs = [torch.autograd.grad(out.sum(), leaves, materialize_grads=True) for out in (actual, expected)]
+        torch.testing.assert_close(*pairs)
+
+
+BAD = {
+    "activation": (dict(activation="tanh"), r"activation must be one of \['gelu', 'relu', 'sine'\], got 'tanh'"),
+    "no positions": (dict(positions=[]), "as many positions and modes as maps are needed, got 0, 1 and 1"),
+    "modes": (dict(modes=["cubic"]), r"modes must be of \['bilinear', 'nearest'\], got \['cubic'\]"),
+    "modes' count": (dict(modes=["nearest"] * 2), "as many positions and modes as maps"),
+    "x alone": (dict(x=None), "x and x_weight must be given together"),
+    "nothing": (dict(maps=[], positions=[], x=None, x_weight=None), "a map or x is needed"),
+    "maps": (dict(maps=[draw(2, 6, 4)]), r"maps\[0\] must be \[B, D, H, W\], got \[2, 6, 4\]"),
+    "empty map": (dict(maps=[draw(2, 6, 0, 4)]), r"maps\[0\] must have pixels"),
+    "positions": (dict(positions=[draw(2, 17, 3)]), r"positions\[0\] must be \[B, N, 2\] = \[2, 17, 2\]"),
+    "x": (dict(x=draw(2, 16, 3)), r"x must be \[B, N, X\] = \[2, 17, 3\], got \[2, 16, 3\]"),
+    "bias": (dict(bias=draw(7)), r"bias must be \[D\] = \[6\]"),
+    "layers": (dict(layers=[(draw(8, 5), draw(8))]), r"layers\[0\] weight must be \[out, in\] = \[8, 6\]"),
+    "x_weight": (dict(x_weight=draw(5, 3)), r"x_weight must be \[D, X\] = \[6, 3\]"),
+    "dtype": (dict(bias=draw(6).float()), "bias must be torch.float64, got torch.float32"),
+    "whole numbers": (dict(positions=[draw(2, 17, 2).long()]), r"positions\[0\] must hold floating-point numbers"),
+}
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_bad_arguments(backend, what):
+    changes, message = BAD[what]
+    arguments = dict(
+        maps=[draw(2, 6, 4, 7)], positions=[draw(2, 17, 2)], layers=[(draw(8, 6), draw(8))], x=draw(2, 17, 3),
+        x_weight=draw(6, 3), bias=draw(6),
+    )  # fmt: skip
     with pytest.raises(ValueError, match="sampled_mlp: " + message):
         sampled_mlp(**(arguments | changes))
+
+
+@needs_extension
+@pytest.mark.parametrize(
+    ("position", "value", "message"),
+    [
+        (0, [draw(2, 4, 7)], r"maps must be \[B, H, W, D\], got \[2, 4, 7\]"),
+        (0, [draw(2, 0, 7, 6)], "a map must have pixels"),
+        (1, [draw(2, 29, 3)], r"positions must be \[B, N, 2\] = \[2, 29, 2\]"),
+        (1, [], "maps, positions and nearest must be as many, got 1, 0 and 1"),
+        (3, draw(2, 29, 3).float(), "x must have the dtype of input"),
+        (4, None, "x and x_weight must be given together"),
+        (6, [draw(8, 6)], "layers must hold weight and bias of each layer, got 3 tensors"),
+        (6, [draw(8, 5), draw(8)], r"layers must be \[out, in\] = \[8, 6\], got \[8, 5\]"),
+        (7, "tanh", "activation must be sine, relu or gelu, got tanh"),
+    ],
+)
+def test_the_compiled_op_checks_for_itself(position, value, message):
+    arguments = list(op_arguments(SAMPLES[0].arguments()))
+    arguments[position] = value
+    with pytest.raises(RuntimeError, match=message):
+        torch.ops.vinr.sampled_mlp(*arguments)

@@ -1,1 +1,1 @@
-"""Modules under the names and arguments of extensions that other projects build on: change one import line."""
+"""Replacements for parts of other projects, under their names and arguments: change one import line."""

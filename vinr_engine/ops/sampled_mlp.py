@@ -2,15 +2,93 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
+import torch
 from torch import Tensor
 
 from vinr_engine import backends, reference
-from vinr_engine.ops._checks import check, check_device, check_layers, check_rank, check_shape
+from vinr_engine._extension import EXTENSION
+from vinr_engine.ops._checks import check, check_device, check_floating, check_layers, check_rank, check_shape
 from vinr_engine.reference.mlp import ACTIVATIONS, Layer
+from vinr_engine.reference.sampling import SAMPLERS
 
 OP = "sampled_mlp"
+_LOW_PRECISION = (torch.bfloat16, torch.float16)
+
+
+def output_shape(
+    maps: Sequence[Tensor],
+    positions: Sequence[Tensor],
+    layers: Sequence[Layer],
+    x: Tensor | None,
+    x_weight: Tensor | None,
+    bias: Tensor | None,
+    modes: Sequence[str],
+    activation: str,
+) -> tuple[int, int, int]:
+    """Check every argument against the others and return the output's shape [B, N, out]. Raises ValueError."""
+    check(activation in ACTIVATIONS, OP, "activation must be one of {}, got {!r}", sorted(ACTIVATIONS), activation)
+    check(
+        len(maps) == len(positions) == len(modes),
+        OP,
+        "as many positions and modes as maps are needed, got {}, {} and {}",
+        len(positions),
+        len(modes),
+        len(maps),
+    )
+    check(all(m in SAMPLERS for m in modes), OP, "modes must be of {}, got {}", sorted(SAMPLERS), list(modes))
+    check((x is None) == (x_weight is None), OP, "x and x_weight must be given together")
+    some = maps[0] if maps else x
+    if some is None:
+        raise ValueError(f"{OP}: a map or x is needed")
+    for i, (m, p) in enumerate(zip(maps, positions, strict=True)):
+        check_rank(OP, f"maps[{i}]", m, "[B, D, H, W]")
+        check_rank(OP, f"positions[{i}]", p, "[B, N, 2]")
+        check(m.shape[2] > 0 and m.shape[3] > 0, OP, "maps[{}] must have pixels, got {}", i, m.shape)
+    if x is not None and x_weight is not None:
+        check_rank(OP, "x", x, "[B, N, X]")
+        check_rank(OP, "x_weight", x_weight, "[D, X]")
+    B, D = some.shape[0], maps[0].shape[1] if maps else x_weight.shape[0]  # type: ignore[union-attr]
+    N = positions[0].shape[1] if positions else some.shape[1]
+    for i, (m, p) in enumerate(zip(maps, positions, strict=True)):
+        check_shape(OP, f"maps[{i}]", m, "[B, D, H, W]", (B, D, *m.shape[2:]))
+        check_shape(OP, f"positions[{i}]", p, "[B, N, 2]", (B, N, 2))
+    if x is not None and x_weight is not None:
+        check_shape(OP, "x", x, "[B, N, X]", (B, N, x.shape[2]))
+        check_shape(OP, "x_weight", x_weight, "[D, X]", (D, x.shape[2]))
+    if bias is not None:
+        check_shape(OP, "bias", bias, "[D]", (D,))
+    outputs = check_layers(OP, "layers", layers, D)
+    autocast = torch.is_autocast_enabled(some.device.type)
+    for name, tensor in _named(maps, positions, layers, x, x_weight, bias):
+        check_floating(OP, name, tensor)
+        check_device(OP, name, tensor, some)
+        wide = name.startswith("positions") and some.dtype in _LOW_PRECISION and tensor.dtype == torch.float32
+        check(
+            tensor.dtype == some.dtype or wide or autocast, OP, "{} must be {}, got {}", name, some.dtype, tensor.dtype
+        )
+    return B, N, outputs
+
+
+def _named(
+    maps: Sequence[Tensor],
+    positions: Sequence[Tensor],
+    layers: Sequence[Layer],
+    x: Tensor | None,
+    x_weight: Tensor | None,
+    bias: Tensor | None,
+) -> Iterator[tuple[str, Tensor]]:
+    for i, (m, p) in enumerate(zip(maps, positions, strict=True)):
+        yield f"maps[{i}]", m
+        yield f"positions[{i}]", p
+    for name, tensor in (("x", x), ("x_weight", x_weight), ("bias", bias)):
+        if tensor is not None:
+            yield name, tensor
+    for i, (weight, b) in enumerate(layers):
+        yield f"layers[{i}] weight", weight
+        yield f"layers[{i}] bias", b
 
 
 def sampled_mlp(
@@ -21,6 +99,7 @@ def sampled_mlp(
     x: Tensor | None = None,
     x_weight: Tensor | None = None,
     bias: Tensor | None = None,
+    modes: Sequence[str] | None = None,
     activation: str = "sine",
     omega: float = 30.0,
 ) -> Tensor:
@@ -30,49 +109,140 @@ def sampled_mlp(
     sampled, once for all positions that share them: `maps` are such projected maps, D is the first layer's width.
 
     Args:
-        maps: each [B, D, H_i, W_i].
-        positions: one for each map, [B, N, 2] as (y, x) in pixels of that map, pixel centres at whole numbers. Read
-            bilinearly, zeros outside; NaN reads as outside.
+        maps: each [B, D, H_i, W_i]; channels-last memory spares a copy.
+        positions: one for each map, [B, N, 2] as (y, x) in pixels of that map, pixel centres at whole numbers. Zeros
+            are read outside, and at NaN.
         layers: (weight [out, in], bias [out]) of the layers after the first, the first of them with in = D.
         x: [B, N, X], inputs that come from no map; needs x_weight [D, X].
         bias: [D] of the first layer.
+        modes: one for each map, "bilinear" or "nearest" (the pixel floor(p + 0.5)); None for bilinear everywhere.
         activation: "sine" (sin(omega z)), "relu" or "gelu".
         omega: frequency of the sine.
 
     Returns:
         [B, N, out of the last layer], before any activation; with no layers, z [B, N, D].
 
+    bfloat16 and float16 tensors, and tensors under autocast, are computed in float32 on the cpu backend; positions may
+    then be float32 beside them. First derivatives are provided; a second one needs `backend("reference")`.
+
     Raises:
-        ValueError: shapes or devices that do not fit, an unknown activation, no map and no x.
+        ValueError: shapes, dtypes or devices that do not fit, an unknown activation or mode, no map and no x.
         BackendError: the backend asked for by name cannot run this.
     """
-    check(activation in ACTIVATIONS, OP, "activation must be one of {}, got {!r}", sorted(ACTIVATIONS), activation)
-    check(
-        len(maps) == len(positions),
-        OP,
-        "as many positions as maps are needed, got {} and {}",
-        len(positions),
-        len(maps),
+    modes = ["bilinear"] * len(maps) if modes is None else list(modes)
+    output_shape(maps, positions, layers, x, x_weight, bias, modes, activation)
+    tensors = [tensor for _, tensor in _named(maps, positions, layers, x, x_weight, bias)]
+    if backends.select(OP, *tensors) == "reference":
+        return reference.sampled_mlp(
+            maps, positions, layers, x=x, x_weight=x_weight, bias=bias, modes=modes, activation=activation, omega=omega
+        )
+    some = tensors[0]
+    result = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else some.dtype
+    dtype = torch.float64 if all(t.dtype == torch.float64 for t in tensors) else torch.float32
+    out = torch.ops.vinr.sampled_mlp(
+        [m.to(dtype).permute(0, 2, 3, 1) for m in maps],
+        [p.to(dtype) for p in positions],
+        [mode == "nearest" for mode in modes],
+        *(None if t is None else t.to(dtype) for t in (x, x_weight, bias)),
+        [t.to(dtype) for layer in layers for t in layer],
+        activation,
+        omega,
     )
-    check((x is None) == (x_weight is None), OP, "x and x_weight must be given together")
-    check(bool(maps) or x is not None, OP, "a map or x is needed")
-    some = maps[0] if maps else x
-    assert some is not None
-    B, D = some.shape[0], maps[0].shape[1] if maps else x_weight.shape[0]  # type: ignore[union-attr]
-    N = positions[0].shape[1] if positions else some.shape[1]
-    for i, (m, p) in enumerate(zip(maps, positions, strict=True)):
-        check_rank(OP, f"maps[{i}]", m, "[B, D, H, W]")
-        check_shape(OP, f"maps[{i}]", m, "[B, D, H, W]", (B, D, *m.shape[2:]))
-        check_shape(OP, f"positions[{i}]", p, "[B, N, 2]", (B, N, 2))
-        check_device(OP, f"maps[{i}]", m, some)
-        check_device(OP, f"positions[{i}]", p, some)
-    if x is not None and x_weight is not None:
-        check_shape(OP, "x", x, "[B, N, X]", (B, N, x.shape[-1]))
-        check_shape(OP, "x_weight", x_weight, "[D, X]", (D, x.shape[-1]))
-    if bias is not None:
-        check_shape(OP, "bias", bias, "[D]", (D,))
-    check_layers(OP, "layers", layers, D)
-    backends.select(OP, *maps, *positions, x)
-    return reference.sampled_mlp(
-        maps, positions, layers, x=x, x_weight=x_weight, bias=bias, activation=activation, omega=omega
+    return out.to(result)
+
+
+def _fake(
+    maps: list[Tensor],
+    positions: list[Tensor],
+    nearest: list[bool],
+    x: Tensor | None,
+    x_weight: Tensor | None,
+    bias: Tensor | None,
+    layers: list[Tensor],
+    activation: str,
+    omega: float,
+) -> Tensor:
+    pairs = list(zip(layers[::2], layers[1::2], strict=True))
+    modes = ["nearest" if n else "bilinear" for n in nearest]
+    planes = [m.permute(0, 3, 1, 2) for m in maps]
+    shape = output_shape(planes, positions, pairs, x, x_weight, bias, modes, activation)
+    some = maps[0] if x is None else x
+    return some.new_empty(shape)
+
+
+def _fake_backward(
+    grad_output: Tensor,
+    maps: list[Tensor],
+    positions: list[Tensor],
+    nearest: list[bool],
+    x: Tensor | None,
+    x_weight: Tensor | None,
+    bias: Tensor | None,
+    layers: list[Tensor],
+    activation: str,
+    omega: float,
+    output_mask: list[bool],
+) -> tuple[list[Tensor], list[Tensor], Tensor, Tensor]:
+    like = _fake(maps, positions, nearest, x, x_weight, bias, layers, activation, omega)
+    check_shape(OP, "grad_output", grad_output, "[B, N, out]", like.shape)
+    D = maps[0].shape[3] if maps else x_weight.shape[0]  # type: ignore[union-attr]
+    weights = D + sum(t.numel() for t in layers) + (0 if x_weight is None else x_weight.numel())
+    return (
+        [m.new_empty(m.shape) for m in maps] if output_mask[0] else [],
+        [p.new_empty(p.shape) for p in positions] if output_mask[1] else [],
+        like.new_empty(x.shape if output_mask[2] and x is not None else (0,)),
+        like.new_empty(weights if output_mask[3] else 0),
     )
+
+
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    maps, positions, ctx.nearest, x, x_weight, bias, layers, ctx.activation, ctx.omega = inputs
+    ctx.map_count = len(maps)
+    ctx.save_for_backward(x, x_weight, bias, *maps, *positions, *layers)
+
+
+def _any(needs: bool | Sequence[bool]) -> bool:
+    return needs if isinstance(needs, bool) else any(needs)
+
+
+def _backward(ctx: Any, grad_output: Tensor) -> tuple[Any, ...]:
+    x, x_weight, bias, *tensors = ctx.saved_tensors
+    n = ctx.map_count
+    maps, positions, layers = tensors[:n], tensors[n : 2 * n], tensors[2 * n :]
+    needs = [_any(need) for need in ctx.needs_input_grad]
+    d_maps, d_positions, d_x, d_weights = torch.ops.vinr.sampled_mlp_backward(
+        grad_output, maps, positions, ctx.nearest, x, x_weight, bias, layers, ctx.activation, ctx.omega,
+        [needs[0], needs[1], needs[3], needs[4] or needs[5] or needs[6]],
+    )  # fmt: skip
+    d_x_weight, d_bias, d_layers = None, None, [None] * len(layers)
+    if d_weights.numel() > 0:
+        D = maps[0].shape[3] if maps else x_weight.shape[0]
+        X = 0 if x_weight is None else x_weight.shape[1]
+        flat = d_weights.split([D * X, D, *(t.numel() for t in layers)])
+        d_x_weight = flat[0].view(D, X) if needs[4] else None
+        d_bias = flat[1] if needs[5] else None
+        d_layers = [d.view_as(t) for d, t in zip(flat[2:], layers, strict=True)]
+    return (
+        d_maps if needs[0] else [None] * n,
+        d_positions if needs[1] else [None] * n,
+        None if n > 0 else [],  # of `nearest`: torch takes an empty list for one of tensors
+        d_x if needs[3] else None,
+        d_x_weight,
+        d_bias,
+        d_layers,
+        None,
+        None,
+    )
+
+
+def _second_backward(ctx: Any, *grads: Tensor) -> None:
+    raise NotImplementedError(
+        f'{OP}: no second derivative on this backend; use `with vinr_engine.backend("reference")`'
+    )
+
+
+if EXTENSION.path is not None:
+    torch.library.register_fake("vinr::sampled_mlp", _fake)
+    torch.library.register_fake("vinr::sampled_mlp_backward", _fake_backward)
+    torch.library.register_autograd("vinr::sampled_mlp", _backward, setup_context=_setup_context)
+    torch.library.register_autograd("vinr::sampled_mlp_backward", _second_backward)

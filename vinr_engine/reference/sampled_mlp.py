@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vinr_engine.reference.mlp import Layer, hidden_layers
-from vinr_engine.reference.sampling import sample_bilinear
+from vinr_engine.reference.sampling import SAMPLERS
 
 
 def sampled_mlp(
@@ -19,13 +19,14 @@ def sampled_mlp(
     x: Tensor | None = None,
     x_weight: Tensor | None = None,
     bias: Tensor | None = None,
+    modes: Sequence[str] | None = None,
     activation: str = "sine",
     omega: float = 30.0,
 ) -> Tensor:
     """See `vinr_engine.ops.sampled_mlp`; arguments are taken as checked."""
     z: Tensor | None = None
-    for m, p in zip(maps, positions, strict=True):
-        sampled = sample_bilinear(m, p[..., 0], p[..., 1]).transpose(1, 2)  # [B, N, D]
+    for m, p, mode in zip(maps, positions, modes or ["bilinear"] * len(maps), strict=True):
+        sampled = SAMPLERS[mode](m, p[..., 0], p[..., 1]).transpose(1, 2)  # [B, N, D]
         z = sampled if z is None else z + sampled
     if x is not None and x_weight is not None:
         projected = F.linear(x, x_weight)

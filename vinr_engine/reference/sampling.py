@@ -1,4 +1,4 @@
-"""Reading maps at positions: exact pixel grids and bilinear sampling with zeros outside."""
+"""Reading maps at positions: exact pixel grids, and sampling with zeros outside."""
 
 from __future__ import annotations
 
@@ -51,6 +51,22 @@ def sample_bilinear(maps: Tensor, y: Tensor, x: Tensor) -> Tensor:
             corner = flat.gather(2, index.flatten(1).unsqueeze(1).expand(B, C, -1)).reshape(B, C, *index.shape[1:])
             out = out + corner * weight.to(maps.dtype).unsqueeze(1)
     return out
+
+
+def sample_nearest(maps: Tensor, y: Tensor, x: Tensor) -> Tensor:
+    """maps [B, C, H, W] read at the pixels nearest to y, x [B, *N], halves rounded up -> [B, C, *N].
+
+    Zero outside the map and at NaN. Differentiable in maps alone.
+    """
+    B, C, H, W = maps.shape
+    yi, xi = (y.detach() + 0.5).floor(), (x.detach() + 0.5).floor()
+    inside = (yi >= 0) & (yi < H) & (xi >= 0) & (xi < W)
+    index = torch.where(inside, yi, 0).long() * W + torch.where(inside, xi, 0).long()
+    read = maps.reshape(B, C, H * W).gather(2, index.flatten(1).unsqueeze(1).expand(B, C, -1))
+    return torch.where(inside.unsqueeze(1), read.reshape(B, C, *index.shape[1:]), 0)
+
+
+SAMPLERS = {"bilinear": sample_bilinear, "nearest": sample_nearest}
 
 
 def enlarge_colours(frames: Tensor, factor: int) -> Tensor:

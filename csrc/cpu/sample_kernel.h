@@ -1,0 +1,60 @@
+// Reading channels-last maps at positions; included inside a variant's namespace, after its Vec and common/bilinear.h.
+
+// The four corners of a position in a channels-last map: row pointers and weights.
+struct Reader {
+    const Scalar* row[4];
+    Scalar weight[4];
+
+    Reader(const Scalar* map, int64_t channels, int64_t height, int64_t width, Scalar y, Scalar x) {
+        Corners<Scalar> corners;
+        bilinear_corners(y, x, height, width, width * channels, channels, corners);
+        for (int k = 0; k < 4; ++k) row[k] = map + corners.offset[k], weight[k] = corners.weight[k];
+    }
+
+    Vec at(int64_t channel) const {
+        Vec sum = Vec::load(row[0] + channel) * Vec::set1(weight[0]);
+        for (int k = 1; k < 4; ++k) sum = fma(Vec::load(row[k] + channel), Vec::set1(weight[k]), sum);
+        return sum;
+    }
+
+    Scalar scalar_at(int64_t channel) const {
+        Scalar sum = 0;
+        for (int k = 0; k < 4; ++k) sum += row[k][channel] * weight[k];
+        return sum;
+    }
+};
+
+// A reader that also gives the sum over channels of d * (slope of the sample in y and x).
+struct SlopeReader {
+    Reader reader;
+    Scalar d_dy[4], d_dx[4];
+
+    SlopeReader(const Scalar* map, int64_t channels, int64_t height, int64_t width, Scalar y, Scalar x)
+        : reader(map, channels, height, width, y, x) {
+        Corners<Scalar> corners;
+        bilinear_corners(y, x, height, width, width * channels, channels, corners);
+        for (int k = 0; k < 4; ++k) d_dy[k] = corners.d_dy[k], d_dx[k] = corners.d_dx[k];
+    }
+
+    void add_slopes(const Scalar* d, int64_t channels, Scalar& dy, Scalar& dx) const {
+        for (int k = 0; k < 4; ++k) {
+            Scalar dot = 0;
+            for (int64_t c = 0; c < channels; ++c) dot += d[c] * reader.row[k][c];
+            dy += dot * d_dy[k];
+            dx += dot * d_dx[k];
+        }
+    }
+};
+
+// Adds `channels` numbers of d, a whole number of vectors, to the four corners of a position, each by its weight.
+inline void add_at_corners(const Scalar* d, Scalar* map, int64_t stride, int64_t height, int64_t width,
+                           int64_t channels, Scalar y, Scalar x) {
+    Corners<Scalar> corners;
+    bilinear_corners(y, x, height, width, width * stride, stride, corners);
+    for (int k = 0; k < 4; ++k) {
+        Scalar* to = map + corners.offset[k];
+        const Vec weight = Vec::set1(corners.weight[k]);
+        for (int64_t c = 0; c < channels; c += Vec::width)
+            fma(Vec::load(d + c), weight, Vec::load(to + c)).store(to + c);
+    }
+}

@@ -1,0 +1,51 @@
+// The sampled MLP, compiled for AVX-512.
+#if defined(__x86_64__) && defined(__GNUC__)
+#include <immintrin.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <new>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "common/portable.h"
+#include "cpu/sampled_mlp.h"
+
+// Everything from here on, and nothing before, may use these instructions.
+#if !defined(__clang__)
+#pragma GCC diagnostic ignored "-Wuninitialized"  // falsely, in GCC 12's own header of AVX-512
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
+#if defined(__clang__)
+#pragma clang attribute push(__attribute__((target("avx512f,avx512dq,avx512bw,avx512vl,avx2,fma"))), \
+                             apply_to = function)
+#else
+#pragma GCC push_options
+#pragma GCC target("avx512f,avx512dq,avx512bw,avx512vl,avx2,fma")
+#endif
+
+namespace vinr::avx512 {
+
+// clang-format off
+#include "cpu/simd_avx512.h"
+#include "common/bilinear.h"
+#include "cpu/activation_kernel.h"
+#include "cpu/dense_kernel.h"
+#include "cpu/mlp_kernel.h"
+#include "cpu/sample_kernel.h"
+#include "cpu/sampled_mlp_kernel.h"
+#include "cpu/outer_kernel.h"
+#include "cpu/mlp_backward_kernel.h"
+#include "cpu/sampled_mlp_backward_kernel.h"
+// clang-format on
+
+}  // namespace vinr::avx512
+
+#if defined(__clang__)
+#pragma clang attribute pop
+#else
+#pragma GCC pop_options
+#endif
+#endif

@@ -1,0 +1,30 @@
+// The sampled MLP, compiled for any machine, in float.
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <new>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "common/portable.h"
+#include "cpu/sampled_mlp.h"
+
+namespace vinr::portable {
+
+using Scalar = float;
+
+// clang-format off
+#include "cpu/simd_portable.h"
+#include "common/bilinear.h"
+#include "cpu/activation_kernel.h"
+#include "cpu/dense_kernel.h"
+#include "cpu/mlp_kernel.h"
+#include "cpu/sample_kernel.h"
+#include "cpu/sampled_mlp_kernel.h"
+#include "cpu/outer_kernel.h"
+#include "cpu/mlp_backward_kernel.h"
+#include "cpu/sampled_mlp_backward_kernel.h"
+// clang-format on
+
+}  // namespace vinr::portable
