@@ -66,7 +66,7 @@ class Checked:
 
 
 class _LowPrecisionOps(TorchDispatchMode):
-    """Collects the names of the ops that are handed bf16 tensors."""
+    """Collects the names of the ops that are handed bf16 tensors, or told to round to bf16 by their argument for it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -74,7 +74,9 @@ class _LowPrecisionOps(TorchDispatchMode):
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
         leaves = tree_leaves((args, kwargs or {}))
-        if any(isinstance(leaf, torch.Tensor) and leaf.dtype == torch.bfloat16 for leaf in leaves):
+        low = any(isinstance(leaf, torch.Tensor) and leaf.dtype == torch.bfloat16 for leaf in leaves)
+        named = {**dict(zip((a.name for a in func._schema.arguments), args, strict=False)), **(kwargs or {})}
+        if low or named.get("bfloat16") is True:
             self.names.add(func.name())
         return func(*args, **(kwargs or {}))
 
