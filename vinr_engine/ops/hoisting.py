@@ -63,7 +63,7 @@ def hoist(
         flow_x = torch.cat([flow_hr, flow_colour, flow_t], 1)
         encode_x = torch.cat([encode_hr, colour_a, colour_b, encode_t], 1)
         fine = enlarge_colours(frames, frame_upsample)
-        colours = F.pad(fine, (0, 0, 0, 0, 0, 2)).permute(0, 2, 3, 1)
+        colours = F.pad(fine, (0, 0, 0, 0, 0, 2)).permute(0, 2, 3, 1).contiguous()
     weight = torch.cat([_padded_rows(w) for w in (feat_map, flow_map, encode_a, encode_b)])
     maps = F.linear(torch.cat([features, frames], 1).permute(0, 2, 3, 1), weight)
     networks = (_flat(feat_x, feat_layers), _flat(flow_x, flow_layers), _flat(encode_x, encode_layers))
