@@ -12,19 +12,8 @@
 
 #include "cpu/deform_conv2d_parameters.h"
 
-// Everything from here on, and nothing before, may use these instructions.
-#if !defined(__clang__)
-#pragma GCC diagnostic ignored "-Wuninitialized"  // falsely, in GCC 12's own header of AVX-512
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#endif
-#if defined(__clang__)
-#pragma clang attribute push(                                                                            \
-    __attribute__((target("avx512f,avx512dq,avx512bw,avx512vl,avx512bf16,avx2,fma,amx-tile,amx-bf16"))), \
-    apply_to = function)
-#else
-#pragma GCC push_options
-#pragma GCC target("avx512f,avx512dq,avx512bw,avx512vl,avx512bf16,avx2,fma,amx-tile,amx-bf16")
-#endif
+// Last: everything from here on, and nothing before, may use these instructions.
+#include "cpu/region_amx_bf16.h"
 
 namespace vinr::amx_bf16 {
 
@@ -39,9 +28,5 @@ namespace vinr::amx_bf16 {
 
 }  // namespace vinr::amx_bf16
 
-#if defined(__clang__)
-#pragma clang attribute pop
-#else
-#pragma GCC pop_options
-#endif
+#include "cpu/region_end.h"
 #endif

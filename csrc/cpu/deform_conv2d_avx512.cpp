@@ -12,18 +12,8 @@
 
 #include "cpu/deform_conv2d_parameters.h"
 
-// Everything from here on, and nothing before, may use these instructions.
-#if !defined(__clang__)
-#pragma GCC diagnostic ignored "-Wuninitialized"  // falsely, in GCC 12's own header of AVX-512
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#endif
-#if defined(__clang__)
-#pragma clang attribute push(__attribute__((target("avx512f,avx512dq,avx512bw,avx512vl,avx2,fma"))), \
-                             apply_to = function)
-#else
-#pragma GCC push_options
-#pragma GCC target("avx512f,avx512dq,avx512bw,avx512vl,avx2,fma")
-#endif
+// Last: everything from here on, and nothing before, may use these instructions.
+#include "cpu/region_avx512.h"
 
 namespace vinr::avx512 {
 
@@ -39,9 +29,5 @@ namespace vinr::avx512 {
 
 }  // namespace vinr::avx512
 
-#if defined(__clang__)
-#pragma clang attribute pop
-#else
-#pragma GCC pop_options
-#endif
+#include "cpu/region_end.h"
 #endif

@@ -13,18 +13,8 @@
 #include "common/portable.h"
 #include "cpu/inr_query.h"
 
-// Everything from here on, and nothing before, may use these instructions.
-#if !defined(__clang__)
-#pragma GCC diagnostic ignored "-Wuninitialized"  // falsely, in GCC 12's own header of AVX-512
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#endif
-#if defined(__clang__)
-#pragma clang attribute push(__attribute__((target("avx512f,avx512dq,avx512bw,avx512vl,avx512bf16,avx2,fma"))), \
-                             apply_to = function)
-#else
-#pragma GCC push_options
-#pragma GCC target("avx512f,avx512dq,avx512bw,avx512vl,avx512bf16,avx2,fma")
-#endif
+// Last: everything from here on, and nothing before, may use these instructions.
+#include "cpu/region_avx512_bf16.h"
 
 namespace vinr::avx512_bf16 {
 
@@ -41,9 +31,5 @@ namespace vinr::avx512_bf16 {
 
 }  // namespace vinr::avx512_bf16
 
-#if defined(__clang__)
-#pragma clang attribute pop
-#else
-#pragma GCC pop_options
-#endif
+#include "cpu/region_end.h"
 #endif

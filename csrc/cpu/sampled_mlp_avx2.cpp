@@ -13,13 +13,8 @@
 #include "common/portable.h"
 #include "cpu/sampled_mlp.h"
 
-// Everything from here on, and nothing before, may use these instructions.
-#if defined(__clang__)
-#pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
-#else
-#pragma GCC push_options
-#pragma GCC target("avx2,fma")
-#endif
+// Last: everything from here on, and nothing before, may use these instructions.
+#include "cpu/region_avx2.h"
 
 namespace vinr::avx2 {
 
@@ -38,9 +33,5 @@ namespace vinr::avx2 {
 
 }  // namespace vinr::avx2
 
-#if defined(__clang__)
-#pragma clang attribute pop
-#else
-#pragma GCC pop_options
-#endif
+#include "cpu/region_end.h"
 #endif
