@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from vinr_engine.export.cli import app as export_app
 from vinr_engine.video.errors import Cancelled, UsageError, VinrError, WeightsError
 
 app = typer.Typer(
@@ -99,6 +100,17 @@ def upscale(
     no_cuts: Annotated[bool, typer.Option("--no-cuts", help="Interpolate across scene cuts too.")] = False,
     no_audio: Annotated[bool, typer.Option("--no-audio", help="Leave the audio out.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only errors.")] = False,
+    runtime: Annotated[
+        str | None,
+        typer.Option(help="onnxruntime or openvino: run the exported --model instead of torch.", show_default=False),
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(metavar="DIR", help="What vinr export wrote, for --runtime.", show_default=False)
+    ] = None,
+    provider: Annotated[
+        str | None,
+        typer.Option(help="ONNX Runtime's execution provider (CPU, CUDA), or OpenVINO's device.", show_default=False),
+    ] = None,
 ) -> None:
     """Enlarge a clip in space and time.
 
@@ -113,9 +125,16 @@ def upscale(
     from vinr_engine.video.progress import Bar
     from vinr_engine.video.upscale import upscale as run
 
+    exported = None
+    if runtime is not None or model is not None or provider is not None:
+        from vinr_engine.export.exported import open_model
+
+        if weights is not None or untrained or device not in ("auto", "cpu") or dtype != "float32":
+            raise UsageError("--runtime excludes --weights, --untrained, --device and --dtype: the model holds them")
+        exported = open_model(model, runtime, provider)
     with Bar(quiet) as bar:
         summary = run(
-            src, dst, space=space, size=size, time=time, fps=fps, weights=weights, untrained=untrained, device=device,
+            src, dst, model=exported, space=space, size=size, time=time, fps=fps, weights=weights, untrained=untrained, device=device,
             backend=backend, dtype=dtype, codec=codec, crf=crf, start=start, end=end, input_fps=input_fps,
             overwrite=overwrite, cuts=not no_cuts, audio=not no_audio, progress=bar.update, note=bar.note,
         )  # fmt: skip
@@ -178,6 +197,9 @@ def bench(context: typer.Context) -> None:
     from benchmarks.run import main as run
 
     raise typer.Exit(run(context.args))
+
+
+app.add_typer(export_app, name="export")
 
 
 class Interrupted(KeyboardInterrupt):

@@ -133,7 +133,7 @@ def upscale(
     before the last frame's end, a folder every n up to the last frame. A one-frame clip is enlarged and held. Across
     a scene cut the earlier frame is held (``cuts=False`` interpolates there too).
 
-    model: a loaded VideoINR, or ``weights``: a checkpoint file, or ``untrained=True``: random weights of a fixed seed.
+    model: a loaded VideoINR, or a vinr_engine.export.ExportedModel, or ``weights``: a checkpoint file, or ``untrained=True``: random weights of a fixed seed.
     device: auto, cpu, cuda, cuda:N, mps. backend: see vinr_engine.backend; auto is the one in force, such as
     VINR_BACKEND's. dtype: float32, float64, bfloat16 or (GPU) float16; the last two for the encoder, the query stays
     float32.
@@ -207,8 +207,14 @@ def upscale(
         cuts=counts.cuts,
         audio_streams=len(sound.streams) if sound else 0,
         seconds=clock_time.monotonic() - began,
-        weights="untrained" if untrained else os.fspath(weights) if weights is not None else "given model",
+        weights="untrained" if untrained else os.fspath(weights) if weights is not None else _name(model),
     )
+
+
+def _name(model: Any) -> str:
+    """What the summary calls a model that was given."""
+    name = getattr(model, "name", None)
+    return name if isinstance(name, str) else "given model"
 
 
 def _run(pipeline: Pipeline, pictures: Iterator[Picture], backend: str) -> Any:

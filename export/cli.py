@@ -1,0 +1,75 @@
+"""The commands `vinr export ...`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from vinr_engine.video.errors import UsageError
+
+app = typer.Typer(help="Write a network for other runtimes.", rich_markup_mode=None, no_args_is_help=True)
+
+
+def _numbers(text: str | None, option: str) -> list[float] | None:
+    if text is None:
+        return None
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise UsageError(f"{option} must be numbers separated by commas, got {text!r}") from None
+
+
+@app.callback()
+def root() -> None:
+    """Write a network for other runtimes."""
+
+
+@app.command()
+def onnx(
+    out: Annotated[
+        str, typer.Argument(metavar="OUT", help="Folder for encoder.onnx and query.onnx; NAME.onnx: NAME.encoder.onnx ...")
+    ],
+    weights: Annotated[str | None, typer.Option(metavar="FILE", help="Checkpoint, as for upscale.")] = None,
+    untrained: Annotated[bool, typer.Option("--untrained", help="Random weights: tries the export.")] = False,
+    profile: Annotated[
+        str, typer.Option(help="portable: standard nodes; plugin: nodes of the TensorRT plugin library.")
+    ] = "portable",
+    deform_conv: Annotated[
+        str,
+        typer.Option(help="grid_sample: runs everywhere; deform_conv: faster in ONNX Runtime (portable profile)."),
+    ] = "grid_sample",
+    dtype: Annotated[str, typer.Option(help="float32 or float16.")] = "float32",
+    frame_upsample: Annotated[
+        str, typer.Option(metavar="N|input", help="Enlargement of the colours that are read; input: given at each run.")
+    ] = "4",
+    times: Annotated[
+        str | None, typer.Option(metavar="T,T,...", help="Times in [0, 1] to fix; else given at each run.")
+    ] = None,
+    size: Annotated[
+        str | None, typer.Option(metavar="WxH", help="Output size to fix; else given at each run.")
+    ] = None,
+    opset: Annotated[int, typer.Option(help="ONNX opset, 20 to 22.")] = 20,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")] = False,
+) -> None:
+    """Write the network as two ONNX files: the encoder of a pair of frames, and the query.
+
+    `vinr upscale --runtime onnxruntime --model OUT` then upscales a video with them.
+    """
+    from vinr_engine.export.onnx_model import to_onnx
+    from vinr_engine.video import enlarge, parse
+
+    upsample: int | None = None
+    if frame_upsample != "input":
+        if not frame_upsample.isdigit():
+            raise UsageError(f"--frame-upsample must be a whole number or input, got {frame_upsample!r}")
+        upsample = int(frame_upsample)
+    sides = None if size is None else parse.size(size)
+    enlarge.check_weights(weights, untrained, given=False)
+    pair = to_onnx(
+        enlarge.load(weights), out, profile=profile, deform_conv=deform_conv, dtype=dtype, frame_upsample=upsample,
+        times=_numbers(times, "--times"), size=None if sides is None else (sides[1], sides[0]), opset=opset,
+        overwrite=overwrite,
+    )  # fmt: skip
+    for path in (pair.encoder, pair.query):
+        typer.echo(f"{path}: {path.stat().st_size / 1e6:.1f} MB")

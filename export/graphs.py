@@ -1,0 +1,276 @@
+"""The two graphs of an exported network: the encoder of a pair of frames, and the query.
+
+The interface between them is that of the engine's op: maps projected once for a pair (vinr_engine/ops/hoisting.py), so
+that one encoding serves many times. Maps leave the encoder as the op takes them, channels last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vinr_engine.models import VideoINR
+from vinr_engine.ops.hoisting import WIDTH_MULTIPLE, Hoisted, hoist
+from vinr_engine.ops.inr_query import OMEGA
+from vinr_engine.reference.inr_query import WARP_LIMIT
+
+COLOURS = 6  # both frames' channels; the colour maps of the op hold two more, zeros
+LARGEST_SIDE = 1 << 15  # of frames and outputs, in pixels
+LARGEST_UPSAMPLE = 16
+NETWORKS = ("feat", "flow", "encode")
+
+
+@torch.library.custom_op("vinr_export::sample", mutates_args=())
+def sample(maps: Tensor, grid: Tensor) -> Tensor:
+    """GridSample of ONNX: maps [B, C, H, W] and a grid [B, H', W', 2] (x, y) that may differ in dtype.
+
+    Bilinear, zeros outside, align_corners=False. A float16 grid could not tell the pixels of a large map apart.
+    """
+    return F.grid_sample(maps.to(grid.dtype), grid, "bilinear", "zeros", align_corners=False).to(maps.dtype)
+
+
+@sample.register_fake
+def _sample_fake(maps: Tensor, grid: Tensor) -> Tensor:
+    return maps.new_empty(maps.shape[0], maps.shape[1], grid.shape[1], grid.shape[2])
+
+
+def hoisted(model: VideoINR, features: Tensor, frames: Tensor, frame_upsample: int) -> Hoisted:
+    """The query's arguments for features [B, 3, nf, h', w'] and padded frames [B, 2, 3, h', w']."""
+    networks = (model.feat_imnet.layers(), model.flow_imnet.layers(), model.encode_imnet.layers())
+    return hoist(features.flatten(1, 2), frames.flatten(1, 2), *networks, frame_upsample=frame_upsample)
+
+
+class Encoder(nn.Module):
+    """frames [1, 2, 3, h', w'] in [0, 1], h' and w' multiples of 4 -> maps [1, h', w', M] and colours [1, u h', u w', 8].
+
+    Colours are enlarged by u = `frame_upsample`, or where it is None by a second input, int64 [1] from 2 up. With 1
+    there are none: the maps hold them.
+    """
+
+    def __init__(self, model: VideoINR, frame_upsample: int | None) -> None:
+        super().__init__()
+        self.model = model
+        self.frame_upsample = frame_upsample
+
+    def forward(self, frames: Tensor, frame_upsample: Tensor | None = None) -> tuple[Tensor, ...]:
+        u = self.frame_upsample
+        if u is None:
+            assert frame_upsample is not None
+            u = frame_upsample[0].item()  # type: ignore[assignment]  # int() would fix it
+            assert u is not None
+            torch._check(u >= 2)
+            torch._check(u <= LARGEST_UPSAMPLE)
+        (maps, colours), _ = hoisted(self.model, self.model.encode(frames), frames, u)
+        return (maps,) if colours is None else (maps, colours)
+
+
+class Query(nn.Module):
+    """The arguments that both forms of the query share.
+
+    maps [1, h', w', M], colours [1, u h', u w', 8] unless u is 1, times [T] float32 in [0, 1], lr_size (h, w) and size
+    (HH, WW), both int64 [2], HH and WW from 2 up -> colour [1, T, 3, HH, WW] and flow [1, T, 4, HH, WW].
+    """
+
+    def __init__(
+        self, model: VideoINR, frame_upsample: int | None, times: Sequence[float] | None, size: tuple[int, int] | None
+    ) -> None:
+        super().__init__()
+        self.folded = frame_upsample == 1
+        self.size = size
+        if times is not None:
+            self.register_buffer("times", torch.tensor(times, dtype=torch.float32))
+        like = next(model.parameters())
+        features, frames = like.new_zeros(1, 3, model.config["nf"], 4, 4), like.new_zeros(1, 2, 3, 4, 4)
+        networks = hoisted(model, features, frames, frame_upsample or 2).networks
+        self.depths = [len(network) // 2 for network in networks]
+        self.widths = [network[0].shape[0] for network in networks]
+        for name, network in zip(NETWORKS, networks, strict=True):
+            for i, tensor in enumerate(network):
+                self.register_buffer(f"{name}_{i}", tensor.detach())
+
+    def inputs(self, names: Sequence[str], values: Sequence[Tensor]) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:
+        """maps, colours, times and lr_size of those that the graph takes, by name."""
+        given = dict(zip(names, values, strict=True))
+        times = given["times"] if "times" in given else self.get_buffer("times")
+        return given["maps"], given.get("colours"), times, given["lr_size"]
+
+    @property
+    def input_names(self) -> list[str]:
+        names = ["maps", "lr_size"] if self.folded else ["maps", "colours", "lr_size"]
+        if not hasattr(self, "times"):
+            names.append("times")
+        return names if self.size is not None else [*names, "size"]
+
+    def output_size(self, size: Tensor | None) -> tuple[int, int]:
+        """HH and WW, which a graph with an input for them learns when it runs."""
+        if self.size is not None:
+            return self.size
+        assert size is not None
+        HH, WW = size[0].item(), size[1].item()  # int() would fix them
+        for side in (HH, WW):
+            torch._check(side >= 2)
+            torch._check(side <= LARGEST_SIDE)
+        return HH, WW  # type: ignore[return-value]
+
+
+def _axis(n_in: Tensor, n_out: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Nearest map pixel, position in map pixels, relative position of `n_out` output pixels (docs/network.md).
+
+    As `vinr_engine.reference.sampling.axis_grid`, with the number of map pixels known when the graph runs.
+    """
+    numerator = (2 * torch.arange(n_out) + 1) * n_in
+    nearest = numerator // (2 * n_out)
+    relative = (numerator - (2 * nearest + 1) * n_out).float() / n_out
+    return nearest, nearest.float() + relative / 2, relative
+
+
+def _warped(n: int, flow: Tensor, dim: int) -> Tensor:
+    """Normalised positions of the output pixels of an axis, moved by `flow` [T, HH, WW] output pixels."""
+    index = torch.arange(n, dtype=torch.float32)
+    base = -1 + 2 * index.reshape((1, n, 1) if dim == 1 else (1, 1, n)) / (n - 1)
+    return (base + flow.float() / ((n - 1) / 2)).clamp(-WARP_LIMIT, WARP_LIMIT)
+
+
+class PortableQuery(Query):
+    """The query in standard operations.
+
+    Networks are 1x1 convolutions, and what does not change with the time is computed once for all times. In float16,
+    maps, products and the HR feature are float16; positions, phases, times and flow float32.
+    """
+
+    def _first(self, network: str) -> tuple[Tensor, Tensor]:
+        """Weight [D, X, 1, 1] and bias [1, D, 1, 1] of a first layer."""
+        weight, bias = self.get_buffer(f"{network}_0"), self.get_buffer(f"{network}_1")
+        return weight[:, :, None, None], bias.reshape(1, -1, 1, 1)
+
+    def _rest(self, network: str, z: Tensor) -> Tensor:
+        """The layers after the first, whose sum is z."""
+        for i in range(1, self.depths[NETWORKS.index(network)]):
+            weight, bias = self.get_buffer(f"{network}_{2 * i}"), self.get_buffer(f"{network}_{2 * i + 1}")
+            z = F.conv2d(torch.sin(OMEGA * z.float()).to(weight.dtype), weight[:, :, None, None], bias)
+        return z
+
+    def forward(self, *values: Tensor) -> tuple[Tensor, Tensor]:
+        maps, colours, times, lr_size = self.inputs(self.input_names[: len(values)], values)
+        HH, WW = self.output_size(values[-1] if self.size is None else None)
+        T, padded_h, padded_w = times.shape[0], maps.shape[1], maps.shape[2]
+        feat_map, flow_map, *side_maps = self._planes(maps)
+        fine = None if colours is None else colours.permute(0, 3, 1, 2)[:, :COLOURS]
+        t = times.reshape(T, 1, 1, 1).to(maps.dtype)
+        nearest_y, y, rel_y = _axis(lr_size[0], HH)
+        nearest_x, x, rel_x = _axis(lr_size[1], WW)
+
+        # the HR feature: nearest maps, relative position, time
+        weight, bias = self._first("feat")
+        still = feat_map.index_select(2, nearest_y).index_select(3, nearest_x) + bias
+        still = still + weight[:, 0] * rel_y.reshape(1, 1, HH, 1).to(maps.dtype)
+        still = still + weight[:, 1] * rel_x.reshape(1, 1, 1, WW).to(maps.dtype)
+        feature = self._rest("feat", still + weight[None, :, 2] * t)  # [T, F, HH, WW]
+
+        # the flow; a normalised position is the same place in the maps and in the enlarged colours
+        weight, bias = self._first("flow")
+        HR = feature.shape[1]
+        grid_x, grid_y = (2 * x + 1) / padded_w - 1, (2 * y + 1) / padded_h - 1
+        grid = torch.stack([grid_x[None].expand(HH, WW), grid_y[:, None].expand(HH, WW)], -1)[None]
+        still = sample(flow_map, grid) + bias
+        if fine is not None:
+            still = still + F.conv2d(sample(fine, grid), weight[:, HR : HR + COLOURS])
+        flow = self._rest("flow", F.conv2d(feature, weight[:, :HR]) + still + weight[None, :, -1] * t).float()
+
+        # the colour
+        weight, bias = self._first("encode")
+        z = weight[None, :, -1] * t + bias
+        for side, side_map in enumerate(side_maps):
+            gx, gy = _warped(WW, flow[:, 2 * side], 2), _warped(HH, flow[:, 2 * side + 1], 1)
+            read = sample(feature, torch.stack([gx, gy], -1))  # of one time each
+            z = z + F.conv2d(read, weight[:, side * HR : (side + 1) * HR])
+            gx, gy = (gx + 1) * lr_size[1] / padded_w - 1, (gy + 1) * lr_size[0] / padded_h - 1
+            grid = torch.stack([gx, gy], -1).reshape(1, T * HH, WW, 2)  # of the one map, for all times
+            read = sample(side_map, grid)
+            if fine is not None:
+                first = 2 * HR + side * COLOURS
+                read = read + F.conv2d(sample(fine, grid), weight[:, first : first + COLOURS])
+            z = z + read.reshape(-1, T, HH, WW).transpose(0, 1)
+        image = self._rest("encode", z).float()
+        return image[None], flow[None]
+
+    def _planes(self, maps: Tensor) -> list[Tensor]:
+        """The maps of feat, flow, encode at A and at B, channels first, without what pads their widths."""
+        widths = [*self.widths, self.widths[2]]
+        padded = [width + -width % WIDTH_MULTIPLE for width in widths]
+        parts = maps.permute(0, 3, 1, 2).split(padded, 1)
+        return [part[:, :width] for part, width in zip(parts, widths, strict=True)]
+
+
+def _networks(weights: Tensor, widths: Sequence[Sequence[int]]) -> list[list[Tensor]]:
+    """Weight and bias of each layer in turn, for each network, from the flat tensor that holds them in this order."""
+    parts, networks = iter(weights.split([n for w in widths for a, b in pairwise(w) for n in (a * b, b)])), []
+    for w in widths:
+        networks.append([t for a, b in pairwise(w) for t in (next(parts).view(b, a), next(parts))])
+    return networks
+
+
+@torch.library.custom_op("vinr_export::inr_query", mutates_args=())
+def inr_query(
+    maps: Tensor,
+    colours: Tensor | None,
+    times: Tensor,
+    lr_size: Tensor,
+    size: Tensor,
+    weights: Tensor,
+    feat_widths: Sequence[int],
+    flow_widths: Sequence[int],
+    encode_widths: Sequence[int],
+    HH: int,
+    WW: int,
+) -> tuple[Tensor, Tensor]:
+    """`vinr::inr_query` with its sizes as tensors, so that a graph may compute them; HH and WW repeat `size`.
+
+    A network's widths are those of its input and of each layer; `weights` holds weight and bias of each layer in turn.
+    """
+    networks = _networks(weights.float(), (feat_widths, flow_widths, encode_widths))
+    u = 1 if colours is None else colours.shape[1] // maps.shape[1]
+    wide = None if colours is None else colours.float()
+    lr = [int(n) for n in lr_size]
+    return torch.ops.vinr.inr_query(maps.float(), wide, times[:, None], lr, [HH, WW], u, *networks, OMEGA, False)
+
+
+@inr_query.register_fake
+def _inr_query_fake(
+    maps: Tensor,
+    colours: Tensor | None,
+    times: Tensor,
+    lr_size: Tensor,
+    size: Tensor,
+    weights: Tensor,
+    feat_widths: Sequence[int],
+    flow_widths: Sequence[int],
+    encode_widths: Sequence[int],
+    HH: int,
+    WW: int,
+) -> tuple[Tensor, Tensor]:
+    T = times.shape[0]
+    return times.new_empty(1, T, encode_widths[-1], HH, WW), times.new_empty(1, T, flow_widths[-1], HH, WW)
+
+
+class PluginQuery(Query):
+    """The query as one node, `vinr::InrQuery`."""
+
+    def __init__(
+        self, model: VideoINR, frame_upsample: int | None, times: Sequence[float] | None, size: tuple[int, int] | None
+    ) -> None:
+        super().__init__(model, frame_upsample, times, size)
+        tensors = [[self.get_buffer(f"{n}_{i}") for i in range(2 * d)] for n, d in zip(NETWORKS, self.depths)]  # noqa: B905
+        self.layer_widths = [[n[0].shape[1], *(weight.shape[0] for weight in n[::2])] for n in tensors]
+        self.register_buffer("weights", torch.cat([t.flatten() for network in tensors for t in network]))
+
+    def forward(self, *values: Tensor) -> tuple[Tensor, Tensor]:
+        maps, colours, times, lr_size = self.inputs(self.input_names[: len(values)], values)
+        size = torch.tensor(self.size) if self.size is not None else values[-1]
+        HH, WW = self.output_size(size)
+        weights = self.get_buffer("weights")
+        return inr_query(maps, colours, times, lr_size, size, weights, *self.layer_widths, HH, WW)

@@ -1,0 +1,113 @@
+"""What `vinr::deform_conv2d_packed` and `vinr::inr_query` become in an ONNX graph: standard nodes, or nodes of our own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+import torch
+from onnxscript import opset20 as op
+
+from vinr_engine.export import schemas
+from vinr_engine.ops.inr_query import OMEGA
+
+OPSET = 20
+
+
+def _constant(value: Any, dtype: Any = np.int64) -> Any:
+    return op.Constant(value=ir.tensor(np.array(value, dtype)))
+
+
+def _ints(*values: int) -> Any:
+    return _constant(values)
+
+
+def _logits_split(offset_mask: Any, taps: int) -> tuple[Any, Any, int]:
+    """Offsets [B, 2 G K, H, W], masks (sigmoid applied) [B, G K, H, W], and G."""
+    channels = offset_mask.shape[1]
+    offsets = channels // 3 * 2
+    offset = op.Slice(offset_mask, _ints(0), _ints(offsets), _ints(1))
+    logits = op.Slice(offset_mask, _ints(offsets), _ints(channels), _ints(1))
+    return offset, op.Sigmoid(logits), offsets // (2 * taps)
+
+
+def grid_sample(input, offset_mask, weight, bias, stride, padding, dilation, bfloat16=False):
+    """GridSample, the masks, and a product: for runtimes that have no DeformConv."""
+    O, group_channels, kh, kw = weight.shape
+    C, taps = input.shape[1], kh * kw
+    offset, mask, G = _logits_split(offset_mask, taps)
+    # [B, G, taps, 2, H, W] -> two of [B G, taps, H, W]
+    in_size, out_size = op.Shape(input, start=2), op.Shape(offset_mask, start=2)
+    B = op.Shape(input, end=1)
+    groups = op.Mul(B, _ints(G))
+    offset = op.Reshape(offset, op.Concat(groups, _ints(taps, 2), out_size, axis=0))
+    offset = op.Cast(offset, to=ir.DataType.FLOAT)
+    grids = []
+    for axis in (1, 0):  # GridSample wants x first
+        length = op.Cast(op.Gather(in_size, _ints(axis)), to=ir.DataType.FLOAT)
+        k = np.arange(taps)
+        tap = (k % kw if axis else k // kw) * dilation[axis] - padding[axis]
+        start = _constant(tap.reshape(1, taps, 1, 1), np.float32)
+        n = op.Gather(out_size, _constant(axis))
+        index = op.Cast(op.Range(_constant(0), n, _constant(1)), to=ir.DataType.FLOAT)
+        index = op.Mul(index, _constant(stride[axis], np.float32))
+        index = op.Reshape(index, _ints(1, 1, 1, -1) if axis else _ints(1, 1, -1, 1))
+        shift = op.Gather(offset, _constant(axis), axis=2)
+        position = op.Add(op.Add(shift, start), index)
+        two, unit = _constant(2, np.float32), _constant(1, np.float32)
+        grids.append(op.Sub(op.Div(op.Add(op.Mul(position, two), unit), length), unit))
+    grid = op.Concat(*(op.Unsqueeze(g, _ints(-1)) for g in grids), axis=-1)  # [B G, taps, H, W, 2]
+    grid = op.Reshape(grid, op.Concat(groups, _ints(-1), op.Slice(out_size, _ints(1), _ints(2)), _ints(2), axis=0))
+    planes = op.Reshape(input, op.Concat(groups, _ints(C // G), in_size, axis=0))
+    read = op.GridSample(planes, grid, align_corners=0, mode="linear", padding_mode="zeros")
+    read = op.Reshape(read, op.Concat(groups, _ints(C // G, taps), out_size, axis=0))
+    read = op.Mul(read, op.Reshape(mask, op.Concat(groups, _ints(1, taps), out_size, axis=0)))
+    columns = op.Reshape(read, op.Concat(B, _ints(C * taps), out_size, axis=0))
+    kernel = op.Reshape(weight, _ints(O, group_channels * taps, 1, 1))
+    return op.Conv(columns, kernel, bias, group=C // group_channels)
+
+
+def deform_conv(input, offset_mask, weight, bias, stride, padding, dilation, bfloat16=False):
+    """The standard's DeformConv node."""
+    taps = weight.shape[2] * weight.shape[3]
+    offset, mask, groups = _logits_split(offset_mask, taps)
+    return op.DeformConv(
+        input, weight, offset, bias, mask,
+        dilations=list(dilation), group=input.shape[1] // weight.shape[1], kernel_shape=list(weight.shape[2:]),
+        offset_group=groups, pads=[*padding, *padding], strides=list(stride),
+    )
+
+
+def deform_plugin(input, offset_mask, weight, bias, stride, padding, dilation, bfloat16=False):
+    """The project's own node."""
+    taps = weight.shape[2] * weight.shape[3]
+    return schemas.operator(schemas.DEFORM_CONV2D)(
+        input, offset_mask, weight, bias, stride=list(stride), padding=list(padding), dilation=list(dilation),
+        group=input.shape[1] // weight.shape[1], deformable_group=offset_mask.shape[1] // (3 * taps), **schemas.PLUGIN,
+    )  # fmt: skip
+
+
+def inr_query(maps, colours, times, lr_size, size, weights, feat_widths, flow_widths, encode_widths, HH, WW):
+    """The project's own node; HH and WW repeat `size`."""
+    return schemas.operator(schemas.INR_QUERY)(
+        maps, colours, times, lr_size, size, weights, feat_widths=list(feat_widths), flow_widths=list(flow_widths),
+        encode_widths=list(encode_widths), omega=OMEGA, **schemas.PLUGIN,
+    )  # fmt: skip
+
+
+def sample(maps, grid):
+    return op.GridSample(maps, grid, align_corners=0, mode="linear", padding_mode="zeros")
+
+
+DEFORM_CONV = {"grid_sample": grid_sample, "deform_conv": deform_conv, "plugin": deform_plugin}
+
+
+def table(deform_conv: str) -> dict[Callable[..., Any], Callable[..., Any]]:
+    """Translations for torch.onnx.export, with the chosen form of deformable convolution, a key of DEFORM_CONV."""
+    return {
+        torch.ops.vinr.deform_conv2d_packed.default: DEFORM_CONV[deform_conv],
+        torch.ops.vinr_export.sample.default: sample,
+        torch.ops.vinr_export.inr_query.default: inr_query,
+    }

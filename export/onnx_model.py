@@ -1,0 +1,232 @@
+"""Writes a network as two ONNX files, the encoder and the query."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import secrets
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from vinr_engine._version import __version__
+from vinr_engine.models import VideoINR
+from vinr_engine.video.errors import UsageError, VinrError
+
+PROFILES = ("portable", "plugin")
+DEFORM_CONV = ("grid_sample", "deform_conv")
+DTYPES = {"float32": torch.float32, "float16": torch.float16}
+OPSETS = (20, 21, 22)
+METADATA = "vinr_engine"  # prefix of the keys in a model's metadata
+FORMAT = 1  # of the graphs' inputs and outputs; a reader refuses any other
+EXAMPLE = (16, 24)  # h', w' of the frames that the graphs are traced with
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Where the two graphs of a model are."""
+
+    encoder: Path
+    query: Path
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the graphs are made for; None leaves it to an input of the graph. See `to_onnx`."""
+
+    profile: str
+    deform_conv: str
+    dtype: str
+    frame_upsample: int | None
+    times: tuple[float, ...] | None
+    size: tuple[int, int] | None
+    opset: int
+
+    def __post_init__(self) -> None:
+        for name, value, known in (
+            ("profile", self.profile, PROFILES),
+            ("deform-conv", self.deform_conv, DEFORM_CONV),
+            ("dtype", self.dtype, tuple(DTYPES)),
+            ("opset", self.opset, OPSETS),
+        ):
+            if value not in known:
+                raise UsageError(f"--{name} must be one of {', '.join(map(str, known))}, got {value!r}")
+        if self.frame_upsample is not None and not 1 <= self.frame_upsample <= 16:
+            raise UsageError(f"--frame-upsample must be a whole number from 1 to 16, got {self.frame_upsample}")
+        if self.times is not None and (not self.times or not all(0 <= t <= 1 for t in self.times)):
+            raise UsageError(f"--times must be numbers in [0, 1], got {list(self.times)}")
+        if self.size is not None and not all(2 <= side <= 1 << 15 for side in self.size):
+            raise UsageError(f"--size must be at least 2x2 and at most 32768x32768, got {self.size[1]}x{self.size[0]}")
+
+
+def paths(destination: str | os.PathLike[str]) -> Pair:
+    """The two files that a destination names: NAME.onnx gives NAME.encoder.onnx and NAME.query.onnx, else a folder."""
+    path = Path(destination)
+    if path.suffix == ".onnx":
+        return Pair(path.with_suffix(".encoder.onnx"), path.with_suffix(".query.onnx"))
+    return Pair(path / "encoder.onnx", path / "query.onnx")
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the exporter's remarks about packages that are not installed, and about its own deprecations."""
+    logger = logging.getLogger("torch.onnx")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            warnings.simplefilter("ignore", DeprecationWarning)
+            yield
+    finally:
+        logger.setLevel(before)
+
+
+def _export(
+    module: nn.Module, arguments: Sequence[torch.Tensor], shapes: Sequence[Any], inputs: list[str],
+    outputs: list[str], opset: int, deform_conv: str,
+) -> Any:  # fmt: skip
+    from vinr_engine.export import lowering
+
+    with torch.no_grad(), _quiet():
+        program = torch.export.export(module, tuple(arguments), dynamic_shapes=tuple(shapes))
+        return torch.onnx.export(
+            program, dynamo=True, opset_version=opset, custom_translation_table=lowering.table(deform_conv),
+            input_names=inputs, output_names=outputs, verbose=False,
+        )  # fmt: skip
+
+
+def _encoder(model: VideoINR, options: Options) -> Any:
+    from vinr_engine.export.graphs import Encoder
+
+    h4, w4 = torch.export.Dim("h4", min=1, max=4096), torch.export.Dim("w4", min=1, max=4096)
+    frames = torch.rand(1, 2, 3, *EXAMPLE).to(DTYPES[options.dtype])
+    arguments, names = [frames], ["frames"]
+    shapes: list[Any] = [{3: 4 * h4, 4: 4 * w4}]
+    if options.frame_upsample is None:
+        arguments.append(torch.tensor([4]))
+        names.append("frame_upsample")
+        shapes.append(None)
+    deform_conv = "plugin" if options.profile == "plugin" else options.deform_conv
+    outputs = ["maps"] if options.frame_upsample == 1 else ["maps", "colours"]
+    return _export(Encoder(model, options.frame_upsample), arguments, shapes, names, outputs, options.opset, deform_conv)
+
+
+def _query(model: VideoINR, options: Options) -> Any:
+    from vinr_engine.export.graphs import Encoder, PluginQuery, PortableQuery
+
+    kind = PluginQuery if options.profile == "plugin" else PortableQuery
+    query = kind(model, options.frame_upsample, options.times, options.size)
+    h, w = EXAMPLE
+    u = options.frame_upsample or 4
+    with torch.no_grad():
+        maps = Encoder(model, u)(torch.zeros(1, 2, 3, h, w, dtype=DTYPES[options.dtype]))
+    dynamic = torch.export.Dim.DYNAMIC
+    examples: dict[str, tuple[torch.Tensor, Any]] = {
+        "maps": (maps[0], {1: dynamic, 2: dynamic}),
+        "colours": (maps[-1], {1: dynamic, 2: dynamic}),
+        "times": (torch.tensor([0.0, 0.5, 1.0]), {0: dynamic}),
+        "lr_size": (torch.tensor([h, w]), None),
+        "size": (torch.tensor([2 * h + 1, 2 * w + 1]), None),
+    }
+    names = query.input_names
+    arguments, shapes = zip(*(examples[name] for name in names), strict=True)
+    # one variadic argument holds them all
+    return _export(query, arguments, [tuple(shapes)], names, ["image", "flow"], options.opset, "grid_sample")
+
+
+def _metadata(model: VideoINR, options: Options, graph: str) -> dict[str, str]:
+    facts = {
+        "format": FORMAT,
+        "version": __version__,
+        "graph": graph,
+        "config": model.config,
+        "options": asdict(options),
+        "limits": {"sides_multiple_of": 4, "largest_side": 1 << 15, "times": [0, 1], "batch": 1},
+    }
+    return {f"{METADATA}.{key}": json.dumps(value) for key, value in facts.items()}
+
+
+def _write(program: Any, path: Path) -> None:
+    """One file, complete or not there."""
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        program.save(draft, external_data=False)
+        os.replace(draft, path)
+    except OSError as error:
+        raise VinrError(f"cannot write {path}: {error.strerror or error}") from None
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def to_onnx(
+    model: VideoINR,
+    destination: str | os.PathLike[str],
+    *,
+    profile: str = "portable",
+    deform_conv: str = "grid_sample",
+    dtype: str = "float32",
+    frame_upsample: int | None = 4,
+    times: Sequence[float] | None = None,
+    size: tuple[int, int] | None = None,
+    opset: int = 20,
+    overwrite: bool = False,
+) -> Pair:
+    """Write `model` as two ONNX files, the encoder of a pair of frames and the query.
+
+    Args:
+        destination: a folder, which gets encoder.onnx and query.onnx, or NAME.onnx for NAME.encoder.onnx and
+            NAME.query.onnx.
+        profile: "portable", standard nodes alone; or "plugin", nodes `vinr::DeformConv2d` and `vinr::InrQuery` for the
+            TensorRT plugin library.
+        deform_conv: what deformable convolution becomes in the portable profile: "grid_sample", which every runtime
+            has, or "deform_conv", which is faster in ONNX Runtime and which OpenVINO and TensorRT-RTX lack.
+        dtype: "float32" or "float16"; in float16, positions, times, phases and flow stay float32.
+        frame_upsample: factor from 1 to 16 by which colours are enlarged, or None for an input of the encoder (from 2).
+        times: the times that the query decodes, in [0, 1], or None for an input.
+        size: (HH, WW) of the output, or None for an input.
+        opset: 20, 21 or 22.
+
+    Frames' sides are inputs, multiples of 4 (`vinr_engine.models.video_inr.pad_to_multiple`). Inputs and outputs are
+    those of `vinr_engine.export.graphs.Encoder` and `Query`; metadata hold the constructor's values, the options, the
+    limits and the version. Nothing is written if the export fails.
+
+    Raises:
+        UsageError: an option out of its range, or a file that exists and `overwrite` is not set.
+        VinrError: a package that the export needs is not installed, or the files cannot be written.
+    """
+    from vinr_engine.export.packages import require
+
+    options = Options(
+        profile, deform_conv, dtype, frame_upsample, None if times is None else tuple(times), size, opset
+    )
+    require("onnx", "onnxscript")
+    from vinr_engine.export import schemas
+
+    schemas.register()
+    pair = paths(destination)
+    for path in (pair.encoder, pair.query):
+        if path.exists() and not overwrite:
+            raise UsageError(f"{path} exists: choose another name, or --overwrite")
+    model = _prepared(model, DTYPES[dtype])
+    programs = _encoder(model, options), _query(model, options)
+    pair.encoder.parent.mkdir(parents=True, exist_ok=True)
+    for program, path, graph in zip(programs, (pair.encoder, pair.query), ("encoder", "query"), strict=True):
+        program.model.metadata_props.update(_metadata(model, options, graph))
+        program.model.producer_name, program.model.producer_version = "vinr_engine", __version__
+        _write(program, path)
+    return pair
+
+
+def _prepared(model: VideoINR, dtype: torch.dtype) -> VideoINR:
+    """A copy in evaluation mode, on the CPU, in the graphs' dtype; the caller's model stays as it is."""
+    copy = VideoINR(**model.config)
+    copy.load_state_dict(model.state_dict())
+    return copy.to(dtype).eval().requires_grad_(False)

@@ -1,0 +1,87 @@
+"""Runtimes that run an exported graph: ONNX Runtime and OpenVINO, behind one small interface."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vinr_engine.export.packages import require
+from vinr_engine.video.errors import UsageError, WeightsError, reason
+
+Array = NDArray[Any]
+
+
+class Session(Protocol):
+    """A graph that is ready to run."""
+
+    def run(self, feeds: Mapping[str, Array]) -> list[Array]:
+        """The graph's outputs in their order, from its inputs by name."""
+
+
+class OnnxRuntime:
+    """ONNX Runtime, with one execution provider and the CPU for what that provider lacks."""
+
+    def __init__(self, path: Path, provider: str | None, dtype: str) -> None:
+        require("onnxruntime")
+        import onnxruntime as ort
+
+        available = ort.get_available_providers()
+        name = next((p for p in available if provider is None or _plain(p) == _plain(provider)), None)
+        if name is None:
+            known = ", ".join(available)
+            raise UsageError(f"--provider {provider}: this ONNX Runtime has {known} (onnxruntime-gpu has more)")
+        if dtype == "float16" and name == "OpenVINOExecutionProvider":
+            raise UsageError("--provider OpenVINO does not take float16 graphs: export with --dtype float32")
+        options = ort.SessionOptions()
+        options.log_severity_level = 3  # its warnings speak of its own optimisations
+        providers = list(dict.fromkeys([name, "CPUExecutionProvider"]))
+        try:
+            self._session = ort.InferenceSession(str(path), options, providers=providers)
+        except Exception as error:  # a type of its own for every cause
+            raise WeightsError(f"{path}: ONNX Runtime refuses it: {reason(error)}") from None
+        if provider is not None and name not in self._session.get_providers():
+            raise UsageError(f"--provider {provider}: it is built in, but finds no device on this machine")
+
+    def run(self, feeds: Mapping[str, Array]) -> list[Array]:
+        outputs: list[Array] = self._session.run(None, dict(feeds))
+        return outputs
+
+
+class OpenVino:
+    """OpenVINO on one of its devices."""
+
+    def __init__(self, path: Path, provider: str | None, dtype: str) -> None:
+        require("openvino")
+        import openvino as ov
+
+        core = ov.Core()
+        devices = core.available_devices
+        device = next((d for d in devices if provider is None or d.lower() == provider.lower()), None)
+        if device is None:
+            raise UsageError(f"--provider {provider}: this OpenVINO has {', '.join(devices)}")
+        # It would else compute float32 graphs in bfloat16 on processors that have it.
+        precision = {"INFERENCE_PRECISION_HINT": "f16" if dtype == "float16" and device != "CPU" else "f32"}
+        try:
+            self._model = core.compile_model(str(path), device, precision)
+        except RuntimeError as error:
+            hint = " (export with --deform-conv grid_sample)" if "DeformConv" in str(error) else ""
+            raise WeightsError(f"{path}: OpenVINO refuses it{hint}: {_first_line(error)}") from None
+
+    def run(self, feeds: Mapping[str, Array]) -> list[Array]:
+        results = self._model(dict(feeds))
+        return [np.asarray(results[output]) for output in self._model.outputs]
+
+
+def _plain(provider: str) -> str:
+    return provider.lower().removesuffix("executionprovider")
+
+
+def _first_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
+
+
+SESSIONS: dict[str, Callable[[Path, str | None, str], Session]] = {"onnxruntime": OnnxRuntime, "openvino": OpenVino}
