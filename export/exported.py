@@ -90,7 +90,7 @@ class ExportedModel:
     def __init__(self, folder: str | os.PathLike[str], runtime: str = "onnxruntime", provider: str | None = None) -> None:
         if runtime not in SESSIONS:
             raise UsageError(f"--runtime must be one of {', '.join(SESSIONS)}, got {runtime!r}")
-        pair = find(folder)
+        self.pair = pair = find(folder)
         facts, other = metadata(pair.encoder), metadata(pair.query)
         if (facts["graph"], other["graph"]) != ("encoder", "query"):
             raise WeightsError(f"{folder}: its files hold the graphs {facts['graph']} and {other['graph']}")

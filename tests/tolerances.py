@@ -26,3 +26,9 @@ def relative_error(actual, expected):
     if expected.numel() == 0:
         return 0.0
     return ((actual - expected).abs().max() / expected.abs().max().clamp(min=1e-30)).item()
+
+# Largest absolute error of an exported float32 network against the engine, in ONNX Runtime and in OpenVINO.
+EXPORT, OPENVINO = 1e-4, 1e-3
+
+# Lowest PSNR, in dB of a range of 1, of an exported float16 network.
+EXPORT_FLOAT16_PSNR = 50
