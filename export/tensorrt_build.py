@@ -1,0 +1,248 @@
+"""Builds TensorRT engines of both graphs: with full TensorRT for the GPU at hand, or with TensorRT-RTX ahead of time."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from vinr_engine._version import __version__
+from vinr_engine.models import VideoINR
+from vinr_engine.models.video_inr import PADDING_MULTIPLE
+from vinr_engine.video.errors import UsageError, VinrError
+
+TARGETS = ("SM80", "SM86", "SM89", "SM120")  # what TensorRT-RTX builds for without the GPU
+MODULES = {"tensorrt": ("tensorrt",), "tensorrt-rtx": ("tensorrt_rtx", "tensorrt_rtx_bindings")}
+FRAME_UPSAMPLE = 4
+Size = tuple[int, int]  # height, width
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What an engine is built for: the least, the usual and the largest (height, width) of frames and of outputs, and
+    the usual and the largest number of times at once."""
+
+    frames: tuple[Size, Size, Size] = ((64, 64), (180, 320), (540, 960))
+    outputs: tuple[Size, Size, Size] = ((64, 64), (720, 1280), (2160, 3840))
+    times: tuple[int, int] = (7, 16)
+
+    def __post_init__(self) -> None:
+        for name, sizes in (("frames", self.frames), ("outputs", self.outputs)):
+            if any(not 2 <= a <= b <= c <= 1 << 15 for a, b, c in zip(*sizes, strict=True)):
+                text = ",".join(f"{w}x{h}" for h, w in sizes)
+                raise UsageError(f"--{name} must be rising sizes MIN,OPT,MAX from 2x2 to 32768x32768, got {text}")
+        if not 1 <= self.times[0] <= self.times[1]:
+            raise UsageError(f"--batch must be rising numbers OPT,MAX from 1 up, got {self.times[0]},{self.times[1]}")
+
+    def padded(self) -> list[Size]:
+        """The sizes of frames as the encoder takes them."""
+        return [(h + -h % PADDING_MULTIPLE, w + -w % PADDING_MULTIPLE) for h, w in self.frames]
+
+
+@dataclass(frozen=True)
+class Files:
+    """Where the engines and the report of their build are."""
+
+    encoder: Path
+    query: Path
+    report: Path
+
+
+def paths(destination: str | os.PathLike[str]) -> Files:
+    """NAME.engine gives NAME.encoder.engine, NAME.query.engine and NAME.json."""
+    path = Path(destination)
+    if path.suffix != ".engine":
+        raise UsageError(f"{destination}: an engine's name ends in .engine")
+    return Files(path.with_suffix(".encoder.engine"), path.with_suffix(".query.engine"), path.with_suffix(".json"))
+
+
+def runtime_module(runtime: str | None) -> tuple[str, Any]:
+    """The builder to use and its module: the one asked for, or full TensorRT before TensorRT-RTX. UsageError."""
+    if runtime is not None and runtime not in MODULES:
+        raise UsageError(f"--builder must be one of {', '.join(MODULES)}, got {runtime!r}")
+    for name in [runtime] if runtime else MODULES:
+        for module in MODULES[name]:
+            if find_spec(module) is not None and (builder := import_module(module)) and hasattr(builder, "Builder"):
+                return name, builder
+    wanted = runtime or " or ".join(MODULES)
+    install = "tensorrt" if runtime == "tensorrt" else "tensorrt-rtx-cu13-bindings tensorrt-rtx-cu13-libs"
+    raise UsageError(f"{wanted} is not installed: pip install {install}")
+
+
+def _shapes(graph: str, limits: Limits, width: int) -> dict[str, list[tuple[int, ...]]]:
+    """Least, usual and largest shape of every input whose shape varies."""
+    sides = limits.padded()
+    if graph == "encoder":
+        return {"frames": [(1, 2, 3, h, w) for h, w in sides]}
+    u = FRAME_UPSAMPLE
+    return {
+        "maps": [(1, h, w, width) for h, w in sides],
+        "colours": [(1, u * h, u * w, 8) for h, w in sides],
+        "times": [(1,), *((n,) for n in limits.times)],
+    }
+
+
+class _Build:
+    """One builder and its settings, for both graphs."""
+
+    def __init__(
+        self, trt: Any, targets: Sequence[str], limits: Limits, workspace: int, cache: bytes, plugins: Path | None
+    ) -> None:
+        self.trt, self.targets, self.limits, self.workspace, self.cache = trt, targets, limits, workspace, cache
+        self.messages: list[str] = []
+        self.logger = self._logger()
+        if plugins is not None:
+            trt.init_libnvinfer_plugins(self.logger, "")
+            trt.get_plugin_registry().load_library(str(plugins))
+
+    def _logger(self) -> Any:
+        trt, messages = self.trt, self.messages
+
+        class Logger(trt.ILogger):  # type: ignore[misc]
+            def __init__(self) -> None:
+                trt.ILogger.__init__(self)
+
+            def log(self, severity: Any, message: str) -> None:
+                if severity <= trt.ILogger.ERROR:
+                    messages.append(message)
+
+        return Logger()
+
+    def run(self, graph: str, path: Path, width: int) -> bytes:
+        trt = self.trt
+        builder = trt.Builder(self.logger)
+        network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+        parser = trt.OnnxParser(network, self.logger)
+        if not parser.parse_from_file(str(path)):
+            self._fail(f"the parser refuses the {graph}")
+        config = builder.create_builder_config()
+        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, self.workspace)
+        if self.targets:
+            config.num_compute_capabilities = len(self.targets)
+            for i, target in enumerate(self.targets):
+                config.set_compute_capability(getattr(trt.ComputeCapability, target), i)
+        else:
+            config.set_timing_cache(config.create_timing_cache(self.cache), ignore_mismatch=False)
+        profile = builder.create_optimization_profile()
+        for name, shapes in _shapes(graph, self.limits, width).items():
+            profile.set_shape(name, *shapes)
+        if graph == "query":
+            profile.set_shape_input("size", *self.limits.outputs)
+        config.add_optimization_profile(profile)
+        plan = builder.build_serialized_network(network, config)
+        if plan is None:
+            self._fail(f"no engine of the {graph} can be built")
+        if not self.targets:
+            self.cache = bytes(config.get_timing_cache().serialize())
+        return bytes(plan)
+
+    def _fail(self, what: str) -> None:
+        reason = " ".join(self.messages[-1].split()) if self.messages else "no reason given"
+        raise VinrError(f"{what}: {reason}")
+
+
+def _write(path: Path, data: bytes) -> None:
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        draft.write_bytes(data)
+        os.replace(draft, path)
+    except OSError as error:
+        raise VinrError(f"cannot write {path}: {error.strerror or error}") from None
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def to_tensorrt(
+    model: VideoINR,
+    destination: str | os.PathLike[str],
+    *,
+    builder: str | None = None,
+    targets: Sequence[str] = (),
+    dtype: str = "float16",
+    limits: Limits | None = None,
+    workspace: int = 4 << 30,
+    timing_cache: str | os.PathLike[str] | None = None,
+    plugins: str | os.PathLike[str] | None = None,
+    overwrite: bool = False,
+    note: Callable[[str], None] | None = None,
+) -> Files:
+    """Build engines of both graphs of `model`, and write them with a report of the build.
+
+    Args:
+        destination: NAME.engine, for NAME.encoder.engine, NAME.query.engine and NAME.json.
+        builder: "tensorrt", for the GPU at hand; "tensorrt-rtx", ahead of time; None for the first that is installed.
+        targets: GPUs that TensorRT-RTX builds for, of TARGETS; all of them if empty. TensorRT takes none.
+        dtype: "float32" or "float16", as in `to_onnx`; TensorRT keeps to the graph's types.
+        limits: sizes that the engines serve.
+        workspace: bytes of GPU memory that a tactic may take.
+        timing_cache: file that TensorRT's measurements are read from and written to; only with "tensorrt".
+        plugins: the plugin library (see export/tensorrt); with it the plugin profile is built, only with "tensorrt".
+        note: gets a line for each step.
+
+    Raises:
+        UsageError: an option out of its range, a builder that is not installed, a file that exists.
+        VinrError: the builder refuses a graph, or a file cannot be written.
+    """
+    from vinr_engine.export.onnx_model import to_onnx
+
+    files, limits, say = paths(destination), limits or Limits(), note or (lambda text: None)
+    unknown = [t for t in targets if t not in TARGETS]
+    if unknown:
+        raise UsageError(f"--gpu must be of {', '.join(TARGETS)}, got {', '.join(unknown)}")
+    name, module = runtime_module(builder)
+    ahead = name == "tensorrt-rtx"
+    for option, given in (("--timing-cache", timing_cache), ("--plugins", plugins)):
+        if ahead and given is not None:
+            raise UsageError(f"{option} is for tensorrt; tensorrt-rtx has none")
+    if not ahead and targets:
+        raise UsageError("--gpu is for tensorrt-rtx; tensorrt builds for the GPU at hand")
+    for path in asdict(files).values():
+        if path.exists() and not overwrite:
+            raise UsageError(f"{path} exists: choose another name, or --overwrite")
+    cache_path = None if timing_cache is None else Path(timing_cache)
+    cache = cache_path.read_bytes() if cache_path is not None and cache_path.is_file() else b""
+    chosen = (tuple(targets) or TARGETS) if ahead else ()
+    library = None if plugins is None else Path(plugins)
+    build = _Build(module, chosen, limits, workspace, cache, library)
+    files.encoder.parent.mkdir(parents=True, exist_ok=True)
+    report: dict[str, Any] = {
+        "version": __version__, "builder": f"{name} {module.__version__}", "targets": list(chosen), "dtype": dtype,
+        "limits": asdict(limits), "workspace": workspace, "config": model.config, "frame_upsample": FRAME_UPSAMPLE,
+        "profile": "portable" if library is None else "plugin", "graphs": {},
+    }  # fmt: skip
+    plans: dict[str, bytes] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        say("exporting the graphs")
+        pair = to_onnx(model, folder, profile=report["profile"], dtype=dtype, frame_upsample=FRAME_UPSAMPLE)
+        for graph, path in (("query", pair.query), ("encoder", pair.encoder)):
+            say(f"building the {graph}")
+            began = time.monotonic()
+            plans[graph] = build.run(graph, path, map_width(model))
+            report["graphs"][graph] = {"bytes": len(plans[graph]), "seconds": round(time.monotonic() - began, 1)}
+    _write(files.encoder, plans["encoder"])
+    _write(files.query, plans["query"])
+    _write(files.report, json.dumps(report, indent=1).encode())
+    if cache_path is not None:
+        _write(cache_path, build.cache)
+    return files
+
+
+def map_width(model: VideoINR) -> int:
+    """M, the width of the maps between the two graphs."""
+    import torch
+
+    from vinr_engine.export.graphs import hoisted
+
+    like = next(model.parameters())
+    with torch.no_grad():
+        features, frames = like.new_zeros(1, 3, model.config["nf"], 4, 4), like.new_zeros(1, 2, 3, 4, 4)
+        maps, _ = hoisted(model, features, frames, FRAME_UPSAMPLE).maps
+    return maps.shape[-1]
