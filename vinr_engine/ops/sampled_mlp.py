@@ -122,9 +122,10 @@ def sampled_mlp(
     Returns:
         [B, N, out of the last layer], before any activation; with no layers, z [B, N, D].
 
-    bfloat16 and float16 tensors, and tensors under autocast, are computed in float32 on the cpu backend; the products of
-    bfloat16 ones with operands rounded to it and sums in float32, where the machine has those. Positions may be float32
-    beside them. Gradients are computed in float32. First derivatives are provided; a second one needs `backend("reference")`.
+    bfloat16 and float16 tensors, and tensors under autocast, are computed in float32 on the cpu backend; the products
+    of bfloat16 ones with operands rounded to it and sums in float32, where the machine has those. Positions may be
+    float32 beside them. Gradients are computed in float32. First derivatives are provided; a second one needs
+    `backend("reference")`.
 
     Raises:
         ValueError: shapes, dtypes or devices that do not fit, an unknown activation or mode, no map and no x.
