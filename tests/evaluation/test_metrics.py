@@ -93,6 +93,13 @@ def test_luma_of_white_black_and_primaries():
     assert y.tolist() == pytest.approx([235, 16, 81.481, 144.553, 40.966], abs=1e-3)
 
 
+def test_ssim_of_flat_bright_pictures_survives_float32(rng):
+    truth = 0.95 + 0.002 * torch.randn(1, 200, 200, generator=rng)
+    picture = truth + 0.004 * torch.randn(1, 200, 200, generator=rng)
+    exact = ssim_map(picture.double(), truth.double()).mean()
+    assert float(ssim_map(picture, truth).mean()) == pytest.approx(float(exact), abs=tolerances.SSIM)
+
+
 @given(st.integers(11, 60), st.integers(11, 60), st.integers(0, 2**31))
 def test_ssim_is_symmetric_and_at_most_one(height, width, seed):
     a, b = torch.rand(2, 1, height, width, generator=torch.Generator().manual_seed(seed))

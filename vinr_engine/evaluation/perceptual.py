@@ -29,12 +29,12 @@ def lpips(device: torch.device) -> Callable[[Tensor, Tensor], float]:
     "The Unreasonable Effectiveness of Deep Features as a Perceptual Metric", 2018.
     """
     check()
-    from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
-
     try:
+        from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
+
         metric: Any = LearnedPerceptualImagePatchSimilarity(net_type="alex", normalize=True).to(device)
-    except OSError as error:
-        raise VinrError(f"--lpips: torchvision cannot fetch AlexNet's weights: {reason(error)}") from None
+    except (ImportError, OSError, RuntimeError) as error:  # a torchvision of another torch, or no way to its weights
+        raise VinrError(f"--lpips: cannot load AlexNet from torchvision: {reason(error)}") from None
 
     def distance(picture: Tensor, truth: Tensor) -> float:
         value = metric(quantise(picture)[None], quantise(truth)[None])
