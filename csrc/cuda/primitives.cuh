@@ -3,7 +3,7 @@
 //
 //   indices        thread_x() block_x() block_y() block_z() grid_x() lane() warp()
 //   barriers       barrier() of a block, warp_barrier() of a warp
-//   shared memory  Shared<T>, used as T*; dynamic_shared<T>(byte offset); VINR_STATIC_SHARED(T, name, count);
+//   shared memory  Shared<T>, used as T*; dynamic_shared<T>(byte offset, count); VINR_STATIC_SHARED(T, name, count);
 //                  shared_cast<U>(Shared<T>); load_shared<U>(Shared<T>) and store_shared(Shared<T>, U) move a U
 //   global memory  load(const T*), of memory that no thread writes during the launch; load_volatile(const T*), of
 //   other;

@@ -23,8 +23,9 @@ VINR_DEVICE void warp_barrier() { __syncwarp(); }
 template <typename T>
 using Shared = T*;
 
+// `count` is for the shim's checks.
 template <typename T>
-VINR_DEVICE Shared<T> dynamic_shared(size_t byte_offset = 0) {
+VINR_DEVICE Shared<T> dynamic_shared(size_t byte_offset = 0, ptrdiff_t count = -1) {
     extern __shared__ __align__(128) unsigned char vinr_dynamic_shared[];
     return reinterpret_cast<T*>(vinr_dynamic_shared + byte_offset);
 }
