@@ -1,0 +1,45 @@
+// The parameters of deform_conv2d on a GPU: plain numbers and pointers, no framework.
+#pragma once
+
+#include "common/deform_conv2d_shape.h"
+#include "cuda/types.cuh"
+
+namespace vinr::cuda::deform {
+
+// Types of input, weight, bias and output, and how products are made; sums are float32.
+enum class Precision {
+    kHalf,
+    kBFloat16,
+    kTf32,     // float32, products with 10 bits of fraction
+    kFloat32,  // float32, each product as three of TF32
+};
+
+// A [B, channels, oh, ow] tensor whose pixels lie evenly spaced in memory: NCHW, channels-last, or a slice of either.
+// Strides are in elements.
+struct Planes {
+    const void* data = nullptr;
+    int64_t image = 0, channel = 0, pixel = 0;
+};
+
+struct Parameters {
+    DeformConv2dShape shape;
+    const void* input;                          // [B, H, W, C]
+    Planes offset;                              // [B, 2*G*K, oh, ow]
+    Planes mask;                                // [B, G*K, oh, ow]; null for ones
+    bool logits;                                // the mask goes through a sigmoid first
+    bool float_positions;                       // offset and mask are float32, whatever the input is
+    const void* weight;                         // [O, K, C/groups]
+    const void* bias;                           // [O], or null
+    void* output;                               // [B, O, oh, ow]
+    int64_t out_image, out_channel, out_pixel;  // its strides, in elements
+};
+
+// What the kernels ask of sizes: they hold coordinates in float32, and channels times taps in 31 bits.
+inline bool fits(const DeformConv2dShape& s) {
+    const auto is_coordinate = [](int64_t n) { return n < (1 << 24); };
+    return is_coordinate(s.height) && is_coordinate(s.width) && is_coordinate(s.out_height) &&
+           is_coordinate(s.out_width) && s.channels * s.taps() < (int64_t(1) << 31) &&
+           s.out_channels < (int64_t(1) << 31);
+}
+
+}  // namespace vinr::cuda::deform

@@ -1,0 +1,180 @@
+// Staging of deform_conv2d's operands in shared memory: samples of the input at deformed positions, and weights. A row
+// holds kChunkBytes of one output pixel's, or one output channel's, products; eight neighbouring threads stage it.
+#pragma once
+
+#include "cuda/deform_conv2d_operands.cuh"
+
+namespace vinr::cuda::deform {
+
+#include "common/bilinear.h"
+
+constexpr int kThreads = 256;
+constexpr int kPixels = 64, kOutputs = 64;       // of a block's tile
+constexpr int kChunkBytes = 128;                 // of a row, staged at a time
+constexpr int kRowBytes = kChunkBytes + 16;      // 16 of padding: eight rows of 16 bytes lie in different banks
+constexpr int kTileBytes = kPixels * kRowBytes;  // samples; weights take as much
+constexpr int kUnitsARow = kChunkBytes / 16;
+constexpr int kRowsAtOnce = kThreads / kUnitsARow;
+static_assert(kPixels == kOutputs, "both are staged in the same rounds");
+
+// One output pixel of the tile, in shared memory. Elements from the start of the tensors.
+struct alignas(16) PixelBases {
+    int64_t input, offset;
+};
+struct alignas(16) PixelPosition {
+    int64_t mask;
+    float y, x;  // of the kernel's first tap in the input; NaN for a pixel past the last
+};
+struct alignas(16) PixelOutput {
+    int64_t output;
+    int64_t valid;
+};
+
+struct PixelTable {
+    Shared<PixelBases> bases;
+    Shared<PixelPosition> positions;
+    Shared<PixelOutput> outputs;
+};
+
+// By the first kPixels threads; `first` counts output pixels over all images.
+VINR_DEVICE void fill_pixels(const Parameters& p, int64_t first, const PixelTable& table) {
+    const int row = thread_x();
+    if (row >= kPixels) return;
+    const DeformConv2dShape& s = p.shape;
+    const int64_t index = first + row, all = s.batch * s.out_pixels();
+    const bool valid = index < all;
+    const int64_t image = valid ? index / s.out_pixels() : 0, pixel = valid ? index % s.out_pixels() : 0;
+    const float y = float(pixel / s.out_width * s.stride[0] - s.padding[0]);
+    const float x = float(pixel % s.out_width * s.stride[1] - s.padding[1]);
+    const float nan = as_float(0x7fffffff);
+    store_shared(table.bases + row,
+                 PixelBases{image * s.pixels() * s.channels, image * p.offset.image + pixel * p.offset.pixel});
+    store_shared(table.positions + row, PixelPosition{image * p.mask.image + pixel * p.mask.pixel, valid ? y : nan, x});
+    store_shared(table.outputs + row, PixelOutput{image * p.out_image + pixel * p.out_pixel, valid});
+}
+
+template <typename T>
+VINR_DEVICE float load_position(const Parameters& p, const Planes& planes, int64_t element) {
+    if (p.float_positions) return load(static_cast<const float*>(planes.data) + element);
+    return to_float(load(static_cast<const T*>(planes.data) + element));
+}
+
+// The tap and input channel of one column of the product, and the offset group of both.
+struct Column {
+    int tap, channel, offset_channel;
+    float tap_y, tap_x;
+
+    VINR_DEVICE Column(const Parameters& p, int group, int column) {
+        const DeformConv2dShape& s = p.shape;
+        const int group_channels = int(s.channels / s.groups), width = int(s.kernel_width);
+        tap = column / group_channels;
+        channel = group * group_channels + column % group_channels;
+        offset_channel = channel / int(s.channels / s.offset_groups) * int(s.taps()) + tap;
+        tap_y = float(tap / width * int(s.dilation[0]));
+        tap_x = float(tap % width * int(s.dilation[1]));
+    }
+};
+
+// Where a pixel samples for a column, and how much that counts.
+template <typename T>
+VINR_DEVICE float locate(const Parameters& p, const Column& column, const PixelBases& bases,
+                         const PixelPosition& position, Corners<float>& corners) {
+    const DeformConv2dShape& s = p.shape;
+    const int64_t offset = bases.offset + 2 * column.offset_channel * p.offset.channel;
+    const float y = position.y + column.tap_y + load_position<T>(p, p.offset, offset);
+    const float x = position.x + column.tap_x + load_position<T>(p, p.offset, offset + p.offset.channel);
+    bilinear_corners(y, x, s.height, s.width, s.width * s.channels, s.channels, corners);
+    if (!p.mask.data) return 1.0f;
+    const float mask = load_position<T>(p, p.mask, position.mask + column.offset_channel * p.mask.channel);
+    return p.logits ? sigmoid(mask) : mask;
+}
+
+// Eight or four channels, of one tap and one offset group: one load of 16 bytes a corner. Corners of weight 0 are not
+// read, so that nothing that is not finite there counts.
+template <typename T>
+VINR_DEVICE Words4 sample_unit(const Parameters& p, const Column& column, const PixelBases& bases,
+                               const PixelPosition& position) {
+    Corners<float> corners;
+    const float mask = locate<T>(p, column, bases, position, corners);
+    const T* from = static_cast<const T*>(p.input) + bases.input + column.channel;
+    Words4 words[4];
+    VINR_UNROLL
+    for (int k = 0; k < 4; ++k) {
+        words[k] = Words4{};
+        if (corners.weight[k] != 0) words[k] = load(reinterpret_cast<const Words4*>(from + corners.offset[k]));
+    }
+    float sum[kUnit<T>] = {};
+    VINR_UNROLL
+    for (int k = 0; k < 4; ++k) {
+        float values[kUnit<T>];
+        widen(T(), words[k], values);
+        VINR_UNROLL
+        for (int i = 0; i < kUnit<T>; ++i) sum[i] += corners.weight[k] * values[i];
+    }
+    VINR_UNROLL
+    for (int i = 0; i < kUnit<T>; ++i) sum[i] *= mask;
+    return narrow<T>(sum);
+}
+
+// One channel, for groups of any width.
+template <typename T>
+VINR_DEVICE float sample_channel(const Parameters& p, const Column& column, const PixelBases& bases,
+                                 const PixelPosition& position) {
+    Corners<float> corners;
+    const float mask = locate<T>(p, column, bases, position, corners);
+    const T* from = static_cast<const T*>(p.input) + bases.input + column.channel;
+    float sum = 0;
+    VINR_UNROLL
+    for (int k = 0; k < 4; ++k) {
+        if (corners.weight[k] != 0) sum += corners.weight[k] * to_float(load(from + corners.offset[k]));
+    }
+    return sum * mask;
+}
+
+// Samples of a tile's pixels for the chunk of columns from `first` on; zeros past the last of `columns`.
+template <typename T, bool kUnits>
+VINR_DEVICE void stage_samples(const Parameters& p, int group, int first, int columns, const PixelTable& table,
+                               Shared<T> to) {
+    const int unit = thread_x() % kUnitsARow, column = first + unit * kUnit<T>;
+    const bool inside = column < columns;
+    const Column at(p, group, inside ? column : 0);
+    for (int row = thread_x() / kUnitsARow; row < kPixels; row += kRowsAtOnce) {
+        const Shared<T> place = to + row * (kRowBytes / int(sizeof(T))) + unit * kUnit<T>;
+        const auto bases = load_shared<PixelBases>(table.bases + row);
+        const auto position = load_shared<PixelPosition>(table.positions + row);
+        if constexpr (kUnits) {
+            store_shared(place, inside ? sample_unit<T>(p, at, bases, position) : Words4{});
+        } else {
+            for (int i = 0; i < kUnit<T>; ++i) {
+                float value = 0;
+                if (column + i < columns) {
+                    value = sample_channel<T>(p, Column(p, group, column + i), bases, position);
+                }
+                place[i] = from_float<T>(value);
+            }
+        }
+    }
+}
+
+// The same columns of the weights of output channels from `first_output` of a group on, zeros past its last.
+template <typename T, bool kUnits>
+VINR_DEVICE void stage_weights(const Parameters& p, int group, int first, int columns, int first_output, Shared<T> to) {
+    const int unit = thread_x() % kUnitsARow, column = first + unit * kUnit<T>;
+    const int outputs = int(p.shape.out_channels / p.shape.groups);
+    const T* weight = static_cast<const T*>(p.weight) + int64_t(group) * outputs * columns;
+    for (int row = thread_x() / kUnitsARow; row < kOutputs; row += kRowsAtOnce) {
+        const int output = first_output + row;
+        const Shared<T> place = to + row * (kRowBytes / int(sizeof(T))) + unit * kUnit<T>;
+        const bool inside = output < outputs && column < columns;
+        const T* from = weight + (inside ? int64_t(output) * columns + column : 0);
+        if constexpr (kUnits) {
+            cp_async16(place, from, inside);
+        } else {
+            for (int i = 0; i < kUnit<T>; ++i) {
+                place[i] = inside && column + i < columns ? load(from + i) : from_float<T>(0.0f);
+            }
+        }
+    }
+}
+
+}  // namespace vinr::cuda::deform
