@@ -15,54 +15,18 @@
 namespace vinr {
 namespace {
 
-using torch::headeronly::MemoryFormat;
 using torch::headeronly::ScalarType;
-using Pair = std::vector<int64_t>;
-
-// Whether a tensor is channels-last and not NCHW as well; results take the memory format of what they belong to.
-bool is_channels_last(const Tensor& t) {
-    int64_t expected = 1;
-    for (const int64_t dim : {1, 3, 2, 0}) {
-        if (t.size(dim) != 1 && t.stride(dim) != expected) return false;
-        expected *= t.size(dim);
-    }
-    return !t.is_contiguous();
-}
-
-Tensor channels_last(const Tensor& t) { return torch::stable::contiguous(t, MemoryFormat::ChannelsLast); }
 
 // [B, H, W, C] seen as [B, C, H, W]
 Tensor as_nchw(const Tensor& t) { return torch::stable::transpose(torch::stable::transpose(t, 1, 3), 2, 3); }
 
-Tensor new_empty(const Tensor& like, const Pair& sizes, bool channels_last) {
-    if (!channels_last) return torch::stable::new_empty(like, sizes);
-    // Not a view of rows of channels: autograd forbids in-place operations on views that an op returns.
-    return torch::stable::empty(sizes, like.scalar_type(), std::nullopt, like.device(), std::nullopt,
-                                MemoryFormat::ChannelsLast);
-}
-
 Pair sizes_of(const Tensor& t) { return {t.sizes().begin(), t.sizes().end()}; }
-
-// The offsets and mask of a call; of the packed form, views of one tensor.
-struct Positions {
-    Tensor offset;
-    std::optional<Tensor> mask;
-    bool logits = false;
-};
-
-Positions unpacked(const Tensor& offset_mask, int64_t offset_groups, int64_t taps) {
-    const int64_t offsets = 2 * offset_groups * taps;
-    return {torch::stable::narrow(const_cast<Tensor&>(offset_mask), 1, 0, offsets),
-            torch::stable::narrow(const_cast<Tensor&>(offset_mask), 1, offsets, offset_groups * taps), true};
-}
 
 // The pixels of a tensor as evenly spaced; copied to `held` where they are not.
 template <typename scalar_t>
 Planes<const scalar_t> planes(const Tensor& t, Tensor& held) {
-    const bool even = t.size(2) <= 1 || t.size(3) <= 1 || t.stride(2) == t.size(3) * t.stride(3);
-    held = even ? t : torch::stable::contiguous(t);
-    return {static_cast<const scalar_t*>(held.const_data_ptr()), held.stride(0), held.stride(1),
-            held.stride(held.size(3) > 1 ? 3 : 2)};
+    held = evenly_spaced(t);
+    return {static_cast<const scalar_t*>(held.const_data_ptr()), held.stride(0), held.stride(1), pixel_stride(held)};
 }
 
 Planes<float> mutable_planes(Tensor& t) {

@@ -19,6 +19,7 @@ enum class Precision {
 struct Planes {
     const void* data = nullptr;
     int64_t image = 0, channel = 0, pixel = 0;
+    bool is_float = false;  // float32, whatever the input is
 };
 
 struct Parameters {
@@ -27,7 +28,6 @@ struct Parameters {
     Planes offset;                              // [B, 2*G*K, oh, ow]
     Planes mask;                                // [B, G*K, oh, ow]; null for ones
     bool logits;                                // the mask goes through a sigmoid first
-    bool float_positions;                       // offset and mask are float32, whatever the input is
     const void* weight;                         // [O, K, C/groups]
     const void* bias;                           // [O], or null
     void* output;                               // [B, O, oh, ow]

@@ -54,8 +54,8 @@ VINR_DEVICE void fill_pixels(const Parameters& p, int64_t first, const PixelTabl
 }
 
 template <typename T>
-VINR_DEVICE float load_position(const Parameters& p, const Planes& planes, int64_t element) {
-    if (p.float_positions) return load(static_cast<const float*>(planes.data) + element);
+VINR_DEVICE float load_position(const Planes& planes, int64_t element) {
+    if (planes.is_float) return load(static_cast<const float*>(planes.data) + element);
     return to_float(load(static_cast<const T*>(planes.data) + element));
 }
 
@@ -81,11 +81,11 @@ VINR_DEVICE float locate(const Parameters& p, const Column& column, const PixelB
                          const PixelPosition& position, Corners<float>& corners) {
     const DeformConv2dShape& s = p.shape;
     const int64_t offset = bases.offset + 2 * column.offset_channel * p.offset.channel;
-    const float y = position.y + column.tap_y + load_position<T>(p, p.offset, offset);
-    const float x = position.x + column.tap_x + load_position<T>(p, p.offset, offset + p.offset.channel);
+    const float y = position.y + column.tap_y + load_position<T>(p.offset, offset);
+    const float x = position.x + column.tap_x + load_position<T>(p.offset, offset + p.offset.channel);
     bilinear_corners(y, x, s.height, s.width, s.width * s.channels, s.channels, corners);
     if (!p.mask.data) return 1.0f;
-    const float mask = load_position<T>(p, p.mask, position.mask + column.offset_channel * p.mask.channel);
+    const float mask = load_position<T>(p.mask, position.mask + column.offset_channel * p.mask.channel);
     return p.logits ? sigmoid(mask) : mask;
 }
 

@@ -67,7 +67,7 @@ template <typename T>
 using WordOf = typename Word<sizeof(T)>::type;
 
 template <typename To, typename From>
-VINR_DEVICE To bit_cast(const From& from) {
+VINR_DEVICE To bit_cast(From from) {  // by value: through a reference the copy would be read byte by byte
     static_assert(sizeof(To) == sizeof(From), "sizes differ");
     To to;
     memcpy(&to, &from, sizeof(To));

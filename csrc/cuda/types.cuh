@@ -11,10 +11,12 @@
 // A kernel of at most `threads` threads a block, of which `blocks` must fit a multiprocessor.
 #define VINR_KERNEL(threads, blocks) __global__ void __launch_bounds__(threads, blocks)
 #define VINR_UNROLL _Pragma("unroll")
+#define VINR_NO_UNROLL _Pragma("unroll 1")
 #else
 #define VINR_DEVICE inline
 #define VINR_KERNEL(threads, blocks) void
 #define VINR_UNROLL
+#define VINR_NO_UNROLL
 #endif
 
 namespace vinr::cuda {

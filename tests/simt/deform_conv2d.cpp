@@ -29,16 +29,18 @@ const void* read(simt::Arrays& arrays, const char* name, const py::object& array
     return is_float ? read<float>(arrays, name, array) : read<uint16_t>(arrays, name, array);
 }
 
-deform::Planes planes(simt::Arrays& arrays, const char* name, const py::object& object, bool is_float) {
+deform::Planes planes(simt::Arrays& arrays, const char* name, const py::object& object) {
     if (object.is_none()) return {};
+    const bool is_float = py::cast<py::array>(object).itemsize() == sizeof(float);
     const Strides strides{py::cast<py::array>(object)};
-    return {read(arrays, name, object, is_float), strides.image, strides.channel, strides.pixel};
+    const void* data = read(arrays, name, object, is_float);
+    return {data, strides.image, strides.channel, strides.pixel, is_float};
 }
 
 // input [B, H, W, C], offset [B, 2*G*K, oh, ow], mask [B, G*K, oh, ow] or None, weight [O, kh, kw, C/groups], bias [O]
 // or None, output [B, O, oh, ow].
-py::dict run(int precision, py::array input, py::array offset, py::object mask, bool logits, bool float_positions,
-             py::array weight, py::object bias, py::array output, Pair stride, Pair padding, Pair dilation) {
+py::dict run(int precision, py::array input, py::array offset, py::object mask, bool logits, py::array weight,
+             py::object bias, py::array output, Pair stride, Pair padding, Pair dilation) {
     const auto chosen = deform::Precision(precision);
     const bool is_float = chosen == deform::Precision::kTf32 || chosen == deform::Precision::kFloat32;
     simt::Arrays arrays;
@@ -52,9 +54,9 @@ py::dict run(int precision, py::array input, py::array offset, py::object mask, 
         s.stride[axis] = stride[axis], s.padding[axis] = padding[axis], s.dilation[axis] = dilation[axis];
     }
     p.input = read(arrays, "input", input, is_float);
-    p.offset = planes(arrays, "offset", offset, is_float || float_positions);
-    p.mask = planes(arrays, "mask", mask, is_float || float_positions);
-    p.logits = logits, p.float_positions = float_positions;
+    p.offset = planes(arrays, "offset", offset);
+    p.mask = planes(arrays, "mask", mask);
+    p.logits = logits;
     p.weight = read(arrays, "weight", weight, is_float);
     p.bias = read(arrays, "bias", bias, is_float);
     p.output = is_float ? static_cast<void*>(arrays.output<float>("output", output))

@@ -8,13 +8,13 @@
 #include <cstdint>
 #include <new>
 
-#if !defined(__x86_64__)
+#if !defined(__x86_64__) || defined(VINR_SIMT_UCONTEXT)
 #include <ucontext.h>
 #endif
 
 namespace simt {
 
-#if defined(__x86_64__)
+#if defined(__x86_64__) && !defined(VINR_SIMT_UCONTEXT)
 
 // Saves the registers that a call must keep, and the stack, to *from; takes them from `to`. (ucontext asks the kernel
 // for its signal mask at each switch, which is 30 times slower.)

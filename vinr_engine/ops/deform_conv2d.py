@@ -152,7 +152,7 @@ def deform_conv2d(
     output_shape(input, offset, weight, bias, mask, *pairs)
     if backends.select(OP, input, offset, weight, bias, mask) == "reference":
         return reference.deform_conv2d(input, offset, weight, bias, *pairs, mask=mask)
-    if input.dtype in _LOW_PRECISION:
+    if input.dtype in _LOW_PRECISION and not input.is_cuda:
         wide = [None if t is None else t.float() for t in (input, offset, weight, bias, mask)]
         return torch.ops.vinr.deform_conv2d(*wide, *pairs, input.dtype == torch.bfloat16).to(input.dtype)
     return torch.ops.vinr.deform_conv2d(input, offset, weight, bias, mask, *pairs)
@@ -185,7 +185,7 @@ def deform_conv2d_packed(
     output_shape(input, offset, weight, bias, logits, *pairs, op=PACKED)
     if backends.select(PACKED, input, offset_mask, weight, bias) == "reference":
         return reference.deform_conv2d_packed(input, offset_mask, weight, bias, *pairs)
-    if input.dtype in _LOW_PRECISION:
+    if input.dtype in _LOW_PRECISION and not input.is_cuda:
         wide = [None if t is None else t.float() for t in (input, offset_mask, weight, bias)]
         return torch.ops.vinr.deform_conv2d_packed(*wide, *pairs, input.dtype == torch.bfloat16).to(input.dtype)
     return torch.ops.vinr.deform_conv2d_packed(input, offset_mask, weight, bias, *pairs)

@@ -1,0 +1,24 @@
+import pytest
+
+from simt import nvcc
+
+DEFORM_CONV2D = """
+#include "cuda/deform_conv2d.cuh"
+namespace vinr::cuda {
+Error start(const deform::Parameters& p, deform::Precision precision, Stream stream) {
+    return deform::run(p, precision, stream);
+}
+}
+"""
+
+
+@pytest.mark.parametrize("target", [t if t == "80" else pytest.param(t, marks=pytest.mark.slow) for t in nvcc.TARGETS])
+def test_deform_conv2d_compiles_to_matrix_instructions_with_no_spills(target, tmp_path):
+    kernels = nvcc.kernels(DEFORM_CONV2D, target, tmp_path)
+    assert len(kernels) == 8  # four precisions, by 16 bytes and one by one
+    for kernel in kernels:
+        assert kernel.spills == kernel.stack == 0, kernel
+        assert kernel.registers <= 128, kernel  # two blocks of 256 threads
+        if kernel.matrix_instructions is None:
+            pytest.skip("neither cuobjdump nor Triton, which brings one, to look for matrix instructions")
+        assert kernel.matrix_instructions > 0, kernel
