@@ -189,14 +189,15 @@ bool has_whole_units(const Parameters& p) {
            is_aligned(p.input) && is_aligned(p.weight);
 }
 
+constexpr int64_t kMostBlocks = 0x7fffffff;  // of a grid
+
 template <Precision precision>
-Error launch_as(const Parameters& p, Stream stream) {
+Error launch_as(const Parameters& p, Stream stream, int64_t most_blocks) {
     using T = typename Operands<precision>::Element;
     const DeformConv2dShape& s = p.shape;
     const int64_t tiles = pixel_tiles(s) * output_tiles(s) * s.groups;
     if (tiles == 0) return kSuccess;
-    constexpr int64_t kMostBlocks = 0x7fffffff;
-    const Grid grid{unsigned(tiles < kMostBlocks ? tiles : kMostBlocks)};
+    const Grid grid{unsigned(tiles < most_blocks ? tiles : most_blocks)};
     const bool whole_outputs = p.out_channel == 1 && p.out_pixel % kUnit<T> == 0 && p.out_image % kUnit<T> == 0 &&
                                s.out_channels / s.groups % kUnit<T> == 0 && is_aligned(p.output);
     const KernelParameters k{p, whole_outputs};
@@ -205,16 +206,17 @@ Error launch_as(const Parameters& p, Stream stream) {
 }
 
 // Starts deform_conv2d on the current device. `p` must describe tensors that `fits` and checks of shapes have passed.
-inline Error run(const Parameters& p, Precision precision, Stream stream) {
+// Of fewer blocks than there are tiles, each makes several.
+inline Error run(const Parameters& p, Precision precision, Stream stream, int64_t most_blocks = kMostBlocks) {
     switch (precision) {
         case Precision::kHalf:
-            return launch_as<Precision::kHalf>(p, stream);
+            return launch_as<Precision::kHalf>(p, stream, most_blocks);
         case Precision::kBFloat16:
-            return launch_as<Precision::kBFloat16>(p, stream);
+            return launch_as<Precision::kBFloat16>(p, stream, most_blocks);
         case Precision::kTf32:
-            return launch_as<Precision::kTf32>(p, stream);
+            return launch_as<Precision::kTf32>(p, stream, most_blocks);
         default:
-            return launch_as<Precision::kFloat32>(p, stream);
+            return launch_as<Precision::kFloat32>(p, stream, most_blocks);
     }
 }
 

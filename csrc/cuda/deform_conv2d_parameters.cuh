@@ -34,12 +34,12 @@ struct Parameters {
     int64_t out_image, out_channel, out_pixel;  // its strides, in elements
 };
 
-// What the kernels ask of sizes: they hold coordinates in float32, and channels times taps in 31 bits.
+// What the kernels ask of sizes: they hold coordinates in float32, and twice the channels times taps in 31 bits.
 inline bool fits(const DeformConv2dShape& s) {
     const auto is_coordinate = [](int64_t n) { return n < (1 << 24); };
     return is_coordinate(s.height) && is_coordinate(s.width) && is_coordinate(s.out_height) &&
-           is_coordinate(s.out_width) && s.channels * s.taps() < (int64_t(1) << 31) &&
-           s.out_channels < (int64_t(1) << 31);
+           is_coordinate(s.out_width) && s.channels * s.taps() < (int64_t(1) << 30) &&
+           s.out_channels < (int64_t(1) << 30);
 }
 
 }  // namespace vinr::cuda::deform

@@ -1,4 +1,4 @@
-"""When the CUDA kernels of deform_conv2d may run, and, on a GPU, what they compute. tests/simt runs them without one."""
+"""When the CUDA kernels of deform_conv2d may run, and what they compute on a GPU; tests/simt runs them without."""
 
 import pytest
 import torch
@@ -16,6 +16,11 @@ def on_gpu(*dtypes, device="cuda:0"):
     """Tensors as a machine with a GPU has them; nothing is allocated."""
     with FakeTensorMode():
         return [torch.empty(1, 2, 3, 4, device=device, dtype=dtype) for dtype in dtypes]
+
+
+def to_gpu(tensors, memory_format):
+    moved = [None if t is None else t.cuda() for t in tensors]
+    return [t.to(memory_format=memory_format) if t is not None and t.ndim == 4 else t for t in moved]
 
 
 @pytest.mark.parametrize("dtype", _cuda.DTYPES)
@@ -46,10 +51,7 @@ def test_refusals_say_why(monkeypatch):
 @pytest.mark.parametrize("sample", [*SAMPLES, *LARGER], ids=lambda s: s.name)
 def test_gpu_matches_the_reference(sample, dtype, channels_last):
     layout = torch.channels_last if channels_last else torch.contiguous_format
-    input, offset, weight, bias, mask = (
-        None if t is None else t.cuda().to(memory_format=layout) if t.ndim == 4 and not sample.sliced else t.cuda()
-        for t in sample.tensors(dtype)
-    )
+    input, offset, weight, bias, mask = to_gpu(sample.tensors(dtype), layout)
     with vinr.backend("cuda"), torch.no_grad():
         actual = vinr.ops.deform_conv2d(input, offset, weight, bias, *sample.geometry, mask)
     wide = [None if t is None else t.double() for t in (input, offset, weight, bias)]
@@ -63,9 +65,7 @@ def test_gpu_matches_the_reference(sample, dtype, channels_last):
 @pytest.mark.parametrize("dtype", _cuda.DTYPES)
 def test_gpu_packed_matches_the_reference(dtype):
     (sample,) = [s for s in LARGER if s.name == "published"]
-    tensors = [
-        t.cuda().to(memory_format=torch.channels_last) if t.ndim == 4 else t.cuda() for t in sample.packed(dtype)
-    ]
+    tensors = to_gpu(sample.packed(dtype), torch.channels_last)
     with vinr.backend("cuda"), torch.no_grad():
         actual = vinr.ops.deform_conv2d_packed(*tensors, *sample.geometry)
     expected = reference.deform_conv2d_packed(*(t.double() for t in tensors), *sample.geometry)
@@ -77,9 +77,7 @@ def test_gpu_packed_matches_the_reference(dtype):
 def test_gpu_uses_the_current_stream():
     """A graph captures the launch only if it goes to the stream that torch has chosen."""
     (sample,) = [s for s in LARGER if s.name == "published"]
-    tensors = [
-        t.cuda().to(memory_format=torch.channels_last) if t.ndim == 4 else t.cuda() for t in sample.packed(torch.half)
-    ]
+    tensors = to_gpu(sample.packed(torch.half), torch.channels_last)
     with vinr.backend("cuda"), torch.no_grad():
         expected = vinr.ops.deform_conv2d_packed(*tensors, *sample.geometry)
         graph = torch.cuda.CUDAGraph()

@@ -40,7 +40,7 @@ deform::Planes planes(simt::Arrays& arrays, const char* name, const py::object& 
 // input [B, H, W, C], offset [B, 2*G*K, oh, ow], mask [B, G*K, oh, ow] or None, weight [O, kh, kw, C/groups], bias [O]
 // or None, output [B, O, oh, ow].
 py::dict run(int precision, py::array input, py::array offset, py::object mask, bool logits, py::array weight,
-             py::object bias, py::array output, Pair stride, Pair padding, Pair dilation) {
+             py::object bias, py::array output, Pair stride, Pair padding, Pair dilation, int64_t most_blocks) {
     const auto chosen = deform::Precision(precision);
     const bool is_float = chosen == deform::Precision::kTf32 || chosen == deform::Precision::kFloat32;
     simt::Arrays arrays;
@@ -64,7 +64,7 @@ py::dict run(int precision, py::array input, py::array offset, py::object mask, 
     const Strides out(output);
     p.out_image = out.image, p.out_channel = out.channel, p.out_pixel = out.pixel;
     if (!deform::fits(s)) throw simt::Error("sizes are beyond what the kernels count");
-    deform::run(p, chosen, arrays.stream());
+    deform::run(p, chosen, arrays.stream(), most_blocks);
     return arrays.finish();
 }
 

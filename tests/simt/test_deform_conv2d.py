@@ -35,7 +35,7 @@ def array(t):
     return None if t is None else (t.view(torch.uint16) if t.itemsize == 2 else t).numpy()
 
 
-def run(precision, tensors, geometry, logits=False, channels_last=True):
+def run(precision, tensors, geometry, logits=False, channels_last=True, most_blocks=1 << 30):
     """The output of the kernel for tensors in the op's shapes, and the report."""
     input, offset, weight, bias, mask = tensors
     shape = (input.shape[0], weight.shape[0], *offset.shape[2:])
@@ -51,6 +51,7 @@ def run(precision, tensors, geometry, logits=False, channels_last=True):
         array(bias),
         array(output),
         *geometry,
+        most_blocks,
     )
     assert report["uninitialised_reads"] == 0
     return output, report
@@ -124,6 +125,11 @@ def test_packed(precision, channels_last):
     offset, logits = offset_mask.split((36, 18), 1)
     tensors = input, offset, weight, bias, logits
     check(precision, tensors, WIDE.geometry, logits=True, channels_last=channels_last)
+
+
+def test_a_block_makes_several_tiles():
+    report = check("float16", cast(WIDE.tensors(), "float16"), WIDE.geometry, most_blocks=2)
+    assert report["blocks"] == 2
 
 
 def test_float32_positions_of_half_inputs():
