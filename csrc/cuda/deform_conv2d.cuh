@@ -72,10 +72,9 @@ struct alignas(2 * sizeof(T)) Two {
 
 // Adds the bias and gathers the tile in shared memory, pixel by pixel, so that whole rows of it can be written.
 template <typename T>
-VINR_DEVICE void stage_outputs(const Parameters& p, const Tile& tile, const float (&sums)[kOutputTiles][4],
+VINR_DEVICE void stage_outputs(const KernelParameters& p, const Tile& tile, const float (&sums)[kOutputTiles][4],
                                Shared<T> to) {
     constexpr int kRow = kOutputs + 16 / int(sizeof(T));
-    const int outputs = int(p.shape.out_channels / p.shape.groups);
     const int pixel = warp() % (kPixels / kWarpPixels) * kWarpPixels + lane() / 4;
     const int first = warp() / (kPixels / kWarpPixels) * kWarpOutputs + lane() % 4 * 2;
     VINR_UNROLL
@@ -85,8 +84,9 @@ VINR_DEVICE void stage_outputs(const Parameters& p, const Tile& tile, const floa
         VINR_UNROLL
         for (int k = 0; k < 2; ++k) {
             const int output = tile.first_output + column + k;
-            if (p.bias && output < outputs) {
-                bias[k] = to_float(load(static_cast<const T*>(p.bias) + int64_t(tile.group) * outputs + output));
+            if (p.bias && output < p.group_outputs) {
+                bias[k] =
+                    to_float(load(static_cast<const T*>(p.bias) + int64_t(tile.group) * p.group_outputs + output));
             }
         }
         VINR_UNROLL
@@ -99,13 +99,12 @@ VINR_DEVICE void stage_outputs(const Parameters& p, const Tile& tile, const floa
 }
 
 template <typename T>
-VINR_DEVICE void write_outputs(const Parameters& p, const Tile& tile, const PixelTable& table, Shared<T> from,
-                               bool whole_units) {
+VINR_DEVICE void write_outputs(const KernelParameters& p, const Tile& tile, const PixelTable& table, Shared<T> from) {
     constexpr int kRow = kOutputs + 16 / int(sizeof(T));
-    const int outputs = int(p.shape.out_channels / p.shape.groups);
-    const int left = outputs - tile.first_output;
-    T* const output = static_cast<T*>(p.output) + (int64_t(tile.group) * outputs + tile.first_output) * p.out_channel;
-    if (whole_units) {
+    const int left = p.group_outputs - tile.first_output;
+    T* const output =
+        static_cast<T*>(p.output) + (int64_t(tile.group) * p.group_outputs + tile.first_output) * p.out_channel;
+    if (p.whole_outputs) {
         constexpr int kUnits = kOutputs / kUnit<T>;
         for (int i = thread_x(); i < kPixels * kUnits; i += kThreads) {
             const int row = i / kUnits, column = i % kUnits * kUnit<T>;
@@ -124,18 +123,12 @@ VINR_DEVICE void write_outputs(const Parameters& p, const Tile& tile, const Pixe
     }
 }
 
-struct KernelParameters {
-    Parameters p;
-    bool whole_units;  // outputs may be written 16 bytes at a time
-};
-
 template <Precision precision, bool kUnits>
 VINR_KERNEL(kThreads, 2)
-kernel(KernelParameters k) {
+kernel(KernelParameters p) {
     using Operand = Operands<precision>;
     using T = typename Operand::Element;
     constexpr int kChunk = kChunkBytes / int(sizeof(T)), kTileElements = kTileBytes / int(sizeof(T));
-    const Parameters& p = k.p;
     const DeformConv2dShape& s = p.shape;
     VINR_STATIC_SHARED(PixelBases, bases, kPixels);
     VINR_STATIC_SHARED(PixelPosition, positions, kPixels);
@@ -147,16 +140,16 @@ kernel(KernelParameters k) {
     const auto weights = [&](int chunk) {
         return dynamic_shared<T>(size_t(chunk % 2 * 2 + 1) * kTileBytes, kTileElements);
     };
-    const int columns = int(s.channels / s.groups * s.taps()), chunks = (columns + kChunk - 1) / kChunk;
+    const int chunks = (p.columns + kChunk - 1) / kChunk;
     const int64_t tiles = pixel_tiles(s) * output_tiles(s) * s.groups;
     for (int64_t index = block_x(); index < tiles; index += grid_x()) {
         const Tile tile = tile_at(s, index);
         const auto stage_weights_of = [&](int chunk) {
-            stage_weights<T, kUnits>(p, tile.group, chunk * kChunk, columns, tile.first_output, weights(chunk));
+            stage_weights<T, kUnits>(p, tile.group, chunk * kChunk, tile.first_output, weights(chunk));
             cp_async_commit();
         };
         const auto stage_samples_of = [&](int chunk) {
-            stage_samples<T, kUnits>(p, tile.group, chunk * kChunk, columns, table, samples(chunk));
+            stage_samples<T, kUnits>(p, tile.group, chunk * kChunk, table, samples(chunk));
         };
         fill_pixels(p, tile.first_pixel, table);
         stage_weights_of(0);
@@ -174,7 +167,7 @@ kernel(KernelParameters k) {
         const auto outputs = dynamic_shared<T>();
         stage_outputs<T>(p, tile, sums, outputs);
         barrier();
-        write_outputs<T>(p, tile, table, outputs, k.whole_units);
+        write_outputs<T>(p, tile, table, outputs);
         barrier();
     }
 }
@@ -198,9 +191,9 @@ Error launch_as(const Parameters& p, Stream stream, int64_t most_blocks) {
     const int64_t tiles = pixel_tiles(s) * output_tiles(s) * s.groups;
     if (tiles == 0) return kSuccess;
     const Grid grid{unsigned(tiles < most_blocks ? tiles : most_blocks)};
-    const bool whole_outputs = p.out_channel == 1 && p.out_pixel % kUnit<T> == 0 && p.out_image % kUnit<T> == 0 &&
-                               s.out_channels / s.groups % kUnit<T> == 0 && is_aligned(p.output);
-    const KernelParameters k{p, whole_outputs};
+    KernelParameters k(p);
+    k.whole_outputs = p.out_channel == 1 && p.out_pixel % kUnit<T> == 0 && p.out_image % kUnit<T> == 0 &&
+                      s.out_channels / s.groups % kUnit<T> == 0 && is_aligned(p.output);
     const auto run = has_whole_units<T>(p) ? &kernel<precision, true> : &kernel<precision, false>;
     return launch(run, k, grid, kThreads, size_t(kSharedBytes), stream);
 }

@@ -34,6 +34,24 @@ struct Parameters {
     int64_t out_image, out_channel, out_pixel;  // its strides, in elements
 };
 
+// Parameters as the kernels use them: with sizes that they would else divide again and again.
+struct KernelParameters : Parameters {
+    int group_channels, offset_channels;  // input channels of a group, of an offset group
+    int group_outputs;                    // output channels of a group
+    int taps, kernel_width, columns;      // columns: taps times channels of a group, what one sum runs over
+    int height, width, dilation_y, dilation_x;
+    bool whole_outputs;  // outputs may be written 16 bytes at a time
+
+    explicit KernelParameters(const Parameters& p) : Parameters(p) {
+        const DeformConv2dShape& s = p.shape;
+        group_channels = int(s.channels / s.groups), offset_channels = int(s.channels / s.offset_groups);
+        group_outputs = int(s.out_channels / s.groups);
+        taps = int(s.taps()), kernel_width = int(s.kernel_width), columns = group_channels * taps;
+        height = int(s.height), width = int(s.width);
+        dilation_y = int(s.dilation[0]), dilation_x = int(s.dilation[1]);
+    }
+};
+
 // What the kernels ask of sizes: they hold coordinates in float32, and twice the channels times taps in 31 bits.
 inline bool fits(const DeformConv2dShape& s) {
     const auto is_coordinate = [](int64_t n) { return n < (1 << 24); };

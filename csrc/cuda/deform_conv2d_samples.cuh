@@ -37,7 +37,7 @@ struct PixelTable {
 };
 
 // By the first kPixels threads; `first` counts output pixels over all images.
-VINR_DEVICE void fill_pixels(const Parameters& p, int64_t first, const PixelTable& table) {
+VINR_DEVICE void fill_pixels(const KernelParameters& p, int64_t first, const PixelTable& table) {
     const int row = thread_x();
     if (row >= kPixels) return;
     const DeformConv2dShape& s = p.shape;
@@ -64,26 +64,23 @@ struct Column {
     int tap, channel, offset_channel;
     float tap_y, tap_x;
 
-    VINR_DEVICE Column(const Parameters& p, int group, int column) {
-        const DeformConv2dShape& s = p.shape;
-        const int group_channels = int(s.channels / s.groups), width = int(s.kernel_width);
-        tap = column / group_channels;
-        channel = group * group_channels + column % group_channels;
-        offset_channel = channel / int(s.channels / s.offset_groups) * int(s.taps()) + tap;
-        tap_y = float(tap / width * int(s.dilation[0]));
-        tap_x = float(tap % width * int(s.dilation[1]));
+    VINR_DEVICE Column(const KernelParameters& p, int group, int column) {
+        tap = column / p.group_channels;
+        channel = group * p.group_channels + column % p.group_channels;
+        offset_channel = channel / p.offset_channels * p.taps + tap;
+        tap_y = float(tap / p.kernel_width * p.dilation_y);
+        tap_x = float(tap % p.kernel_width * p.dilation_x);
     }
 };
 
 // Where a pixel samples for a column, and how much that counts.
 template <typename T>
-VINR_DEVICE float locate(const Parameters& p, const Column& column, const PixelBases& bases,
+VINR_DEVICE float locate(const KernelParameters& p, const Column& column, const PixelBases& bases,
                          const PixelPosition& position, Corners<float>& corners) {
-    const DeformConv2dShape& s = p.shape;
     const int64_t offset = bases.offset + 2 * column.offset_channel * p.offset.channel;
     const float y = position.y + column.tap_y + load_position<T>(p.offset, offset);
     const float x = position.x + column.tap_x + load_position<T>(p.offset, offset + p.offset.channel);
-    bilinear_corners(y, x, s.height, s.width, s.width * s.channels, s.channels, corners);
+    bilinear_corners(y, x, p.height, p.width, p.width * p.shape.channels, p.shape.channels, corners);
     if (!p.mask.data) return 1.0f;
     const float mask = load_position<T>(p.mask, position.mask + column.offset_channel * p.mask.channel);
     return p.logits ? sigmoid(mask) : mask;
@@ -92,7 +89,7 @@ VINR_DEVICE float locate(const Parameters& p, const Column& column, const PixelB
 // Eight or four channels, of one tap and one offset group: one load of 16 bytes a corner. Corners of weight 0 are not
 // read, so that nothing that is not finite there counts.
 template <typename T>
-VINR_DEVICE Words4 sample_unit(const Parameters& p, const Column& column, const PixelBases& bases,
+VINR_DEVICE Words4 sample_unit(const KernelParameters& p, const Column& column, const PixelBases& bases,
                                const PixelPosition& position) {
     Corners<float> corners;
     const float mask = locate<T>(p, column, bases, position, corners);
@@ -118,7 +115,7 @@ VINR_DEVICE Words4 sample_unit(const Parameters& p, const Column& column, const 
 
 // One channel, for groups of any width.
 template <typename T>
-VINR_DEVICE float sample_channel(const Parameters& p, const Column& column, const PixelBases& bases,
+VINR_DEVICE float sample_channel(const KernelParameters& p, const Column& column, const PixelBases& bases,
                                  const PixelPosition& position) {
     Corners<float> corners;
     const float mask = locate<T>(p, column, bases, position, corners);
@@ -133,10 +130,9 @@ VINR_DEVICE float sample_channel(const Parameters& p, const Column& column, cons
 
 // Samples of a tile's pixels for the chunk of columns from `first` on; zeros past the last of `columns`.
 template <typename T, bool kUnits>
-VINR_DEVICE void stage_samples(const Parameters& p, int group, int first, int columns, const PixelTable& table,
-                               Shared<T> to) {
+VINR_DEVICE void stage_samples(const KernelParameters& p, int group, int first, const PixelTable& table, Shared<T> to) {
     const int unit = thread_x() % kUnitsARow, column = first + unit * kUnit<T>;
-    const bool inside = column < columns;
+    const bool inside = column < p.columns;
     const Column at(p, group, inside ? column : 0);
     for (int row = thread_x() / kUnitsARow; row < kPixels; row += kRowsAtOnce) {
         const Shared<T> place = to + row * (kRowBytes / int(sizeof(T))) + unit * kUnit<T>;
@@ -147,7 +143,7 @@ VINR_DEVICE void stage_samples(const Parameters& p, int group, int first, int co
         } else {
             for (int i = 0; i < kUnit<T>; ++i) {
                 float value = 0;
-                if (column + i < columns) {
+                if (column + i < p.columns) {
                     value = sample_channel<T>(p, Column(p, group, column + i), bases, position);
                 }
                 place[i] = from_float<T>(value);
@@ -158,20 +154,19 @@ VINR_DEVICE void stage_samples(const Parameters& p, int group, int first, int co
 
 // The same columns of the weights of output channels from `first_output` of a group on, zeros past its last.
 template <typename T, bool kUnits>
-VINR_DEVICE void stage_weights(const Parameters& p, int group, int first, int columns, int first_output, Shared<T> to) {
+VINR_DEVICE void stage_weights(const KernelParameters& p, int group, int first, int first_output, Shared<T> to) {
     const int unit = thread_x() % kUnitsARow, column = first + unit * kUnit<T>;
-    const int outputs = int(p.shape.out_channels / p.shape.groups);
-    const T* weight = static_cast<const T*>(p.weight) + int64_t(group) * outputs * columns;
+    const T* weight = static_cast<const T*>(p.weight) + int64_t(group) * p.group_outputs * p.columns;
     for (int row = thread_x() / kUnitsARow; row < kOutputs; row += kRowsAtOnce) {
         const int output = first_output + row;
         const Shared<T> place = to + row * (kRowBytes / int(sizeof(T))) + unit * kUnit<T>;
-        const bool inside = output < outputs && column < columns;
-        const T* from = weight + (inside ? int64_t(output) * columns + column : 0);
+        const bool inside = output < p.group_outputs && column < p.columns;
+        const T* from = weight + (inside ? int64_t(output) * p.columns + column : 0);
         if constexpr (kUnits) {
             cp_async16(place, from, inside);
         } else {
             for (int i = 0; i < kUnit<T>; ++i) {
-                place[i] = inside && column + i < columns ? load(from + i) : from_float<T>(0.0f);
+                place[i] = inside && column + i < p.columns ? load(from + i) : from_float<T>(0.0f);
             }
         }
     }
