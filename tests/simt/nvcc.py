@@ -43,14 +43,16 @@ def _matrix_instructions(cubin):
     return {text.split(maxsplit=1)[0]: len(re.findall(r"\b(?:HMMA|HGMMA|UTCHMMA)\b", text)) for text in functions}
 
 
+def path():
+    """nvcc; skips the test where there is none."""
+    return shutil.which("nvcc") or pytest.skip("nvcc is not on PATH")
+
+
 def kernels(source, target, folder):
     """Compiles a .cu text for sm_<target>; one Kernel for each. Warnings are errors. Skips the test without nvcc."""
-    nvcc = shutil.which("nvcc")
-    if nvcc is None:
-        pytest.skip("nvcc is not on PATH")
     file, cubin = folder / "kernels.cu", folder / f"sm_{target}.cubin"
     file.write_text(source, encoding="utf-8")
-    command = [nvcc, "-std=c++17", "-O3", f"-arch=sm_{target}", f"-I{ROOT / 'csrc'}", "-Werror", "all-warnings"]
+    command = [path(), "-std=c++17", "-O3", f"-arch=sm_{target}", f"-I{ROOT / 'csrc'}", "-Werror", "all-warnings"]
     command += ["-Xptxas", "-v", "-cubin", file, "-o", cubin]
     run = subprocess.run(command, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
