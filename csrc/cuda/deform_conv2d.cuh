@@ -106,7 +106,9 @@ VINR_DEVICE void write_outputs(const KernelParameters& p, const Tile& tile, cons
         static_cast<T*>(p.output) + (int64_t(tile.group) * p.group_outputs + tile.first_output) * p.out_channel;
     if (p.whole_outputs) {
         constexpr int kUnits = kOutputs / kUnit<T>;
-        for (int i = thread_x(); i < kPixels * kUnits; i += kThreads) {
+        VINR_NO_UNROLL
+        for (int round = 0; round < kPixels * kUnits / kThreads; ++round) {
+            const int i = round * kThreads + thread_x();
             const int row = i / kUnits, column = i % kUnits * kUnit<T>;
             const auto at = load_shared<PixelOutput>(table.outputs + row);
             if (!at.valid || column >= left) continue;
@@ -115,7 +117,9 @@ VINR_DEVICE void write_outputs(const KernelParameters& p, const Tile& tile, cons
         }
         return;
     }
-    for (int i = thread_x(); i < kPixels * kOutputs; i += kThreads) {
+    VINR_NO_UNROLL
+    for (int round = 0; round < kPixels * kOutputs / kThreads; ++round) {
+        const int i = round * kThreads + thread_x();
         const int row = i % kPixels, column = i / kPixels;
         const auto at = load_shared<PixelOutput>(table.outputs + row);
         if (!at.valid || column >= left) continue;
@@ -124,7 +128,7 @@ VINR_DEVICE void write_outputs(const KernelParameters& p, const Tile& tile, cons
 }
 
 template <Precision precision, bool kUnits>
-VINR_KERNEL(kThreads, 2)
+VINR_KERNEL(kThreads, 3)
 kernel(KernelParameters p) {
     using Operand = Operands<precision>;
     using T = typename Operand::Element;

@@ -15,6 +15,7 @@ constexpr int kRowBytes = kChunkBytes + 16;      // 16 of padding: eight rows of
 constexpr int kTileBytes = kPixels * kRowBytes;  // samples; weights take as much
 constexpr int kUnitsARow = kChunkBytes / 16;
 constexpr int kRowsAtOnce = kThreads / kUnitsARow;
+constexpr int kRounds = kPixels / kRowsAtOnce;
 static_assert(kPixels == kOutputs, "both are staged in the same rounds");
 
 // One output pixel of the tile, in shared memory. Elements from the start of the tensors.
@@ -134,7 +135,9 @@ VINR_DEVICE void stage_samples(const KernelParameters& p, int group, int first, 
     const int unit = thread_x() % kUnitsARow, column = first + unit * kUnit<T>;
     const bool inside = column < p.columns;
     const Column at(p, group, inside ? column : 0);
-    for (int row = thread_x() / kUnitsARow; row < kPixels; row += kRowsAtOnce) {
+    VINR_NO_UNROLL  // the registers of a second row would cost a block
+        for (int round = 0; round < kRounds; ++round) {
+        const int row = round * kRowsAtOnce + thread_x() / kUnitsARow;
         const Shared<T> place = to + row * (kRowBytes / int(sizeof(T))) + unit * kUnit<T>;
         const auto bases = load_shared<PixelBases>(table.bases + row);
         const auto position = load_shared<PixelPosition>(table.positions + row);
@@ -157,7 +160,9 @@ template <typename T, bool kUnits>
 VINR_DEVICE void stage_weights(const KernelParameters& p, int group, int first, int first_output, Shared<T> to) {
     const int unit = thread_x() % kUnitsARow, column = first + unit * kUnit<T>;
     const T* weight = static_cast<const T*>(p.weight) + int64_t(group) * p.group_outputs * p.columns;
-    for (int row = thread_x() / kUnitsARow; row < kOutputs; row += kRowsAtOnce) {
+    VINR_UNROLL
+    for (int round = 0; round < kRounds; ++round) {
+        const int row = round * kRowsAtOnce + thread_x() / kUnitsARow;
         const int output = first_output + row;
         const Shared<T> place = to + row * (kRowBytes / int(sizeof(T))) + unit * kUnit<T>;
         const bool inside = output < p.group_outputs && column < p.columns;

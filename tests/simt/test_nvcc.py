@@ -21,7 +21,7 @@ def test_deform_conv2d_compiles_to_matrix_instructions_with_no_spills(target, tm
     assert len(kernels) == 8  # four precisions, by 16 bytes and one by one
     for kernel in kernels:
         assert kernel.spills == kernel.stack == 0, kernel
-        assert kernel.registers <= 128, kernel  # two blocks of 256 threads
+        assert kernel.registers <= 80, kernel  # three blocks of 256 threads
         if kernel.matrix_instructions is None:
             pytest.skip("neither cuobjdump nor Triton, which brings one, to look for matrix instructions")
         assert kernel.matrix_instructions > 0, kernel
