@@ -34,19 +34,38 @@ struct Parameters {
     int64_t out_image, out_channel, out_pixel;  // its strides, in elements
 };
 
+// Division of numbers from 0 to 2^31 - 1 by one that is known before the launch, as a multiplication: Granlund and
+// Montgomery, "Division by Invariant Integers using Multiplication", PLDI 1994, theorem 4.2 with N = 31.
+struct Divisor {
+    uint32_t multiplier = 0;
+    int shift = 0, value = 0;
+
+    Divisor() = default;
+    explicit Divisor(int divisor) : value(divisor) {
+        int log = 0;  // rounded up
+        while ((int64_t(1) << log) < divisor) ++log;
+        shift = 31 + log;
+        multiplier = uint32_t((uint64_t(1) << shift) / uint64_t(divisor) + 1);
+    }
+    VINR_HOST_DEVICE int quotient(int n) const { return int(uint64_t(uint32_t(n)) * multiplier >> shift); }
+};
+
 // Parameters as the kernels use them: with sizes that they would else divide again and again.
 struct KernelParameters : Parameters {
-    int group_channels, offset_channels;  // input channels of a group, of an offset group
-    int group_outputs;                    // output channels of a group
-    int taps, kernel_width, columns;      // columns: taps times channels of a group, what one sum runs over
+    Divisor group_channels, offset_channels;  // input channels of a group, of an offset group
+    Divisor kernel_width;
+    int group_outputs;  // output channels of a group
+    int taps, columns;  // columns: taps times channels of a group, what one sum runs over
     int height, width, dilation_y, dilation_x;
     bool whole_outputs;  // outputs may be written 16 bytes at a time
 
     explicit KernelParameters(const Parameters& p) : Parameters(p) {
         const DeformConv2dShape& s = p.shape;
-        group_channels = int(s.channels / s.groups), offset_channels = int(s.channels / s.offset_groups);
+        group_channels = Divisor(int(s.channels / s.groups));
+        offset_channels = Divisor(int(s.channels / s.offset_groups));
+        kernel_width = Divisor(int(s.kernel_width));
         group_outputs = int(s.out_channels / s.groups);
-        taps = int(s.taps()), kernel_width = int(s.kernel_width), columns = group_channels * taps;
+        taps = int(s.taps()), columns = group_channels.value * taps;
         height = int(s.height), width = int(s.width);
         dilation_y = int(s.dilation[0]), dilation_x = int(s.dilation[1]);
     }

@@ -66,11 +66,12 @@ struct Column {
     float tap_y, tap_x;
 
     VINR_DEVICE Column(const KernelParameters& p, int group, int column) {
-        tap = column / p.group_channels;
-        channel = group * p.group_channels + column % p.group_channels;
-        offset_channel = channel / p.offset_channels * p.taps + tap;
-        tap_y = float(tap / p.kernel_width * p.dilation_y);
-        tap_x = float(tap % p.kernel_width * p.dilation_x);
+        tap = p.group_channels.quotient(column);
+        channel = (group - tap) * p.group_channels.value + column;
+        offset_channel = p.offset_channels.quotient(channel) * p.taps + tap;
+        const int row = p.kernel_width.quotient(tap);
+        tap_y = float(row * p.dilation_y);
+        tap_x = float((tap - row * p.kernel_width.value) * p.dilation_x);
     }
 };
 

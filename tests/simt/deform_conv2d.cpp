@@ -70,4 +70,7 @@ py::dict run(int precision, py::array input, py::array offset, py::object mask, 
 
 }  // namespace
 
-PYBIND11_MODULE(deform_conv2d, m) { m.def("run", &run); }
+PYBIND11_MODULE(deform_conv2d, m) {
+    m.def("run", &run);
+    m.def("quotient", [](int n, int divisor) { return deform::Divisor(divisor).quotient(n); });
+}

@@ -4,6 +4,8 @@ import dataclasses
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import golden_cases
 from ops.deform_conv2d_samples import LARGER, SAMPLES, Sample
@@ -150,6 +152,15 @@ def test_positions_that_are_not_finite():
     assert (output[0, :, 0] == bias[:, None]).all()
     assert (output[1, :, 1] == bias[:, None]).all()
     assert output[:, :, 3:].isfinite().all()
+
+
+@settings(deadline=None)  # the first call compiles
+@given(n=st.integers(0, 2**31 - 1), divisor=st.integers(1, 2**31 - 1), small=st.integers(1, 1000))
+def test_division_by_multiplication(n, divisor, small):
+    quotient = build.load("deform_conv2d").quotient
+    for d in (divisor, small):
+        for m in (n, n // d * d, max(n // d * d - 1, 0), 2**31 - 1):
+            assert quotient(m, d) == m // d
 
 
 def test_each_sector_is_loaded_once_by_a_block_that_samples_whole_pixels():
