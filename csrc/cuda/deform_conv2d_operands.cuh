@@ -77,7 +77,8 @@ struct Operands<Precision::kTf32> {
     }
 };
 
-// A number is the sum of two of TF32 to 22 bits; the product of the two small ones would not be seen.
+// A number is the sum of two of TF32 to 22 bits; the product of the two small ones would not be seen. Infinity has no
+// second part, and comes out as NaN.
 template <>
 struct Operands<Precision::kFloat32> {
     using Element = float;

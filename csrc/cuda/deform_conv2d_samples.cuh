@@ -88,8 +88,8 @@ VINR_DEVICE float locate(const KernelParameters& p, const Column& column, const 
     return p.logits ? sigmoid(mask) : mask;
 }
 
-// Eight or four channels, of one tap and one offset group: one load of 16 bytes a corner. Corners of weight 0 are not
-// read, so that nothing that is not finite there counts.
+// Eight or four channels, of one tap and one offset group: one load of 16 bytes a corner. Corners outside are not read:
+// what another pixel holds does not count, NaN or not.
 template <typename T>
 VINR_DEVICE Words4 sample_unit(const KernelParameters& p, const Column& column, const PixelBases& bases,
                                const PixelPosition& position) {
@@ -100,7 +100,7 @@ VINR_DEVICE Words4 sample_unit(const KernelParameters& p, const Column& column, 
     VINR_UNROLL
     for (int k = 0; k < 4; ++k) {
         words[k] = Words4{};
-        if (corners.weight[k] != 0) words[k] = load(reinterpret_cast<const Words4*>(from + corners.offset[k]));
+        if (corners.inside[k]) words[k] = load(reinterpret_cast<const Words4*>(from + corners.offset[k]));
     }
     float sum[kUnit<T>] = {};
     VINR_UNROLL
@@ -125,7 +125,7 @@ VINR_DEVICE float sample_channel(const KernelParameters& p, const Column& column
     float sum = 0;
     VINR_UNROLL
     for (int k = 0; k < 4; ++k) {
-        if (corners.weight[k] != 0) sum += corners.weight[k] * to_float(load(from + corners.offset[k]));
+        if (corners.inside[k]) sum += corners.weight[k] * to_float(load(from + corners.offset[k]));
     }
     return sum * mask;
 }

@@ -129,6 +129,18 @@ def test_packed(precision, channels_last):
     check(precision, tensors, WIDE.geometry, logits=True, channels_last=channels_last)
 
 
+@pytest.mark.parametrize("sample", [WIDE, Sample("odd")], ids=lambda s: s.name)
+def test_nan_shows_where_the_reference_shows_it(sample):
+    """In corners inside the input, even of weight 0; not in those outside."""
+    input, offset, weight, bias, mask = cast(sample.tensors(), "float16")
+    offset[:, :, ::2] = 0
+    input[:, :, 2, 3] = torch.nan
+    output, _ = run("float16", (input, offset, weight, bias, mask), sample.geometry)
+    wanted = expected((input, offset, weight, bias, mask), sample.geometry)
+    assert 0 < wanted.isnan().sum() < wanted.numel()
+    assert (output.isnan() == wanted.isnan()).all()
+
+
 def test_a_block_makes_several_tiles():
     report = check("float16", cast(WIDE.tensors(), "float16"), WIDE.geometry, most_blocks=2)
     assert report["blocks"] == 2
