@@ -11,6 +11,9 @@ GOLDEN_GRADIENT = {torch.float32: 1e-3, torch.float64: 1e-6}
 # Largest relative error of an op against the reference in float64.
 OP = {torch.float32: 2e-5, torch.float64: 1e-12, torch.bfloat16: 2e-2, torch.float16: 3e-3}
 
+# The same where the operands of float32 products are rounded to TF32: 10 bits of fraction.
+TF32 = 2e-3
+
 # Largest relative error of the encoder and its gradients against the published form, both in float64.
 ENCODER = 1e-10
 

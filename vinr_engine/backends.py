@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import torch
 
+from vinr_engine import _cuda
 from vinr_engine._extension import EXTENSION, Extension
 
 ORDER = ("cpu", "triton", "cuda", "reference")
@@ -136,7 +137,7 @@ OPS_OF: dict[str, dict[str, Callable[..., str]]] = {
         "sampled_mlp": _cpu_sampled_mlp,
     },
     "triton": {},
-    "cuda": {},
+    "cuda": {"deform_conv2d": _cuda.refusal, "deform_conv2d_packed": _cuda.refusal},
 }
 
 

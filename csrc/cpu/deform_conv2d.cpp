@@ -16,57 +16,21 @@
 namespace vinr {
 namespace {
 
-using torch::headeronly::MemoryFormat;
 using torch::headeronly::ScalarType;
-using Pair = std::vector<int64_t>;
 
 // An input of more numbers is not copied where its channels lie side by side, so that memory does not double.
 constexpr int64_t kMostCopied = 1 << 28;
 
-// Whether a tensor is channels-last and not NCHW as well; results take the memory format of what they belong to.
-bool is_channels_last(const Tensor& t) {
-    int64_t expected = 1;
-    for (const int64_t dim : {1, 3, 2, 0}) {
-        if (t.size(dim) != 1 && t.stride(dim) != expected) return false;
-        expected *= t.size(dim);
-    }
-    return !t.is_contiguous();
-}
-
-Tensor channels_last(const Tensor& t) { return torch::stable::contiguous(t, MemoryFormat::ChannelsLast); }
-
 // [B, H, W, C] seen as [B, C, H, W]
 Tensor as_nchw(const Tensor& t) { return torch::stable::transpose(torch::stable::transpose(t, 1, 3), 2, 3); }
 
-Tensor new_empty(const Tensor& like, const Pair& sizes, bool channels_last) {
-    if (!channels_last) return torch::stable::new_empty(like, sizes);
-    // Not a view of rows of channels: autograd forbids in-place operations on views that an op returns.
-    return torch::stable::empty(sizes, like.scalar_type(), std::nullopt, like.device(), std::nullopt,
-                                MemoryFormat::ChannelsLast);
-}
-
 Pair sizes_of(const Tensor& t) { return {t.sizes().begin(), t.sizes().end()}; }
-
-// The offsets and mask of a call; of the packed form, views of one tensor.
-struct Positions {
-    Tensor offset;
-    std::optional<Tensor> mask;
-    bool logits = false;
-};
-
-Positions unpacked(const Tensor& offset_mask, int64_t offset_groups, int64_t taps) {
-    const int64_t offsets = 2 * offset_groups * taps;
-    return {torch::stable::narrow(const_cast<Tensor&>(offset_mask), 1, 0, offsets),
-            torch::stable::narrow(const_cast<Tensor&>(offset_mask), 1, offsets, offset_groups * taps), true};
-}
 
 // The pixels of a tensor as evenly spaced; copied to `held` where they are not.
 template <typename scalar_t>
 Planes<const scalar_t> planes(const Tensor& t, Tensor& held) {
-    const bool even = t.size(2) <= 1 || t.size(3) <= 1 || t.stride(2) == t.size(3) * t.stride(3);
-    held = even ? t : torch::stable::contiguous(t);
-    return {static_cast<const scalar_t*>(held.const_data_ptr()), held.stride(0), held.stride(1),
-            held.stride(held.size(3) > 1 ? 3 : 2)};
+    held = evenly_spaced(t);
+    return {static_cast<const scalar_t*>(held.const_data_ptr()), held.stride(0), held.stride(1), pixel_stride(held)};
 }
 
 template <typename scalar_t>
@@ -181,6 +145,11 @@ bool is_fast(const DeformConv2dShape& s, const Tensor& input) {
     return input.scalar_type() == ScalarType::Float && fits_fast_kernels(s);
 }
 
+void check_float32(const char* op, const char* name, const Tensor& tensor) {
+    STD_TORCH_CHECK(tensor.scalar_type() == ScalarType::Float, op, ": ", name,
+                    " must be float32 where input is bfloat16");
+}
+
 Tensor forward(const char* op, const Tensor& input, const Positions& at, const Tensor& weight,
                const std::optional<Tensor>& bias_in, const Pair& stride, const Pair& padding, const Pair& dilation,
                bool bfloat16) {
@@ -190,6 +159,8 @@ Tensor forward(const char* op, const Tensor& input, const Positions& at, const T
     std::optional<Tensor> bias;
     if (bias_in) bias = torch::stable::contiguous(*bias_in);
     const bool low = input.scalar_type() == ScalarType::BFloat16;
+    if (low) check_float32(op, "offset", at.offset);
+    if (low && at.mask) check_float32(op, "mask", *at.mask);
     STD_TORCH_CHECK(!low || fits_fast_kernels(s), op, ": bfloat16 input must have fewer than 2^31 pixels an image");
     if (low || is_fast(s, input)) {
         Tensor output = new_empty(input, sizes, last), held_input;

@@ -155,6 +155,8 @@ def deform_conv2d(
     output_shape(input, offset, weight, bias, mask, *pairs)
     if backends.select(OP, input, offset, weight, bias, mask) == "reference":
         return reference.deform_conv2d(input, offset, weight, bias, *pairs, mask=mask)
+    if input.is_cuda:
+        return torch.ops.vinr.deform_conv2d(input, offset, weight, bias, mask, *pairs)
     if input.dtype == torch.bfloat16:
         return torch.ops.vinr.deform_conv2d(input, offset.float(), weight, bias, _float(mask), *pairs, True)
     if input.dtype == torch.float16:
@@ -190,6 +192,8 @@ def deform_conv2d_packed(
     output_shape(input, offset, weight, bias, logits, *pairs, op=PACKED)
     if backends.select(PACKED, input, offset_mask, weight, bias) == "reference":
         return reference.deform_conv2d_packed(input, offset_mask, weight, bias, *pairs)
+    if input.is_cuda:
+        return torch.ops.vinr.deform_conv2d_packed(input, offset_mask, weight, bias, *pairs)
     if input.dtype == torch.bfloat16:
         return torch.ops.vinr.deform_conv2d_packed(input, offset_mask.float(), weight, bias, *pairs, True)
     if input.dtype == torch.float16:
