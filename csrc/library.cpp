@@ -25,9 +25,11 @@ STABLE_TORCH_LIBRARY(vinr, m) {
     // The query on hoisted maps: colour [B, T, 3, H, W] and flow [B, T, 4, H, W]. feat, flow and encode hold weight and
     // bias of each layer in turn, the first layer's columns without those that were hoisted. With bfloat16 the operands
     // of float32 products are rounded to it where the machine multiplies them so; sums, phases and flow stay float32.
+    // operands names what CUDA multiplies: "float32", "tf32", "float16" or "bfloat16"; empty, it is as bfloat16 says.
     m.def(
         "inr_query(Tensor maps, Tensor? colours, Tensor times, int[2] lr_size, int[2] size, int frame_upsample, "
-        "Tensor[] feat, Tensor[] flow, Tensor[] encode, float omega, bool bfloat16) -> (Tensor, Tensor)");
+        "Tensor[] feat, Tensor[] flow, Tensor[] encode, float omega, bool bfloat16, str operands=\"\") "
+        "-> (Tensor, Tensor)");
     // Gradients of maps, of colours (empty where not wanted or not given), and of all weights and biases, flat, in the
     // order of feat, flow, encode.
     m.def(

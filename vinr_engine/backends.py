@@ -76,8 +76,10 @@ def _unavailable(name: str) -> str:
     """Why backend `name` cannot run on this machine at all; empty if it can."""
     if name == "cpu":
         return EXTENSION.error
-    if name in ("triton", "cuda"):
-        return f"this version has no {name} kernels"
+    if name == "triton":
+        return "this version has no triton kernels"
+    if name == "cuda":
+        return _cuda.unavailable()
     return ""
 
 
@@ -137,7 +139,11 @@ OPS_OF: dict[str, dict[str, Callable[..., str]]] = {
         "sampled_mlp": _cpu_sampled_mlp,
     },
     "triton": {},
-    "cuda": {"deform_conv2d": _cuda.refusal, "deform_conv2d_packed": _cuda.refusal},
+    "cuda": {
+        "deform_conv2d": _cuda.refusal,
+        "deform_conv2d_packed": _cuda.refusal,
+        "inr_query": _cuda.inr_query_refusal,
+    },
 }
 
 

@@ -7,9 +7,9 @@
 
 #include "checks.h"
 
-#if !defined(USE_CUDA)
-extern "C" AOTITorchError aoti_torch_get_current_cuda_stream(int32_t device_index, void** ret_stream);
-#endif
+// In libtorch_cuda. Weak, so that the extension also loads where PyTorch comes without it.
+extern "C" __attribute__((weak)) AOTITorchError aoti_torch_get_current_cuda_stream(int32_t device_index,
+                                                                                   void** ret_stream);
 
 namespace vinr {
 
@@ -20,6 +20,7 @@ class OnDeviceOf {
 
     // The stream that torch has chosen there.
     cudaStream_t stream() const {
+        STD_TORCH_CHECK(aoti_torch_get_current_cuda_stream != nullptr, "this PyTorch has no CUDA");
         void* stream = nullptr;
         STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_current_cuda_stream(device_, &stream));
         return static_cast<cudaStream_t>(stream);

@@ -14,8 +14,8 @@ VINR_DEVICE unsigned block_x() { return blockIdx.x; }
 VINR_DEVICE unsigned block_y() { return blockIdx.y; }
 VINR_DEVICE unsigned block_z() { return blockIdx.z; }
 VINR_DEVICE unsigned grid_x() { return gridDim.x; }
-VINR_DEVICE int lane() { return int(threadIdx.x) % kWarp; }
-VINR_DEVICE int warp() { return int(threadIdx.x) / kWarp; }
+VINR_DEVICE int lane() { return int(threadIdx.x % kWarp); }
+VINR_DEVICE int warp() { return int(threadIdx.x / kWarp); }
 
 VINR_DEVICE void barrier() { __syncthreads(); }
 VINR_DEVICE void warp_barrier() { __syncwarp(); }

@@ -27,8 +27,40 @@ def test_deform_conv2d_compiles_to_matrix_instructions_with_no_spills(target, tm
         assert kernel.matrix_instructions > 0, kernel
 
 
+INR_QUERY = """
+#include "cuda/inr_query.cuh"
+namespace vinr::cuda {
+Error start(const QueryArguments& a, const Workspace& w, DeviceLimits device, Stream stream) {
+    const InrQuery<Operand<OPERAND>> query(a);
+    const Error error = query.pack(w, stream);
+    return error == kSuccess ? query.run(w, 1, device, stream) : error;
+}
+}
+"""
+
+
+@pytest.mark.parametrize(
+    ("operand", "target"),
+    [
+        pytest.param(operand, target, marks=() if (operand, target) == ("Half", "90") else pytest.mark.slow)
+        for operand in ("Half", "BFloat16", "Tf32", "float")
+        for target in nvcc.TARGETS
+    ],
+)
+def test_inr_query_compiles_to_matrix_instructions_with_no_spills(operand, target, tmp_path):
+    kernels = nvcc.kernels(INR_QUERY.replace("OPERAND", operand), target, tmp_path)
+    assert len(kernels) == 7  # both passes in two forms, three of packing
+    for kernel in kernels:
+        assert kernel.spills == kernel.stack == 0, kernel
+        if "pack" in kernel.name or operand == "float":
+            continue
+        if kernel.matrix_instructions is None:
+            pytest.skip("neither cuobjdump nor Triton, which brings one, to look for matrix instructions")
+        assert kernel.matrix_instructions > 0, kernel
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("op", ["deform_conv2d"])
+@pytest.mark.parametrize("op", ["deform_conv2d", "inr_query"])
 def test_bindings_compile(op, tmp_path):
     """Against the stable ABI's headers, with or without a CUDA build of torch."""
     command = [nvcc.path(), "-std=c++17", "-arch=sm_80", f"-I{nvcc.ROOT / 'csrc'}", "-Werror", "all-warnings"]
