@@ -3,7 +3,8 @@
 #include <torch/csrc/stable/library.h>
 
 STABLE_TORCH_LIBRARY(vinr, m) {
-    // With bfloat16 the operands of a float32 product are rounded to it where the machine multiplies them so.
+    // With bfloat16 the operands of a float32 product are rounded to it where the machine multiplies them so. input,
+    // weight and bias may be bfloat16 themselves, with float32 offsets and masks; the backward ops take none of it.
     m.def(
         "deform_conv2d(Tensor input, Tensor offset, Tensor weight, Tensor? bias, Tensor? mask, "
         "int[2] stride, int[2] padding, int[2] dilation, bool bfloat16=False) -> Tensor");
