@@ -23,6 +23,13 @@ ENCODER = 1e-10
 # Lowest PSNR, in dB against their range, of the encoder's features under bfloat16 autocast on the golden weights.
 AUTOCAST_PSNR = 58
 
+# Largest absolute error of a MATLAB-like resize against the stored one, which is float32.
+RESIZE = 1e-4
+
+# Largest absolute errors of measured PSNR (dB) and SSIM, which are computed in float32, against float64.
+PSNR = 1e-3
+SSIM = 1e-5
+
 
 def relative_error(actual, expected):
     """max |actual - expected| / max |expected|; NaN in `actual` gives NaN, which passes no bound."""
