@@ -18,6 +18,12 @@ TF32 = 2e-3
 # flow, relative to the largest.
 GOLDEN_QUERY = {"float32": 2e-4, "tf32": 1e-2, "float16": 1e-2, "bfloat16": 8e-2}
 
+# Largest relative error of an op's gradients on the triton backend against the reference in float64.
+OP_GRADIENT = {torch.float32: 2e-5, torch.bfloat16: 4e-2, torch.float16: 6e-3}
+
+# Largest absolute error of the kernels' sine and cosine for |omega z| up to 1e4.
+SINE = 2e-6
+
 # Largest relative error of the encoder and its gradients against the published form, both in float64.
 ENCODER = 1e-10
 

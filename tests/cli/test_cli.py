@@ -131,7 +131,7 @@ def test_demo(tmp_path, weights, capsys, monkeypatch):
 @pytest.mark.parametrize(
     ("options", "text"),
     [(["--weights", "no.pth"], "no such weights"), (["--device", "tpu"], "--device"), (["--dtype", "x"], "--dtype"),
-     (["--backend", "triton"], "--backend"), (["--weights", __file__], "not a checkpoint")],
+     (["--backend", "cuda"], "--backend"), (["--weights", __file__], "not a checkpoint")],
 )  # fmt: skip
 def test_demo_refuses_before_it_writes(tmp_path, capsys, options, text):
     code, out, err = run(capsys, "demo", tmp_path / "d", *options)

@@ -153,10 +153,15 @@ def deform_conv2d(
         input, weight = input.to(dtype), weight.to(dtype)
         bias = None if bias is None else bias.to(dtype)
     output_shape(input, offset, weight, bias, mask, *pairs)
-    if backends.select(OP, input, offset, weight, bias, mask) == "reference":
+    name = backends.select(OP, input, offset, weight, bias, mask)
+    if name == "reference":
         return reference.deform_conv2d(input, offset, weight, bias, *pairs, mask=mask)
-    if input.is_cuda:
-        return torch.ops.vinr.deform_conv2d(input, offset, weight, bias, mask, *pairs)
+    if name == "triton":
+        precision = backends.chosen_input_precision()
+        return torch.ops.vinr.deform_conv2d_triton(input, offset, weight, bias, mask, *pairs, precision)
+    if name == "cuda":
+        tf32 = backends.chosen_input_precision() == "tf32"
+        return torch.ops.vinr.deform_conv2d(input, offset, weight, bias, mask, *pairs, tf32)
     if input.dtype == torch.bfloat16:
         return torch.ops.vinr.deform_conv2d(input, offset.float(), weight, bias, _float(mask), *pairs, True)
     if input.dtype == torch.float16:
@@ -190,10 +195,15 @@ def deform_conv2d_packed(
         bias = None if bias is None else bias.to(dtype)
     offset, logits = split_offset_mask(offset_mask, weight)
     output_shape(input, offset, weight, bias, logits, *pairs, op=PACKED)
-    if backends.select(PACKED, input, offset_mask, weight, bias) == "reference":
+    name = backends.select(PACKED, input, offset_mask, weight, bias)
+    if name == "reference":
         return reference.deform_conv2d_packed(input, offset_mask, weight, bias, *pairs)
-    if input.is_cuda:
-        return torch.ops.vinr.deform_conv2d_packed(input, offset_mask, weight, bias, *pairs)
+    if name == "triton":
+        precision = backends.chosen_input_precision()
+        return torch.ops.vinr.deform_conv2d_packed_triton(input, offset_mask, weight, bias, *pairs, precision)
+    if name == "cuda":
+        tf32 = backends.chosen_input_precision() == "tf32"
+        return torch.ops.vinr.deform_conv2d_packed(input, offset_mask, weight, bias, *pairs, tf32)
     if input.dtype == torch.bfloat16:
         return torch.ops.vinr.deform_conv2d_packed(input, offset_mask.float(), weight, bias, *pairs, True)
     if input.dtype == torch.float16:
