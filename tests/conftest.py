@@ -6,6 +6,12 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import pytest
 import torch
 
+# Triton asks at each kernel's definition. Without a GPU its interpreter runs the kernels.
+if not torch.cuda.is_available():
+    os.environ.setdefault("TRITON_INTERPRET", "1")
+
+from vinr_engine.kernels import _runtime
+
 import vinr_engine as vinr
 from vinr_engine import backends
 
@@ -14,9 +20,9 @@ if os.environ.get("VINR_TEST_REQUIRE_EXTENSION", "0") == "1" and backends.extens
     raise pytest.UsageError(backends.extension().error)
 
 
-@pytest.fixture(params=[s.name for s in backends.report() if s.available])
+@pytest.fixture(params=[s.name for s in backends.report() if s.available and s.name in ("cpu", "reference")])
 def backend(request):
-    """Runs a test once for each backend that this machine has."""
+    """Runs a test once for each backend that is made for CPU tensors."""
     with vinr.backend(request.param):
         yield request.param
 
@@ -28,6 +34,20 @@ def variant(request, monkeypatch):
     assert torch.ops.vinr.cpu_variant() == request.param
     with vinr.backend("cpu"):
         yield request.param
+
+
+@pytest.fixture
+def triton_device():
+    """The device of the triton backend's tensors: a GPU, or the CPU with an interpreter that rounds as a GPU does."""
+    if reason := _runtime.unavailable():
+        pytest.skip(reason)
+    if not _runtime.INTERPRETED:
+        yield "cuda"
+        return
+    from interpreter import exact_interpreter
+
+    with exact_interpreter():
+        yield "cpu"
 
 
 @pytest.fixture

@@ -1,9 +1,11 @@
 import os
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
+from vinr_engine.kernels import _runtime
 
 import vinr_engine as vinr
 from ops.deform_conv2d_samples import Sample
@@ -13,7 +15,7 @@ has_extension = backends.extension().path is not None
 
 
 def arguments():
-    input, offset, weight, bias, mask = Sample("any").tensors(torch.float32)
+    input, offset, weight, bias, mask = Sample("any").tensors(torch.float64)
     return input, offset, weight, bias, 1, 1, 1, mask
 
 
@@ -47,6 +49,84 @@ def test_a_named_backend_that_cannot_run_says_why():
 def test_auto_prefers_compiled_code():
     with vinr.backend("auto"):
         assert backends.select("deform_conv2d", torch.zeros(1)) == ("cpu" if has_extension else "reference")
+
+
+def test_auto_says_once_why_it_takes_the_reference(caplog, monkeypatch):
+    monkeypatch.setattr(backends, "_said", set())
+    integers = torch.zeros(1, dtype=torch.int32)
+    with vinr.backend("auto"):
+        assert [backends.select("deform_conv2d", integers) for _ in range(2)] == ["reference"] * 2
+    (record,) = caplog.records
+    assert "deform_conv2d runs on the reference, which is slow. cpu: " in record.getMessage()
+
+
+class OnGpu(torch.Tensor):
+    """Stands for a tensor on a GPU, of which only device and dtype are looked at."""
+
+    @property
+    def device(self):
+        return torch.device("cuda", 0)
+
+
+@pytest.fixture
+def a_gpu(monkeypatch):
+    """Makes this look like a machine with one GPU, whose compute capability the test sets."""
+    properties = SimpleNamespace(major=9, minor=0)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: properties)
+    monkeypatch.setattr(_runtime, "INSTALLED", True)
+    monkeypatch.setattr(_runtime, "INTERPRETED", False)
+    monkeypatch.setitem(backends.OPS_OF["triton"], "deform_conv2d", _runtime.refusal)
+    return properties
+
+
+def on_gpu(dtype=torch.float32):
+    return torch.zeros(1, dtype=dtype).as_subclass(OnGpu)
+
+
+def why_not(*tensors):
+    with pytest.raises(vinr.BackendError) as error:
+        backends.can_run("triton", "deform_conv2d", *tensors, raise_error=True)
+    return str(error.value).partition("cannot run: ")[2]
+
+
+def test_triton_takes_tensors_of_a_recent_gpu(a_gpu):
+    with vinr.backend("auto"):
+        assert backends.select("deform_conv2d", on_gpu(), None, on_gpu(torch.bfloat16)) == "triton"
+    assert not {s.name: s.reason for s in backends.report()}["triton"]
+
+
+def test_triton_says_why_not(a_gpu, monkeypatch):
+    assert why_not(torch.zeros(1)) == "it takes CUDA tensors, got one on cpu"
+    assert why_not(on_gpu(), torch.zeros(1)) == "its tensors must be on one device, got cuda:0 and cpu"
+    assert why_not(on_gpu(torch.float64)) == "it takes float32, float16 and bfloat16 tensors, got torch.float64"
+    a_gpu.major, a_gpu.minor = 7, 5
+    assert why_not(on_gpu()) == "it needs a GPU of compute capability 8.0 or later, got 7.5"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert why_not(on_gpu()).startswith("it needs an NVIDIA GPU; TRITON_INTERPRET=1 runs its kernels in")
+    monkeypatch.setattr(_runtime, "INSTALLED", False)
+    assert why_not(on_gpu()) == "Triton is not installed"
+
+
+def test_the_interpreter_takes_cpu_tensors_when_asked_by_name(monkeypatch):
+    monkeypatch.setattr(_runtime, "INSTALLED", True)
+    monkeypatch.setattr(_runtime, "INTERPRETED", True)
+    monkeypatch.setitem(backends.OPS_OF["triton"], "deform_conv2d", _runtime.refusal)
+    with vinr.backend("triton"):
+        assert backends.select("deform_conv2d", torch.zeros(1)) == "triton"
+    with vinr.backend("auto"):
+        assert backends.select("deform_conv2d", torch.zeros(1)) != "triton"
+    assert why_not(torch.zeros(1, dtype=torch.bfloat16)) == "Triton's interpreter computes bfloat16 wrongly"
+
+
+def test_input_precision():
+    assert backends.chosen_input_precision() == "tf32x3"
+    with vinr.input_precision("ieee"):
+        assert backends.chosen_input_precision() == "ieee"
+    assert backends.chosen_input_precision() == "tf32x3"
+    message = "unknown input precision 'tf16': choose one of ieee, tf32x3, tf32"
+    with pytest.raises(ValueError, match=message), vinr.input_precision("tf16"):
+        pass
 
 
 def test_report_has_a_reason_for_each_that_cannot_run():

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from vinr_engine import ops
 from vinr_engine._version import __version__
-from vinr_engine.backends import BackendError, backend
+from vinr_engine.backends import BackendError, backend, input_precision
 from vinr_engine.models import CheckpointError, VideoINR, save_checkpoint
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ __all__ = [
     "VideoINR",
     "__version__",
     "backend",
+    "input_precision",
     "ops",
     "save_checkpoint",
     "upscale",

@@ -1,12 +1,15 @@
 """Which backend may run an op, and which one does.
 
 `auto` takes the first backend of `ORDER` that can run the op on the tensors at hand; `reference`, plain torch, always
-can. A backend asked for by name runs or raises, saying why. The choice is process-wide: by `with backend("cpu"):`, or
-by the variable VINR_BACKEND when the package is imported.
+can, and the log says once why nothing else could. A backend asked for by name runs or raises, saying why. The choice is
+process-wide: by `with backend("cpu"):`, or by the variable VINR_BACKEND when the package is imported.
+
+Triton's interpreter, see `vinr_engine.kernels._runtime`, runs where "triton" is asked for by name.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,10 +17,16 @@ from dataclasses import dataclass
 
 import torch
 
+from vinr_engine import _cuda
 from vinr_engine._extension import EXTENSION, Extension
+from vinr_engine.kernels import _runtime as triton_runtime
 
 ORDER = ("cpu", "triton", "cuda", "reference")
 NAMES = ("auto", *ORDER)
+# How the triton backend multiplies float32: as float32, as three products of tf32 parts (nearly as exact), or as one
+# product of numbers rounded to tf32 (10 bits after the point).
+PRECISIONS = ("ieee", "tf32x3", "tf32")
+_LOG = logging.getLogger("vinr_engine")
 
 
 class BackendError(RuntimeError):
@@ -26,6 +35,8 @@ class BackendError(RuntimeError):
 
 # A plain global: torch.compile guards on it, where a ContextVar would break its graph.
 _chosen = "auto"
+_input_precision = "tf32x3"
+_said: set[str] = set()
 
 
 @dataclass(frozen=True)
@@ -62,6 +73,27 @@ def chosen() -> str:
     return _chosen
 
 
+@contextmanager
+def input_precision(name: str) -> Iterator[None]:
+    """Multiply float32 tensors by "ieee", "tf32x3" (the default) or "tf32" inside the block, on the triton backend.
+
+    It counts for ops called inside the block and for their gradients. Raises ValueError for an unknown name.
+    """
+    global _input_precision
+    if name not in PRECISIONS:
+        raise ValueError(f"unknown input precision {name!r}: choose one of {', '.join(PRECISIONS)}")
+    before, _input_precision = _input_precision, name
+    try:
+        yield
+    finally:
+        _input_precision = before
+
+
+def chosen_input_precision() -> str:
+    """The precision in force."""
+    return _input_precision
+
+
 def _unknown_variant() -> str:
     """Why VINR_CPU, the instruction set asked for, cannot be used; empty if it can."""
     try:
@@ -75,8 +107,10 @@ def _unavailable(name: str) -> str:
     """Why backend `name` cannot run on this machine at all; empty if it can."""
     if name == "cpu":
         return EXTENSION.error
-    if name in ("triton", "cuda"):
-        return f"this version has no {name} kernels"
+    if name == "triton":
+        return triton_runtime.unavailable()
+    if name == "cuda":
+        return _cuda.unavailable()
     return ""
 
 
@@ -135,8 +169,12 @@ OPS_OF: dict[str, dict[str, Callable[..., str]]] = {
         "inr_query": _cpu_inr_query,
         "sampled_mlp": _cpu_sampled_mlp,
     },
-    "triton": {},
-    "cuda": {},
+    "triton": {"deform_conv2d": triton_runtime.refusal, "deform_conv2d_packed": triton_runtime.refusal},
+    "cuda": {
+        "deform_conv2d": _cuda.refusal,
+        "deform_conv2d_packed": _cuda.refusal,
+        "inr_query": _cuda.inr_query_refusal,
+    },
 }
 
 
@@ -153,7 +191,25 @@ def select(op: str, *tensors: torch.Tensor | None) -> str:
     if _chosen != "auto":
         can_run(_chosen, op, *tensors, raise_error=True)
         return _chosen
-    return next(name for name in ORDER if can_run(name, op, *tensors))
+    for name in ORDER:
+        if name == "triton" and triton_runtime.INTERPRETED:
+            continue
+        if can_run(name, op, *tensors):
+            break
+    if name == "reference" and not torch.compiler.is_compiling():
+        _say_why(op, tensors)
+    return name
+
+
+def _say_why(op: str, tensors: tuple[torch.Tensor | None, ...]) -> None:
+    """Log once why no compiled backend runs `op` on tensors like these."""
+    device = next((t.device.type for t in tensors if t is not None), "cpu")
+    candidates = ("cpu",) if device == "cpu" else ORDER[1:-1]
+    reasons = "; ".join(f"{name}: {_refusal(name, op, tensors)}" for name in candidates)
+    message = f"{op} runs on the reference, which is slow. {reasons}"
+    if message not in _said:
+        _said.add(message)
+        _LOG.warning(message)
 
 
 # A wrong name raises where an op first asks for it, so that the command line can say so in one line.

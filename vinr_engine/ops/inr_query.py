@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from vinr_engine import backends, reference
+from vinr_engine import _cuda, backends, reference
 from vinr_engine._extension import EXTENSION
 from vinr_engine.ops._checks import check, check_device, check_layers, check_rank, check_shape
 from vinr_engine.ops.hoisting import hoist
@@ -37,7 +38,8 @@ def inr_query(
     """Colour and flow of every output pixel at every time.
 
     Args:
-        features: [B, C, h', w'], the encoder's three feature maps joined; h' >= h and w' >= w with the padding.
+        features: [B, C, h', w'], the encoder's three feature maps joined, or [B, 3, C / 3, h', w'] as it gives them,
+            which saves a copy (any number of maps will do); h' >= h and w' >= w with the padding.
         frames: [B, 6, h', w'], both frames joined, padded like the features, in [0, 1].
         times: [T, B] in [0, 1], 0 at the first frame and 1 at the second.
         lr_size: (h, w) of the unpadded frames, which the output covers.
@@ -54,7 +56,9 @@ def inr_query(
 
     Under autocast to bfloat16 the cpu backend rounds the operands of the networks' products to bfloat16, where the
     machine has AVX-512 BF16; sums, phases, coordinates, flow and the gradients stay float32, and so does everything on
-    other machines, dtypes and backends. bfloat16 and float16 arguments are computed in float32.
+    other machines, dtypes and backends. bfloat16 and float16 arguments are computed in float32. The cuda backend rounds
+    operands to bfloat16 or float16 under autocast to it, and for arguments of it, and to TF32 where
+    `torch.backends.cuda.matmul.allow_tf32` says so; it has no gradients.
 
     Raises:
         ValueError: shapes or devices that do not fit.
@@ -64,13 +68,16 @@ def inr_query(
     Super-Resolution", CVPR 2022; exact formulas in docs/network.md.
     """
     device = features.device.type
-    bfloat16 = False
+    bfloat16, operands = False, frames.dtype
     if torch.is_autocast_enabled(device):
-        bfloat16 = torch.get_autocast_dtype(device) == torch.bfloat16
+        operands = torch.get_autocast_dtype(device)
+        bfloat16 = operands == torch.bfloat16
         features = features.to(frames.dtype)
     (h, w), (HH, WW) = lr_size, size
-    check_rank(OP, "features", features, "[B, C, h', w']")
-    B, C, padded_h, padded_w = features.shape
+    if features.dim() != 5:
+        check_rank(OP, "features", features, "[B, C, h', w']")
+    B, *channels, padded_h, padded_w = features.shape
+    C = math.prod(channels)
     check(
         0 < h <= padded_h and 0 < w <= padded_w,
         OP,
@@ -104,15 +111,19 @@ def inr_query(
     networks = feat_layers, flow_layers, encode_layers
     # A phase is a product times 30: autocast must not touch what is not asked for by name.
     with torch.autocast(device, enabled=False):
-        if backends.select(OP, features, frames, times) == "reference":
+        weights = [weight for network in networks for weight, _ in network]
+        backend = backends.select(OP, features, frames, times, *weights)
+        if backend == "reference":
+            joined = features.flatten(1, -3)
             image, flow = reference.inr_query(
-                features, frames, times, lr_size, size, *networks, frame_upsample=frame_upsample
+                joined, frames, times, lr_size, size, *networks, frame_upsample=frame_upsample
             )
         else:
             maps, layers = hoist(features, frames, *networks, frame_upsample=frame_upsample)
             image, flow = torch.ops.vinr.inr_query(
-                *maps, times, lr_size, size, frame_upsample, *layers, OMEGA, bfloat16
-            )
+                *maps, times, lr_size, size, frame_upsample, *layers, OMEGA, bfloat16,
+                _cuda.operands(operands) if backend == "cuda" else "",
+            )  # fmt: skip
     return image.to(dtype), flow.to(dtype)
 
 
@@ -128,6 +139,7 @@ def _fake(
     encode: list[Tensor],
     omega: float,
     bfloat16: bool,
+    operands: str = "",
 ) -> tuple[Tensor, Tensor]:
     check_rank(OP, "maps", maps, "[B, h, w, C]")
     check_shape(OP, "times", times, "[T, B]", (times.shape[0], maps.shape[0]))
@@ -156,7 +168,8 @@ def _fake_backward(
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    maps, colours, times, ctx.lr_size, ctx.size, ctx.u, feat, flow, encode, ctx.omega, _ = inputs
+    maps, colours, times, ctx.lr_size, ctx.size, ctx.u, feat, flow, encode, ctx.omega, _, operands = inputs
+    ctx.rest = 2 if operands else 1  # PyTorch counts no last argument that has its default
     ctx.counts = len(feat), len(flow), len(encode)
     ctx.save_for_backward(maps, colours, times, *feat, *flow, *encode)
 
@@ -173,7 +186,8 @@ def _backward(ctx: Any, grad_image: Tensor, grad_flow: Tensor) -> tuple[Any, ...
     )  # fmt: skip
     flat = iter(d_weights.split([t.numel() for t in tensors]))
     grads = [[next(flat).view_as(t) for t in network] for network in networks]
-    return d_maps, d_colours if ctx.needs_input_grad[1] else None, None, None, None, None, *grads, None, None
+    sampled = d_maps, d_colours if ctx.needs_input_grad[1] else None
+    return *sampled, None, None, None, None, *grads, None, *[None] * ctx.rest
 
 
 def _second_backward(ctx: Any, *grads: Tensor) -> None:

@@ -1,0 +1,61 @@
+"""Compiling kernels ahead of time, with no GPU: what the tests and the static report inspect.
+
+Needs a process without TRITON_INTERPRET=1, in which `triton.jit` makes kernels that can be compiled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource, CompiledKernel
+from vinr_engine.kernels._tuning import OPTIONS
+
+# Compute capability -> what it stands for: A100, RTX 3090, RTX 4090, H100, B200, RTX 5090.
+CAPABILITIES = (80, 86, 89, 90, 100, 120)
+WARP = 32
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """One compiled form of a kernel, as an op launches it.
+
+    name: op, pass and precision, such as "deform_conv2d forward float16"
+    kernel: what `triton.jit` made
+    signature: the Triton type of every argument that is no constexpr, such as "*fp16", "i32"
+    constexprs: the values of the others; an integer argument that is 1 in every launch may stand here too
+    aligned: arguments that are divisible by 16, or point to addresses that are
+    matrix: whether it must hold matrix instructions and neither spill nor use local memory
+    """
+
+    name: str
+    kernel: Any
+    signature: Mapping[str, str]
+    constexprs: Mapping[str, Any]
+    num_warps: int
+    num_stages: int
+    aligned: frozenset[str] = frozenset()
+    training: bool = False
+    matrix: bool = True
+
+
+def compile_for(configuration: Configuration, capability: int) -> CompiledKernel:
+    """The kernel for a GPU of this compute capability (90 for 9.0); `.asm["cubin"]` holds the machine code."""
+    kernel = configuration.kernel
+    while not isinstance(kernel, triton.JITFunction):  # an autotuner around it
+        kernel = kernel.fn
+    names = kernel.arg_names
+    missing = set(names) ^ (set(configuration.signature) | set(configuration.constexprs))
+    if missing:
+        raise ValueError(f"{configuration.name}: {sorted(missing)} are not described, or not arguments")
+    source = ASTSource(
+        fn=kernel,
+        signature={n: configuration.signature.get(n, "constexpr") for n in names},
+        constexprs=dict(configuration.constexprs),
+        attrs={(i,): [["tt.divisibility", 16]] for i, n in enumerate(names) if n in configuration.aligned},
+    )
+    options = {"num_warps": configuration.num_warps, "num_stages": configuration.num_stages, **OPTIONS}
+    return triton.compile(source, target=GPUTarget("cuda", capability, WARP), options=options)
