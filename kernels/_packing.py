@@ -93,11 +93,10 @@ def plan(shapes: tuple[tuple[tuple[int, int], ...], ...], splits: tuple[Split, .
     return Plan(tuple(networks), tuple(copies), max(matrices, 1), max(vectors, 1))
 
 
-def pack(plan: Plan, tensors: Sequence[Tensor], dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+def pack(plan: Plan, tensors: Sequence[Tensor], dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
     """The two buffers of `plan`, zeros in the padding; no synchronisation, and launches that do not grow with sizes."""
-    like = tensors[0]
-    matrices = torch.zeros(plan.matrices, dtype=dtype, device=like.device)
-    vectors = torch.zeros(plan.vectors, dtype=torch.float32, device=like.device)
+    matrices = torch.zeros(plan.matrices, dtype=dtype, device=device)
+    vectors = torch.zeros(plan.vectors, dtype=torch.float32, device=device)
     to, of = [], []
     for copy in plan.copies:
         tensor = tensors[copy.source].detach()
@@ -105,5 +104,21 @@ def pack(plan: Plan, tensors: Sequence[Tensor], dtype: torch.dtype) -> tuple[Ten
         buffer = matrices if copy.matrix else vectors
         to.append(buffer.as_strided(columns.shape, (copy.stride, 1), copy.offset))
         of.append(columns)
-    torch._foreach_copy_(to, of)
+    if to:
+        torch._foreach_copy_(to, of)
     return matrices, vectors
+
+
+def unpack(plan: Plan, tensors: Sequence[Tensor], matrices: Tensor, vectors: Tensor) -> Tensor:
+    """What `pack` did, undone: tensors like those, flat, one behind the other."""
+    flat = vectors.new_empty(sum(t.numel() for t in tensors))
+    parts = [part.view_as(t) for part, t in zip(flat.split([t.numel() for t in tensors]), tensors, strict=True)]
+    to, of = [], []
+    for copy in plan.copies:
+        part = parts[copy.source]
+        columns = part.unsqueeze(1) if copy.columns is None else part[:, copy.columns]
+        buffer = matrices if copy.matrix else vectors
+        to.append(columns)
+        of.append(buffer.as_strided(columns.shape, (copy.stride, 1), copy.offset))
+    torch._foreach_copy_(to, of)
+    return flat
