@@ -98,7 +98,7 @@ def input_gradient(d_outputs, matrices, LAYER: tl.constexpr, i, C_IN: tl.constex
     return total
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["rows"])
 def mlp_backward(
     grad, sums, x, matrices, vectors, d_sums, d_x, d_matrices, d_vectors, scratch, rows,
     LAYERS: tl.constexpr, X: tl.constexpr, WIDTH: tl.constexpr, OUTPUTS: tl.constexpr, PLACES: tl.constexpr,

@@ -5,6 +5,11 @@ import triton.language as tl
 from vinr_engine.kernels._layers import layers_after_first, load_vector, multiply
 from vinr_engine.kernels._sampling import corners_inside, read_bilinear, read_chunk
 
+# A size of 1 is a number like others, and a frame of another size needs no other kernel.
+_SIZES = [
+    "first_image", "images", "batch", "steps", "map_height", "map_width", "lr_height", "lr_width", "height", "width",
+    "upsample",
+]  # fmt: skip
 EDGE = tl.constexpr(5e-7)  # how near to the border, as a part of the axis, warped positions are clamped
 
 
@@ -59,7 +64,7 @@ def start_of(vectors, LAYER: tl.constexpr, time, TIME: tl.constexpr, j, C: tl.co
     return load_vector(vectors, LAYER, 0, j, C) + time * load_vector(vectors, LAYER, TIME, j, C)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=_SIZES)
 def decode(
     maps, colours, times, matrices, vectors, hr, flow,
     first_image, images, batch, steps, map_height, map_width, lr_height, lr_width, height, width, upsample,
@@ -131,7 +136,7 @@ def decode(
         tl.store(flow + to, flows[0], mask=inside[:, None] & (plane < 4)[None, :])
 
 
-@triton.jit
+@triton.jit(do_not_specialize=_SIZES)
 def colour(
     maps, colours, times, matrices, vectors, hr, flow, out,
     first_image, images, batch, steps, map_height, map_width, lr_height, lr_width, height, width, upsample,

@@ -4,6 +4,8 @@ import triton
 import triton.language as tl
 from vinr_engine.kernels._sampling import corners, pixel_below, read_bilinear, read_chunk
 
+_SIZES = ["rows", "points", "first", "repeat", "height", "width"]
+
 
 @triton.jit
 def map_of(maps, row, points, first, repeat, pixels, STRIDE: tl.constexpr):
@@ -11,7 +13,7 @@ def map_of(maps, row, points, first, repeat, pixels, STRIDE: tl.constexpr):
     return maps + ((first + row // points) // repeat).to(tl.int64)[:, None] * pixels * STRIDE
 
 
-@triton.jit
+@triton.jit(do_not_specialize=_SIZES)
 def sample_rows(maps, positions, out, rows, points, first, repeat, height, width, FROM: tl.constexpr,
                 OUT: tl.constexpr, ADD: tl.constexpr, NEAREST: tl.constexpr, LARGE: tl.constexpr,
                 M: tl.constexpr, C: tl.constexpr):  # fmt: skip
@@ -63,7 +65,7 @@ def add_to_map(d_maps, pixel, value, valid, FROM: tl.constexpr, j, C: tl.constex
     tl.atomic_add(at, value, mask=mask, sem="relaxed")
 
 
-@triton.jit
+@triton.jit(do_not_specialize=_SIZES)
 def sample_rows_backward(d_rows, maps, positions, d_maps, d_positions, scale, rows, points, first, repeat, height,
                          width, FROM: tl.constexpr, D: tl.constexpr, WANTS_MAPS: tl.constexpr,
                          WANTS_POSITIONS: tl.constexpr, FIXED: tl.constexpr, NEAREST: tl.constexpr,

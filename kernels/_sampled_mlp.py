@@ -6,7 +6,7 @@ from vinr_engine.kernels._layers import layers_after_first, load_vector, multipl
 from vinr_engine.kernels._sampling import corners, pixel_below, read_bilinear, read_chunk
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["rows", "points"])
 def sampled_mlp(
     maps, positions, heights, widths, x, x_matrices, matrices, vectors, out, rows, points,
     FIRST: tl.constexpr, LAYERS: tl.constexpr, WIDTH: tl.constexpr, X: tl.constexpr, OUTPUTS: tl.constexpr,
@@ -23,7 +23,7 @@ def sampled_mlp(
     C_X: tl.constexpr = min(FIRST.inputs, CHUNK)
     C_OUT: tl.constexpr = min(LAYERS[len(LAYERS) - 1].outputs, CHUNK)
     for tile in tl.range(tl.program_id(0), tl.cdiv(rows, M), tl.num_programs(0), num_stages=1):
-        row = tile.to(tl.int64) * M + tl.arange(0, M)
+        row = (tl.zeros((M,), tl.int64) + tile) * M + tl.arange(0, M)
         valid = row < rows
         row = tl.minimum(row, rows - 1)
         xs = ()
@@ -37,8 +37,7 @@ def sampled_mlp(
             for k in tl.static_range(len(maps)):
                 at_y = tl.load(positions[k] + 2 * row).to(tl.float32)
                 at_x = tl.load(positions[k] + 2 * row + 1).to(tl.float32)
-                entry = (row // points)[:, None]
-                base = maps[k] + entry * (heights[k] * widths[k]).to(tl.int64) * WIDTH
+                base = maps[k] + (row // points * heights[k] * widths[k] * WIDTH)[:, None]
                 if NEAREST[k]:
                     pixel, read = pixel_below(at_y, at_x, heights[k], widths[k])
                     z += read[:, None] * read_chunk(base, pixel, (0, WIDTH, WIDTH), j, C, LARGE)
