@@ -12,17 +12,27 @@ from vinr_engine.kernels._sine import short_sine, sine
 
 @triton.jit
 def activate(z, bias, ACTIVATION: tl.constexpr, OMEGA: tl.constexpr, SHORT: tl.constexpr):
-    """The activation of z [M, C] + bias [C], in float32."""
+    """The activation of z [M, C] + bias [C], in float32; the bias as `turned` makes it."""
     if ACTIVATION == "sine":
         if SHORT:
-            TURNS: tl.constexpr = OMEGA[0] * 0.5
-            start = bias * TURNS + 0.25
-            return short_sine(z * TURNS + start[None, :])
+            return short_sine(z * (OMEGA[0] * 0.5) + bias[None, :])
         return sine(z + bias[None, :], OMEGA[0], OMEGA[1])
     z += bias[None, :]
     if ACTIVATION == "relu":
         return tl.where(z < 0, 0.0, z)  # NaN stays NaN
     return 0.5 * z * (1.0 + tl.erf(z * 0.7071067811865476))
+
+
+@triton.jit
+def turned(bias, ACTIVATION: tl.constexpr, OMEGA: tl.constexpr, SHORT: tl.constexpr):
+    """A bias as the activation takes it: as the short sine's turns, or as it is.
+
+    Biases of hidden layers come so in the buffer of vectors, those of the first and the last layer do not.
+    """
+    if ACTIVATION == "sine":
+        if SHORT:
+            return bias * (OMEGA[0] * 0.5) + 0.25
+    return bias
 
 
 @triton.jit
@@ -112,7 +122,7 @@ def layers_after_first(zs, biases, matrices, vectors, LAYERS: tl.constexpr, CHUN
             hs = hs + (zs[i] + biases[i][None, :],)
         return hs
     for i in tl.static_range(len(zs)):
-        h = activate(zs[i], biases[i], ACTIVATION, OMEGA, SHORT)
+        h = activate(zs[i], turned(biases[i], ACTIVATION, OMEGA, SHORT), ACTIVATION, OMEGA, SHORT)
         hs = hs + (h.to(matrices.dtype.element_ty),)
     if len(LAYERS) == 2:
         return last_layer(hs, matrices, vectors, LAYERS[1], CHUNK, PRECISION)

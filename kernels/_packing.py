@@ -38,7 +38,7 @@ class Copy(NamedTuple):
     """Columns `columns` of tensor `source` go to a [rows, stride] matrix at `offset` of the matrices or vectors."""
 
     source: int
-    columns: slice | None  # None: the whole tensor, a vector
+    columns: tuple[int, int] | None  # first and end; None: the whole tensor, a vector
     matrix: bool
     offset: int
     stride: int
@@ -80,12 +80,12 @@ def plan(shapes: tuple[tuple[tuple[int, int], ...], ...], splits: tuple[Split, .
             column, at = leading, matrices
             for block in blocks:
                 if block > 0:
-                    copies.append(Copy(source, slice(column, column + block), True, at, stride))
+                    copies.append(Copy(source, (column, column + block), True, at, stride))
                     column, at = column + block, at + padded(block)
             copies.append(Copy(source + 1, None, False, vectors, 1))
             vectors += rows
             for c in itertools.chain(range(leading), range(column, column + trailing)):
-                copies.append(Copy(source, slice(c, c + 1), False, vectors, 1))
+                copies.append(Copy(source, (c, c + 1), False, vectors, 1))
                 vectors += rows
             matrices += rows * stride
             source += 2
@@ -93,19 +93,42 @@ def plan(shapes: tuple[tuple[tuple[int, int], ...], ...], splits: tuple[Split, .
     return Plan(tuple(networks), tuple(copies), max(matrices, 1), max(vectors, 1))
 
 
-def pack(plan: Plan, tensors: Sequence[Tensor], dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
-    """The two buffers of `plan`, zeros in the padding; no synchronisation, and launches that do not grow with sizes."""
+def _matrix(tensor: Tensor, columns: tuple[int, int] | None) -> Tensor:
+    return tensor.unsqueeze(1) if columns is None else tensor[:, slice(*columns)]
+
+
+@functools.lru_cache(maxsize=64)
+def _turns(plan: Plan, half_turn: float, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Factor and summand that make biases of hidden layers those of `vinr_engine.kernels._layers.turned`."""
+    factor, summand = torch.ones(plan.vectors), torch.zeros(plan.vectors)
+    for network in plan.networks:
+        for layer in network[1:-1]:
+            factor[layer.bias : layer.bias + layer.outputs] = half_turn / 2
+            summand[layer.bias : layer.bias + layer.outputs] = 0.25
+    return factor.to(device), summand.to(device)
+
+
+def pack(
+    plan: Plan, tensors: Sequence[Tensor], dtype: torch.dtype, device: torch.device, half_turn: float | None = None
+) -> tuple[Tensor, Tensor]:
+    """The two buffers of `plan`, zeros in the padding; no synchronisation, and launches that do not grow with sizes.
+
+    half_turn: omega / pi where the activation is the short sine.
+    """
     matrices = torch.zeros(plan.matrices, dtype=dtype, device=device)
     vectors = torch.zeros(plan.vectors, dtype=torch.float32, device=device)
     to, of = [], []
     for copy in plan.copies:
         tensor = tensors[copy.source].detach()
-        columns = tensor.unsqueeze(1) if copy.columns is None else tensor[:, copy.columns]
+        columns = _matrix(tensor, copy.columns)
         buffer = matrices if copy.matrix else vectors
         to.append(buffer.as_strided(columns.shape, (copy.stride, 1), copy.offset))
         of.append(columns)
     if to:
         torch._foreach_copy_(to, of)
+    if half_turn is not None:
+        factor, summand = _turns(plan, half_turn, device)
+        vectors = torch.addcmul(summand, vectors, factor)
     return matrices, vectors
 
 
@@ -116,7 +139,7 @@ def unpack(plan: Plan, tensors: Sequence[Tensor], matrices: Tensor, vectors: Ten
     to, of = [], []
     for copy in plan.copies:
         part = parts[copy.source]
-        columns = part.unsqueeze(1) if copy.columns is None else part[:, copy.columns]
+        columns = _matrix(part, copy.columns)
         buffer = matrices if copy.matrix else vectors
         to.append(columns)
         of.append(buffer.as_strided(columns.shape, (copy.stride, 1), copy.offset))

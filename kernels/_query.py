@@ -70,7 +70,7 @@ def decode(
     first_image, images, batch, steps, map_height, map_width, lr_height, lr_width, height, width, upsample,
     FEAT: tl.constexpr, FLOW: tl.constexpr, FEAT_MAP: tl.constexpr, FLOW_MAP: tl.constexpr, COLOURS: tl.constexpr,
     OMEGA: tl.constexpr, SHORT: tl.constexpr, PRECISION: tl.constexpr, CHUNK: tl.constexpr,
-    TILE_Y: tl.constexpr, TILE_X: tl.constexpr, BAND: tl.constexpr, STAGES: tl.constexpr, LARGE: tl.constexpr,
+    GATHER: tl.constexpr, TILE_Y: tl.constexpr, TILE_X: tl.constexpr, BAND: tl.constexpr, STAGES: tl.constexpr, LARGE: tl.constexpr,
 ):  # fmt: skip
     """Pass 1: nearest maps, relative position and time -> HR feature -> flow.
 
@@ -81,8 +81,8 @@ def decode(
     dtype = matrices.dtype.element_ty
     F: tl.constexpr = FEAT[len(FEAT) - 1].outputs
     C_F: tl.constexpr = min(F, CHUNK)
-    C_FEAT: tl.constexpr = min(FEAT[0].outputs, CHUNK)
-    C_FLOW: tl.constexpr = min(FLOW[0].outputs, CHUNK)
+    C_FEAT: tl.constexpr = min(FEAT[0].outputs, GATHER)
+    C_FLOW: tl.constexpr = min(FLOW[0].outputs, GATHER)
     tiles = tl.cdiv(height, TILE_Y) * tl.cdiv(width, TILE_X)
     share = tl.cdiv(images * tiles, tl.num_programs(0))
     first = tl.program_id(0) * share
@@ -143,15 +143,15 @@ def colour(
     ENCODE: tl.constexpr, F: tl.constexpr, MAP_A: tl.constexpr, MAP_B: tl.constexpr, COLOURS: tl.constexpr,
     OUTPUTS: tl.constexpr,
     OMEGA: tl.constexpr, SHORT: tl.constexpr, PRECISION: tl.constexpr, CHUNK: tl.constexpr,
-    TILE_Y: tl.constexpr, TILE_X: tl.constexpr, BAND: tl.constexpr, STAGES: tl.constexpr, LARGE: tl.constexpr,
+    GATHER: tl.constexpr, TILE_Y: tl.constexpr, TILE_X: tl.constexpr, BAND: tl.constexpr, STAGES: tl.constexpr, LARGE: tl.constexpr,
 ):  # fmt: skip
     """Pass 2: warped reads of the HR feature, the maps and the colours -> out [B * steps, OUTPUTS, height, width].
 
     F is the HR feature's padded width; the rest is as in `decode`.
     """
     dtype = matrices.dtype.element_ty
-    C_F: tl.constexpr = min(F, CHUNK)
-    C: tl.constexpr = min(ENCODE[0].outputs, CHUNK)
+    C_F: tl.constexpr = min(F, GATHER)
+    C: tl.constexpr = min(ENCODE[0].outputs, GATHER)
     C_OUT: tl.constexpr = min(ENCODE[len(ENCODE) - 1].outputs, CHUNK)
     tiles = tl.cdiv(height, TILE_Y) * tl.cdiv(width, TILE_X)
     share = tl.cdiv(images * tiles, tl.num_programs(0))

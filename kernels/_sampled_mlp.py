@@ -9,16 +9,16 @@ from vinr_engine.kernels._sampling import corners, pixel_below, read_bilinear, r
 @triton.jit(do_not_specialize=["rows", "points"])
 def sampled_mlp(
     maps, positions, heights, widths, x, x_matrices, matrices, vectors, out, rows, points,
-    FIRST: tl.constexpr, LAYERS: tl.constexpr, WIDTH: tl.constexpr, X: tl.constexpr, OUTPUTS: tl.constexpr,
+    LAYERS: tl.constexpr, WIDTH: tl.constexpr, X: tl.constexpr, OUTPUTS: tl.constexpr,
     NEAREST: tl.constexpr, ACTIVATION: tl.constexpr, OMEGA: tl.constexpr, SHORT: tl.constexpr, PRECISION: tl.constexpr,
     X_PRECISION: tl.constexpr, CHUNK: tl.constexpr, M: tl.constexpr, STAGES: tl.constexpr, LARGE: tl.constexpr,
 ):  # fmt: skip
     """maps: a tuple of [B, height, width, WIDTH], positions: of [rows, 2] (y, x), rows = B * points; x [rows, X] -> out
     [rows, OUTPUTS]. x and its weight are multiplied in float32: they are coordinates more often than not.
 
-    FIRST describes the first layer in x_matrices and vectors, LAYERS all of them in matrices and vectors; what it says
-    of the first one's place is not used.
+    The first of LAYERS lies in x_matrices as it does in matrices, whose copy is not used.
     """
+    FIRST: tl.constexpr = LAYERS[0]
     C: tl.constexpr = min(FIRST.outputs, CHUNK)
     C_X: tl.constexpr = min(FIRST.inputs, CHUNK)
     C_OUT: tl.constexpr = min(LAYERS[len(LAYERS) - 1].outputs, CHUNK)

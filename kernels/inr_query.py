@@ -98,7 +98,10 @@ class Query:
         self.B, self.T, self.size = maps.shape[0], times.shape[0], tuple(size)
         self.sizes = (self.B, self.T, *maps.shape[1:3], *lr_size, *size, frame_upsample)
         self.plan = layout(feat, flow, encode, colours is not None)
-        self.matrices, self.vectors = pack(self.plan, [*feat, *flow, *encode], self.dtype, maps.device)
+        turns, short = half_turns(omega), self.dtype != torch.float32
+        self.matrices, self.vectors = pack(
+            self.plan, [*feat, *flow, *encode], self.dtype, maps.device, turns[0] if short else None
+        )
         self.channels = map_channels(self.plan, (feat, flow, encode))
         self.outputs = encode[-1].shape[0]
         self.features = padded(feat[-1].shape[0])
@@ -106,8 +109,8 @@ class Query:
         self.programs = programs(maps.device)
         tile = (8, 16) if self.dtype != torch.float32 else (8, 8)
         self.constants: dict[str, Any] = dict(
-            COLOURS=colours is not None, OMEGA=half_turns(omega), SHORT=self.dtype != torch.float32,
-            PRECISION=precision, CHUNK=chunk, TILE_Y=tile[0], TILE_X=tile[1], BAND=8, STAGES=2,
+            COLOURS=colours is not None, OMEGA=turns, SHORT=short,
+            PRECISION=precision, CHUNK=chunk, GATHER=32, TILE_Y=tile[0], TILE_X=tile[1], BAND=8, STAGES=2,
             num_warps=tile[0] * tile[1] // 16, **OPTIONS,
         )  # fmt: skip
 

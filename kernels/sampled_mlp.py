@@ -9,7 +9,7 @@ from torch import Tensor
 from vinr_engine.kernels import _sampled_mlp
 from vinr_engine.kernels._gradients import Source, add_samples, mlp_gradients, scatter
 from vinr_engine.kernels._launch import arithmetic, programs
-from vinr_engine.kernels._packing import Layer, Split, pack, plan
+from vinr_engine.kernels._packing import Split, pack, plan
 from vinr_engine.kernels._runtime import passes_32_bits
 from vinr_engine.kernels._sine import half_turns
 from vinr_engine.kernels._tuning import OPTIONS
@@ -46,22 +46,19 @@ def sampled_mlp(
     D = maps[0].shape[3] if maps else x_weight.shape[0]
     first = first_layer(D, x_weight, bias, some)
     X = first[0].shape[1]
-    first_plan = plan(((tuple(first[0].shape),),), (Split((X,)),))
-    shapes = tuple(tuple(w.shape) for w in layers[::2])
-    rest_plan = plan((shapes,), (Split((shapes[0][1],) if shapes else ()),))
-    x_matrices, first_vectors = pack(first_plan, first, torch.float32, some.device)
-    matrices, vectors = pack(rest_plan, layers, dtype, some.device)
-    (first_place,) = first_plan.networks[0]
-    # One buffer of vectors: the first layer's, then the others'.
-    rest = [Layer(p.weight, p.bias + first_plan.vectors, p.outputs, p.inputs) for p in rest_plan.networks[0]]
+    shapes = tuple(tuple(w.shape) for w in (first[0], *layers[::2]))
+    all_layers, first_alone = plan((shapes,), (Split((X,)),)), plan((shapes[:1],), (Split((X,)),))
+    turns = half_turns(omega)
+    matrices, vectors = pack(all_layers, [*first, *layers], dtype, some.device, turns[0] if low and activation == "sine" else None)
+    x_matrices = matrices if dtype == torch.float32 else pack(first_alone, first, torch.float32, some.device)[0]
     maps = [m.detach().to(dtype).contiguous() for m in maps]
     rows = 128 if low else 64
     _sampled_mlp.sampled_mlp[(programs(some.device),)](
         tuple(maps), tuple(p.detach().float().contiguous() for p in positions), tuple(m.shape[1] for m in maps),
         tuple(m.shape[2] for m in maps), x_matrices if x is None else x.detach().contiguous(), x_matrices, matrices,
-        torch.cat([first_vectors, vectors]), out, out.shape[0] * out.shape[1], out.shape[1], FIRST=first_place,
-        LAYERS=(first_place, *rest), WIDTH=D, X=X, OUTPUTS=out.shape[2], NEAREST=tuple(nearest), ACTIVATION=activation,
-        OMEGA=half_turns(omega), SHORT=low, PRECISION=precision, X_PRECISION="tf32x3" if low else precision,
+        vectors, out, out.shape[0] * out.shape[1], out.shape[1], LAYERS=all_layers.networks[0], WIDTH=D, X=X,
+        OUTPUTS=out.shape[2], NEAREST=tuple(nearest),
+        ACTIVATION=activation, OMEGA=turns, SHORT=low, PRECISION=precision, X_PRECISION="tf32x3" if low else precision,
         CHUNK=chunk, M=rows, STAGES=2, LARGE=passes_32_bits(*maps), num_warps=rows // 16, **OPTIONS,
     )  # fmt: skip
 
