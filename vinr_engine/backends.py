@@ -168,7 +168,7 @@ OPS_OF: dict[str, dict[str, Callable[..., str]]] = {
         "inr_query": _cpu_inr_query,
         "sampled_mlp": _cpu_sampled_mlp,
     },
-    "triton": {},
+    "triton": {"deform_conv2d": triton_runtime.refusal, "deform_conv2d_packed": triton_runtime.refusal},
     "cuda": {},
 }
 

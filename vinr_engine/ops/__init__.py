@@ -1,5 +1,6 @@
 """The fused operations as public functions. Each chooses a backend, see `vinr_engine.backends`."""
 
+from vinr_engine.ops import _deform_conv2d_triton as _deform_conv2d_triton
 from vinr_engine.ops.deform_conv2d import deform_conv2d, deform_conv2d_packed
 from vinr_engine.ops.inr_query import inr_query
 from vinr_engine.ops.sampled_mlp import sampled_mlp
