@@ -19,9 +19,11 @@ def configuration(num_warps: int, num_stages: int, **blocks: int) -> triton.Conf
 
 
 def launch(kernel: Any, grid: Callable[[dict[str, Any]], tuple[int, ...]], **arguments: Any) -> None:
-    """Run an autotuned kernel; where torch must be deterministic, in its first configuration, whatever was tuned."""
+    """Run an autotuned kernel; where torch must be deterministic, in the first configuration, whatever was tuned."""
     if torch.are_deterministic_algorithms_enabled():
-        kernel.fn[grid](**arguments, **kernel.configs[0].all_kwargs())
+        prune = kernel.early_config_prune
+        configurations = prune(kernel.configs, {}, **arguments) if prune else kernel.configs
+        kernel.fn[grid](**arguments, **configurations[0].all_kwargs())
     else:
         kernel[grid](**arguments)
 

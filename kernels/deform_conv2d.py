@@ -10,15 +10,13 @@ from typing import Any
 
 import triton
 import triton.language as tl
-
 from vinr_engine.kernels._tuning import autotune, configuration
 
-# Every way to launch these kernels. More pixels or fewer warps do not fit the registers.
+# Every way to launch this kernel. More pixels or fewer warps do not fit the registers.
 CONFIGURATIONS = [
+    configuration(8, 2, BLOCK_P=64),
     configuration(4, 2, BLOCK_P=64),
     configuration(4, 2, BLOCK_P=32),
-    configuration(4, 1, BLOCK_P=64),
-    configuration(8, 2, BLOCK_P=64),
     configuration(8, 1, BLOCK_P=128),
 ]
 KEY = ["size_class", "GROUP_OUT", "SEGMENTS", "SEGMENT", "TAPS", "MASK", "PRECISION"]
@@ -28,6 +26,12 @@ def prune(configurations: list[triton.Config], _: dict[str, Any], **arguments: A
     """Those whose accumulators take at most 64 registers a thread."""
     width = max(arguments["BLOCK_O"], arguments["BLOCK_S"] * arguments["SEGMENT"])
     return [c for c in configurations if c.kwargs["BLOCK_P"] * width <= 64 * 32 * c.num_warps]
+
+
+def prune_forward(configurations: list[triton.Config], named: dict[str, Any], **arguments: Any) -> list[triton.Config]:
+    """As `prune`; the parts of three products take the registers that fewer warps have no more of."""
+    fewest = 8 if arguments["PRECISION"] == "tf32x3" else 4
+    return [c for c in prune(configurations, named, **arguments) if c.num_warps >= fewest]
 
 
 @triton.jit
@@ -53,7 +57,7 @@ def read_positions(
     DILATION_Y: tl.constexpr, DILATION_X: tl.constexpr, KERNEL_X: tl.constexpr, TAPS: tl.constexpr,
     SHARE: tl.constexpr, MASK: tl.constexpr, WIDE: tl.constexpr,
 ):  # fmt: skip
-    """Where a tap reads for each pixel and segment, and what it is multiplied by: y, x, modulation [BLOCK_P, BLOCK_S]."""
+    """Where a tap reads for each pixel and segment, and what it is times: y, x, modulation [BLOCK_P, BLOCK_S]."""
     place = (segment // SHARE * TAPS + tap)[None, :]  # [1, BLOCK_S]
     at = offset + (b * off_b + oy * off_y + ox * off_x)[:, None] + 2 * place * wide(off_c, WIDE)
     y = tl.load(at, read, other=0.0).to(tl.float32)
@@ -118,14 +122,14 @@ def weight_tile(
     weight, group, o, tap, s, TAPS: tl.constexpr, GROUP_OUT: tl.constexpr, SEGMENTS: tl.constexpr,
     SEGMENT: tl.constexpr, BLOCK_S: tl.constexpr,
 ):  # fmt: skip
-    """Pointers to and existence of the weights [BLOCK_S * SEGMENT, BLOCK_O] of a tap, from segment s of the group on."""
+    """Pointers to a tap's weights [BLOCK_S * SEGMENT, BLOCK_O] from segment s of the group on; which of them exist."""
     channel = s * SEGMENT + tl.arange(0, BLOCK_S * SEGMENT)
     row = (group * GROUP_OUT + o) * TAPS + tap
     at = weight + row[None, :] * (SEGMENTS * SEGMENT) + channel[:, None]
     return at, (channel < SEGMENTS * SEGMENT)[:, None] & (o < GROUP_OUT)[None, :]
 
 
-@autotune(CONFIGURATIONS, KEY, prune)
+@autotune(CONFIGURATIONS, KEY, prune_forward)
 @triton.jit
 def forward(
     input, offset, mask, weight, bias, output,

@@ -1,14 +1,14 @@
 """Gradients of modulated deformable convolution, from samples that are computed once more.
 
-With columns X [pixels, taps * channels], the samples times modulation, and weights V, the output is X V^T: dX = dY V and
-dV = dY^T X. `backward_samples` turns dX into gradients of input, offset and mask; `backward_weight` sums dV.
+With columns X [pixels, taps * channels], the samples times modulation, and weights V, the output is Y = X V^T:
+dX = dY V, which `backward_samples` turns into gradients of input, offset and mask; dV = dY^T X, which
+`backward_weight` sums.
 """
 
 from __future__ import annotations
 
 import triton
 import triton.language as tl
-
 from vinr_engine.kernels._tuning import autotune, configuration
 from vinr_engine.kernels.deform_conv2d import (
     KEY,
@@ -30,9 +30,9 @@ SAMPLES = [
     configuration(4, 1, BLOCK_P=64),
 ]
 WEIGHT = [
-    configuration(4, 2, BLOCK_P=64),
-    configuration(8, 2, BLOCK_P=64),
-    configuration(4, 2, BLOCK_P=32),
+    configuration(8, 1, BLOCK_P=64),
+    configuration(4, 1, BLOCK_P=64),
+    configuration(4, 1, BLOCK_P=32),
 ]
 
 
@@ -82,8 +82,8 @@ def backward_samples(
 ):  # fmt: skip
     """Gradients of input, added to grad_input [B, H, W, C], and of offset and mask, stored.
 
-    A program takes BLOCK_P pixels, one tap, BLOCK_S segments. Of the SHARE segments of an offset group RUN neighbours are
-    summed here and written as one part; grad_offset and grad_mask have SHARE / RUN parts, to_part apart.
+    A program takes BLOCK_P pixels, one tap, BLOCK_S segments. Of the SHARE segments of an offset group RUN neighbours
+    are summed here and written as one part; grad_offset and grad_mask have SHARE / RUN parts, to_part apart.
     INPUT, OFFSET: which gradients are wanted, OFFSET for both. The other arguments are those of `forward`.
     """
     O_BLOCKS: tl.constexpr = (GROUP_OUT + BLOCK_O - 1) // BLOCK_O
@@ -158,7 +158,7 @@ def backward_weight(
     MASK: tl.constexpr, WIDE: tl.constexpr, PRECISION: tl.constexpr,
     BLOCK_P: tl.constexpr, BLOCK_O: tl.constexpr, BLOCK_S: tl.constexpr,
 ):  # fmt: skip
-    """partial [slabs, O, TAPS, C/groups]: the weight's gradient, summed over `span` pixels each; slab_size numbers apart.
+    """partial [slabs, O, TAPS, C/groups]: the weight's gradient, a slab of slab_size numbers summed over span pixels.
 
     A program takes one slab, one tap, BLOCK_S segments and BLOCK_O output channels.
     """

@@ -1,4 +1,4 @@
-"""What deform_conv2d launches, described so that it compiles with no GPU: the published network's 64 channels, 8 groups."""
+"""What deform_conv2d launches, described so that it compiles with no GPU: 64 channels in 8 groups, as published."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from vinr_engine.kernels import deform_conv2d as kernels
 from vinr_engine.kernels import deform_conv2d_backward as backward_kernels
 from vinr_engine.kernels._compile import Configuration
-from vinr_engine.kernels.deform_conv2d_launch import LOGIT, constants
+from vinr_engine.kernels.deform_conv2d_launch import LOGIT, constants, weight_constants
 
 CHANNELS = 64
 OFFSET_GROUPS = 8
@@ -57,7 +57,7 @@ def configurations() -> Iterator[Configuration]:
 
 def _passes(label: str, pointer: str, shared: dict[str, Any], matrix: bool) -> Iterator[Configuration]:
     reads = dict.fromkeys(("input", "offset", "mask"), pointer)
-    for launch in kernels.prune(kernels.CONFIGURATIONS, {}, **shared):
+    for launch in kernels.prune_forward(kernels.CONFIGURATIONS, {}, **shared):
         yield _describe(
             f"deform_conv2d forward {label}", kernels.forward, launch,
             reads | dict.fromkeys(("weight", "bias", "output"), pointer),
@@ -67,7 +67,7 @@ def _passes(label: str, pointer: str, shared: dict[str, Any], matrix: bool) -> I
     for launch in kernels.prune(backward_kernels.WEIGHT, {}, **shared):
         yield _describe(
             f"deform_conv2d backward_weight {label}", backward_kernels.backward_weight, launch,
-            reads | {"grad": pointer, "partial": "*fp32"}, (*grad, "span", "slab_size"), shared, True, matrix,
+            reads | {"grad": pointer, "partial": "*fp32"}, (*grad, "span", "slab_size"), weight_constants(shared), True, matrix,
         )  # fmt: skip
     to = tuple(f"{p}_{axis}" for p in ("to", "to_mask") for axis in ("part", *"bcyx"))
     wanted = {"RUN": min(shared["SHARE"], shared["BLOCK_S"]), "INPUT": True, "OFFSET": True}

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-
 from vinr_engine.kernels import deform_conv2d as kernels
 from vinr_engine.kernels import deform_conv2d_backward as backward_kernels
 from vinr_engine.kernels._runtime import passes_32_bits
@@ -52,7 +51,7 @@ def constants(
     channels: int, offset_groups: int, weight_shape: Sequence[int], itemsize: int, mask_kind: int, wide: bool,
     stride: Sequence[int], padding: Sequence[int], dilation: Sequence[int], input_precision: str,
 ) -> dict[str, Any]:  # fmt: skip
-    """The kernels' constexprs but BLOCK_P. weight_shape: [O, C/groups, kh, kw]; itemsize: bytes of the input's numbers."""
+    """The kernels' constexprs but BLOCK_P. weight_shape: [O, C/groups, kh, kw]; itemsize: of the input's numbers."""
     O, group_channels, kh, kw = weight_shape
     share = channels // offset_groups
     segment = math.gcd(group_channels, share, 16 // itemsize)
@@ -127,6 +126,11 @@ def _gradient(grad_output: Tensor) -> dict[str, Any]:
     return dict(grad=grad_output, **strides)
 
 
+def weight_constants(shared: dict[str, Any]) -> dict[str, Any]:
+    """Triton compiles no tf32 product over pixels for compute capability 9 and 10: it is done in three."""
+    return shared | {"PRECISION": "tf32x3"} if shared["PRECISION"] == "tf32" else shared
+
+
 def backward_weight(call: Call, grad_output: Tensor) -> Tensor:
     """The weight's gradient [O, C/groups, kh, kw] in float32; the same at every run."""
     O, group_channels, kh, kw = call.weight.shape
@@ -135,7 +139,7 @@ def backward_weight(call: Call, grad_output: Tensor) -> Tensor:
     span = _cells(_cells(pixels, slabs), MOST_PIXELS_OF_A_BLOCK) * MOST_PIXELS_OF_A_BLOCK
     partial = call.input.new_empty(slabs, O, kh, kw, group_channels, dtype=torch.float32)
     input = _channels_last(call.input)
-    shared = _constants(call, input, grad_output)
+    shared = weight_constants(_constants(call, input, grad_output))
     steps = shared["TAPS"] * _cells(shared["SEGMENTS"], shared["BLOCK_S"])
     blocks = call.groups * _cells(shared["GROUP_OUT"], shared["BLOCK_O"])
     with torch.cuda.device_of(input):
@@ -150,8 +154,8 @@ def backward_weight(call: Call, grad_output: Tensor) -> Tensor:
 def _fixed_point(call: Call, grad_output: Tensor) -> tuple[Tensor, Tensor]:
     """A power of two for which no sum of the input's gradient overflows, and whether there is one, as tensors.
 
-    No sum exceeds the largest |dY| times the largest sum of |weights| over output channels times the largest modulation,
-    once for every output pixel and tap.
+    No sum exceeds the largest |dY| times the largest sum of |weights| over output channels times the largest
+    modulation, once for every output pixel and tap.
     """
     inf = float("inf")
     bound = torch.linalg.vector_norm(grad_output, inf, dtype=torch.float32)
