@@ -67,7 +67,8 @@ def _passes(label: str, pointer: str, shared: dict[str, Any], matrix: bool) -> I
     for launch in kernels.prune(backward_kernels.WEIGHT, {}, **shared):
         yield _describe(
             f"deform_conv2d backward_weight {label}", backward_kernels.backward_weight, launch,
-            reads | {"grad": pointer, "partial": "*fp32"}, (*grad, "span", "slab_size"), weight_constants(shared), True, matrix,
+            reads | {"grad": pointer, "partial": "*fp32"}, (*grad, "span", "slab_size"), weight_constants(shared),
+            True, matrix,
         )  # fmt: skip
     to = tuple(f"{p}_{axis}" for p in ("to", "to_mask") for axis in ("part", *"bcyx"))
     wanted = {"RUN": min(shared["SHARE"], shared["BLOCK_S"]), "INPUT": True, "OFFSET": True}

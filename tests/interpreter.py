@@ -1,8 +1,8 @@
 """Triton's interpreter made to round as a GPU does, and faster; tests/triton_kernels/test_interpreter.py tests it.
 
 As it comes it holds bfloat16 as 16-bit integers: products and sums of them are those of integers, and casts round ties
-away from zero without carrying into the exponent. Products of tf32 operands are done with all of float32's bits. Half of
-its time goes into checks of integers for overflow, and much of the rest into looking up what it patches at every call.
+away from zero without carrying into the exponent. Products of tf32 operands are done with all of float32's bits. Half
+of its time goes into checks of integers for overflow, and much of the rest into finding at every call what it patches.
 """
 
 import dataclasses
