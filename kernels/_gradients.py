@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import triton
 from torch import Tensor
 from vinr_engine.kernels._launch import programs
 from vinr_engine.kernels._mlp_backward import mlp_backward
-from vinr_engine.kernels._packing import Split, pack, padded, plan, unpack
+from vinr_engine.kernels._packing import Plan, Split, pack, padded, plan, unpack
 from vinr_engine.kernels._runtime import passes_32_bits
 from vinr_engine.kernels._sample_rows import sample_rows, sample_rows_backward
 from vinr_engine.kernels._sine import half_turns
@@ -42,7 +42,7 @@ def _grid(rows: int) -> tuple[int]:
     return (triton.cdiv(rows, ROWS),)
 
 
-def _chunk(count: int) -> int:
+def chunk_of(count: int) -> int:
     return min(padded(count), 64)
 
 
@@ -52,7 +52,7 @@ def add_samples(source: Source, positions: Tensor, out: Tensor, column: int, add
     sample_rows[_grid(len(out))](
         source.maps, positions, out, len(out), source.points, source.group, source.repeat, height, width,
         FROM=source.channels(), OUT=(column, out.shape[1]), ADD=add, NEAREST=nearest,
-        LARGE=passes_32_bits(source.maps), M=ROWS, C=_chunk(source.count), num_warps=4, **OPTIONS,
+        LARGE=passes_32_bits(source.maps), M=ROWS, C=chunk_of(source.count), num_warps=4, **OPTIONS,
     )  # fmt: skip
 
 
@@ -69,7 +69,7 @@ def scatter(
 ) -> Tensor | None:  # fmt: skip
     """Add the gradient of `add_samples` to d_maps, float32 and like the maps, and return that of the positions.
 
-    Sums of float32 depend on their order; where torch asks for deterministic algorithms, they are done in whole numbers.
+    Sums of float32 depend on their order; where torch asks for deterministic algorithms, whole numbers are summed.
     """
     rows = len(d_rows)
     d_positions = torch.empty(rows, 2, dtype=torch.float32, device=d_rows.device) if wants_positions else None
@@ -83,11 +83,27 @@ def scatter(
         d_rows, source.maps, positions, d_rows if to is None else to, d_rows if d_positions is None else d_positions,
         scale, rows, source.points, source.group, source.repeat, height, width, FROM=source.channels(),
         D=(column, d_rows.shape[1]), WANTS_MAPS=to is not None, WANTS_POSITIONS=wants_positions, FIXED=fixed,
-        NEAREST=nearest, LARGE=passes_32_bits(source.maps), M=ROWS, C=_chunk(source.count), num_warps=4, **OPTIONS,
+        NEAREST=nearest, LARGE=passes_32_bits(source.maps), M=ROWS, C=chunk_of(source.count), num_warps=4, **OPTIONS,
     )  # fmt: skip
     if fixed:
         d_maps += (to.double() / scale).to(d_maps.dtype)
     return d_positions
+
+
+def backward_constants(
+    layout: Plan, X: int, D: int, outputs: int, sums: bool, wants_sums: bool, wants_x: bool, activation: str,
+    omega: float, precision: str,
+) -> dict[str, Any]:  # fmt: skip
+    """Constants of `_mlp_backward.mlp_backward` for the one network of `layout`."""
+    (layers,) = layout.networks
+    activations = [width for layer in layers[:-1] for width in (layer.outputs, layer.outputs)]
+    widest = max(layer.outputs for layer in layers)
+    *places, scratch = itertools.accumulate([layers[0].inputs, *activations, widest, widest], initial=0)
+    return dict(
+        LAYERS=layers, X=X, WIDTH=D, OUTPUTS=outputs, PLACES=tuple(places), SCRATCH=scratch, MATRICES=layout.matrices,
+        VECTORS=layout.vectors, SUMS=sums, WANTS_SUMS=wants_sums, WANTS_X=wants_x, ACTIVATION=activation,
+        OMEGA=half_turns(omega), FREQUENCY=omega, PRECISION=precision, M=ROWS,
+    )  # fmt: skip
 
 
 def mlp_gradients(
@@ -105,22 +121,18 @@ def mlp_gradients(
     rows, D, X = len(grad), tensors[0].shape[0], tensors[0].shape[1]
     shapes = tuple(tuple(w.shape) for w in tensors[::2])
     layout = plan((shapes,), (Split((X,)),))
-    layers = layout.networks[0]
     matrices, vectors = pack(layout, tensors, torch.float32, grad.device)
-    activations = [width for layer in layers[:-1] for width in (layer.outputs, layer.outputs)]
-    widest = max(layer.outputs for layer in layers)
-    *places, scratch = itertools.accumulate([layers[0].inputs, *activations, widest, widest], initial=0)
     count = min(triton.cdiv(rows, ROWS), 2 * programs(grad.device))
     d_sums = grad.new_empty(rows, D) if wants_sums else None
     d_x = grad.new_empty(rows, X) if wants_x and X > 0 else None
     d_matrices = grad.new_zeros(count, layout.matrices)
     d_vectors = grad.new_zeros(count, layout.vectors)
+    constants = backward_constants(
+        layout, X, D, grad.shape[1], sums is not None, wants_sums, d_x is not None, activation, omega, precision
+    )
     mlp_backward[(count,)](
         grad, grad if sums is None else sums, grad if x is None else x, matrices, vectors,
         grad if d_sums is None else d_sums, grad if d_x is None else d_x, d_matrices, d_vectors,
-        grad.new_empty(count, scratch, ROWS), rows, LAYERS=layers, X=X, WIDTH=D, OUTPUTS=grad.shape[1],
-        PLACES=tuple(places), SCRATCH=scratch, MATRICES=layout.matrices, VECTORS=layout.vectors, SUMS=sums is not None,
-        WANTS_SUMS=wants_sums, WANTS_X=d_x is not None, ACTIVATION=activation, OMEGA=half_turns(omega),
-        FREQUENCY=omega, PRECISION=precision, M=ROWS, num_warps=4, **OPTIONS,
+        grad.new_empty(count, constants["SCRATCH"], ROWS), rows, **constants, num_warps=4, **OPTIONS,
     )  # fmt: skip
     return d_sums, d_x, unpack(layout, tensors, d_matrices.sum(0), d_vectors.sum(0))

@@ -109,8 +109,8 @@ def mlp_backward(
     """grad [rows, OUTPUTS], sums [rows, WIDTH] if SUMS, x [rows, X] -> d_sums and d_x like them, and each program's
     share of the gradients of matrices and vectors, [programs, MATRICES] and [programs, VECTORS], zeros before.
 
-    PLACES: where in a program's scratch, in rows of M, lie x, then activation and slope of each layer but the last, then
-    two gradients in turn.
+    PLACES: where in a program's scratch, in rows of M, lie x, then activation and slope of each layer but the last,
+    then two gradients in turn.
     """
     pid = tl.program_id(0).to(tl.int64)
     scratch += pid * (SCRATCH * M)
@@ -139,9 +139,7 @@ def mlp_backward(
             tl.debug_barrier()
             d = scratch + PLACES[2 * LAST + 1 + (LAST - n) % 2] * M
             below = scratch + PLACES[2 * LAST + 1 + (LAST - n + 1) % 2] * M
-            add_weight_gradients(
-                scratch + PLACES[2 * n - 1] * M, d, d_matrices, d_vectors, LAYERS[n], PRECISION, M
-            )
+            add_weight_gradients(scratch + PLACES[2 * n - 1] * M, d, d_matrices, d_vectors, LAYERS[n], PRECISION, M)
             back_through(d, below, scratch + PLACES[2 * n] * M, matrices, LAYERS[n], PRECISION, M)
         tl.debug_barrier()
         d = scratch + PLACES[2 * LAST + 1 + LAST % 2] * M

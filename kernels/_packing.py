@@ -26,7 +26,7 @@ def padded(width: int) -> int:
 
 
 class Layer(NamedTuple):
-    """Where a layer lies, as a kernel's constexpr: offsets of its weight [outputs, inputs] and its bias, padded sizes."""
+    """Where a layer lies, as a kernel's constexpr: offsets of weight [outputs, inputs] and bias, and padded sizes."""
 
     weight: int
     bias: int

@@ -6,7 +6,7 @@ from vinr_engine.kernels._layers import layers_after_first, load_vector, multipl
 from vinr_engine.kernels._sampling import corners_inside, read_bilinear, read_chunk
 
 # A size of 1 is a number like others, and a frame of another size needs no other kernel.
-_SIZES = [
+SIZES = [
     "first_image", "images", "batch", "steps", "map_height", "map_width", "lr_height", "lr_width", "height", "width",
     "upsample",
 ]  # fmt: skip
@@ -40,7 +40,7 @@ def nearest_pixel(index, size, lr_size):
 
 @triton.jit
 def warped(index, size, flow):
-    """Where an axis's output pixels [M] lie after they moved by `flow` pixels: 0 at the first's centre, 1 at the last's.
+    """Where an axis's output pixels [M] lie once moved by `flow` pixels: 0 at the first's centre, 1 at the last's.
 
     The network's normalised position is 2 q - 1, clamped to +-(1 - 1e-6). NaN stays NaN.
     """
@@ -64,13 +64,14 @@ def start_of(vectors, LAYER: tl.constexpr, time, TIME: tl.constexpr, j, C: tl.co
     return load_vector(vectors, LAYER, 0, j, C) + time * load_vector(vectors, LAYER, TIME, j, C)
 
 
-@triton.jit(do_not_specialize=_SIZES)
+@triton.jit(do_not_specialize=SIZES)
 def decode(
     maps, colours, times, matrices, vectors, hr, flow,
     first_image, images, batch, steps, map_height, map_width, lr_height, lr_width, height, width, upsample,
     FEAT: tl.constexpr, FLOW: tl.constexpr, FEAT_MAP: tl.constexpr, FLOW_MAP: tl.constexpr, COLOURS: tl.constexpr,
     OMEGA: tl.constexpr, SHORT: tl.constexpr, PRECISION: tl.constexpr, CHUNK: tl.constexpr,
-    GATHER: tl.constexpr, TILE_Y: tl.constexpr, TILE_X: tl.constexpr, BAND: tl.constexpr, STAGES: tl.constexpr, LARGE: tl.constexpr,
+    GATHER: tl.constexpr, TILE_Y: tl.constexpr, TILE_X: tl.constexpr, BAND: tl.constexpr, STAGES: tl.constexpr,
+    LARGE: tl.constexpr,
 ):  # fmt: skip
     """Pass 1: nearest maps, relative position and time -> HR feature -> flow.
 
@@ -136,14 +137,15 @@ def decode(
         tl.store(flow + to, flows[0], mask=inside[:, None] & (plane < 4)[None, :])
 
 
-@triton.jit(do_not_specialize=_SIZES)
+@triton.jit(do_not_specialize=SIZES)
 def colour(
     maps, colours, times, matrices, vectors, hr, flow, out,
     first_image, images, batch, steps, map_height, map_width, lr_height, lr_width, height, width, upsample,
     ENCODE: tl.constexpr, F: tl.constexpr, MAP_A: tl.constexpr, MAP_B: tl.constexpr, COLOURS: tl.constexpr,
     OUTPUTS: tl.constexpr,
     OMEGA: tl.constexpr, SHORT: tl.constexpr, PRECISION: tl.constexpr, CHUNK: tl.constexpr,
-    GATHER: tl.constexpr, TILE_Y: tl.constexpr, TILE_X: tl.constexpr, BAND: tl.constexpr, STAGES: tl.constexpr, LARGE: tl.constexpr,
+    GATHER: tl.constexpr, TILE_Y: tl.constexpr, TILE_X: tl.constexpr, BAND: tl.constexpr, STAGES: tl.constexpr,
+    LARGE: tl.constexpr,
 ):  # fmt: skip
     """Pass 2: warped reads of the HR feature, the maps and the colours -> out [B * steps, OUTPUTS, height, width].
 
@@ -182,7 +184,7 @@ def colour(
             else:
                 both = ()
                 for j in tl.static_range(ENCODE[0].outputs // C):
-                    both = both + (sums[j] + read_bilinear(map_at, at, MAP_B, j, C, LARGE),)
+                    both = both + (read_bilinear(map_at, at, MAP_B, j, C, LARGE, sums[j]),)
                 sums = both
             at = warped_corners(qy, qx, read, height, width, height, width)
             xs = ()

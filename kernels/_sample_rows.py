@@ -17,14 +17,14 @@ def map_of(maps, row, points, first, repeat, pixels, STRIDE: tl.constexpr):
 def sample_rows(maps, positions, out, rows, points, first, repeat, height, width, FROM: tl.constexpr,
                 OUT: tl.constexpr, ADD: tl.constexpr, NEAREST: tl.constexpr, LARGE: tl.constexpr,
                 M: tl.constexpr, C: tl.constexpr):  # fmt: skip
-    """Channels FROM = (first, count, stride) of maps [_, height, width, stride] at positions [rows, 2] (y, x) -> columns
-    OUT = (first, stride) of out [rows, stride], stored or added."""
+    """Channels FROM = (first, count, stride) of maps [_, height, width, stride] at positions [rows, 2] (y, x) ->
+    columns OUT = (first, stride) of out [rows, stride], stored or added."""
     row = tl.program_id(0).to(tl.int64) * M + tl.arange(0, M)
     valid = row < rows
     y = tl.load(positions + 2 * row, mask=valid, other=0.0).to(tl.float32)
     x = tl.load(positions + 2 * row + 1, mask=valid, other=0.0).to(tl.float32)
     base = map_of(maps, tl.where(valid, row, 0), points, first, repeat, height.to(tl.int64) * width, FROM[2])
-    for j in range(0, tl.cdiv(FROM[1], C)):
+    for j in range(tl.cdiv(FROM[1], C)):
         if NEAREST:
             pixel, weight = pixel_below(y, x, height, width)
             value = weight[:, None] * read_chunk(base, pixel, FROM, j, C, LARGE)
@@ -47,8 +47,18 @@ def slopes(y, x, height, width):
     fy, fx = y - top, x - left
     y0, y1 = inside & (top >= 0), inside & (top + 1 < height)
     x0, x1 = inside & (left >= 0), inside & (left + 1 < width)
-    wy0, wy1, wx0, wx1 = tl.where(y0, 1 - fy, 0.0), tl.where(y1, fy, 0.0), tl.where(x0, 1 - fx, 0.0), tl.where(x1, fx, 0.0)
-    sy0, sy1, sx0, sx1 = tl.where(y0, -1.0, 0.0), tl.where(y1, 1.0, 0.0), tl.where(x0, -1.0, 0.0), tl.where(x1, 1.0, 0.0)
+    wy0, wy1, wx0, wx1 = (
+        tl.where(y0, 1 - fy, 0.0),
+        tl.where(y1, fy, 0.0),
+        tl.where(x0, 1 - fx, 0.0),
+        tl.where(x1, fx, 0.0),
+    )
+    sy0, sy1, sx0, sx1 = (
+        tl.where(y0, -1.0, 0.0),
+        tl.where(y1, 1.0, 0.0),
+        tl.where(x0, -1.0, 0.0),
+        tl.where(x1, 1.0, 0.0),
+    )
     return (sy0 * wx0, sy0 * wx1, sy1 * wx0, sy1 * wx1), (wy0 * sx0, wy0 * sx1, wy1 * sx0, wy1 * sx1)
 
 
@@ -70,8 +80,8 @@ def sample_rows_backward(d_rows, maps, positions, d_maps, d_positions, scale, ro
                          width, FROM: tl.constexpr, D: tl.constexpr, WANTS_MAPS: tl.constexpr,
                          WANTS_POSITIONS: tl.constexpr, FIXED: tl.constexpr, NEAREST: tl.constexpr,
                          LARGE: tl.constexpr, M: tl.constexpr, C: tl.constexpr):  # fmt: skip
-    """The gradient of samples, columns D = (first, stride) of d_rows, added to d_maps, laid out like maps, and stored in
-    d_positions [rows, 2]. FIXED: d_maps holds whole multiples of 1 / scale, whose sum has no order."""
+    """The gradient of samples, columns D = (first, stride) of d_rows, added to d_maps, laid out like maps, and stored
+    in d_positions [rows, 2]. FIXED: d_maps holds whole multiples of 1 / scale, whose sum has no order."""
     row = tl.program_id(0).to(tl.int64) * M + tl.arange(0, M)
     valid = row < rows
     y = tl.load(positions + 2 * row, mask=valid, other=0.0).to(tl.float32)
@@ -84,7 +94,7 @@ def sample_rows_backward(d_rows, maps, positions, d_maps, d_positions, scale, ro
     if FIXED:
         factor = tl.load(scale)
     dy, dx = tl.zeros((M,), tl.float32), tl.zeros((M,), tl.float32)
-    for j in range(0, tl.cdiv(FROM[1], C)):
+    for j in range(tl.cdiv(FROM[1], C)):
         column = j * C + tl.arange(0, C)
         mask = valid[:, None] & (column < FROM[1])[None, :]
         d = tl.load(d_rows + row[:, None] * D[1] + (D[0] + column)[None, :], mask=mask, other=0.0)

@@ -43,7 +43,7 @@ def sampled_mlp(
                     z += read[:, None] * read_chunk(base, pixel, (0, WIDTH, WIDTH), j, C, LARGE)
                 else:
                     at = corners(at_y, at_x, heights[k], widths[k])
-                    z += read_bilinear(base, at, (0, WIDTH, WIDTH), j, C, LARGE)
+                    z = read_bilinear(base, at, (0, WIDTH, WIDTH), j, C, LARGE, z)
             if X > 0:
                 z = multiply(xs, z, x_matrices, FIRST, j, 0, C, X_PRECISION)
             zs = zs + (z,)

@@ -22,7 +22,7 @@ def corners(y, x, height, width):
 
 @triton.jit
 def corners_inside(y, x, read, height, width):
-    """The same for y in [-1, height) and x in [-1, width), where it takes fewer steps; `read` [M] multiplies weights."""
+    """The same for y in [-1, height) and x in [-1, width), in fewer steps; `read` [M] multiplies the weights."""
     top, left = tl.floor(y), tl.floor(x)
     i, j = top.to(tl.int32), left.to(tl.int32)
     wy1, wx1 = (y - top) * read, x - left
@@ -58,10 +58,9 @@ def read_chunk(maps, pixel, FROM: tl.constexpr, j, C: tl.constexpr, LARGE: tl.co
 
 
 @triton.jit
-def read_bilinear(maps, at, FROM: tl.constexpr, j, C: tl.constexpr, LARGE: tl.constexpr):
-    """The same, read at what `corners` gives."""
+def read_bilinear(maps, at, FROM: tl.constexpr, j, C: tl.constexpr, LARGE: tl.constexpr, value=0.0):
+    """`value` and the same, read at what `corners` gives."""
     pixels, weights = at
-    value = weights[0][:, None] * read_chunk(maps, pixels[0], FROM, j, C, LARGE)
-    for k in tl.static_range(1, 4):
+    for k in tl.static_range(4):
         value += weights[k][:, None] * read_chunk(maps, pixels[k], FROM, j, C, LARGE)
     return value

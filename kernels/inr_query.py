@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 from vinr_engine.kernels import _query
 from vinr_engine.kernels._gradients import Source, add_samples, mlp_gradients, scatter
-from vinr_engine.kernels._launch import arithmetic, programs
+from vinr_engine.kernels._launch import arithmetic, capability_of, launch_constants, programs
 from vinr_engine.kernels._packing import Plan, Split, pack, padded, plan
 from vinr_engine.kernels._runtime import passes_32_bits
-from vinr_engine.kernels._sine import half_turns
 from vinr_engine.kernels._tuning import OPTIONS
 
 from vinr_engine.reference.sampling import axis_grid
@@ -31,7 +29,7 @@ def layout(feat: Sequence[Tensor], flow: Sequence[Tensor], encode: Sequence[Tens
     return plan(shapes, splits)
 
 
-def map_channels(plan: Plan, networks: Sequence[Sequence[Tensor]]) -> list[tuple[int, int, int]]:
+def map_channels(networks: Sequence[Sequence[Tensor]]) -> list[tuple[int, int, int]]:
     """(first channel, count, stride) of the maps of feat, flow, encode at A and at B."""
     counts = [-(-n[0].shape[0] // HOISTED_MULTIPLE) * HOISTED_MULTIPLE for n in networks]
     counts.append(counts[2])
@@ -91,28 +89,25 @@ class Query:
         omega: float,
         operands: str,
     ) -> None:
-        self.dtype, precision, chunk = arithmetic(operands)
+        self.dtype = arithmetic(operands)[0]
         self.maps = maps.detach().to(self.dtype).contiguous()
         self.colours = None if colours is None else colours.detach().to(self.dtype).contiguous()
         self.times = times.detach().float().contiguous()
         self.B, self.T, self.size = maps.shape[0], times.shape[0], tuple(size)
         self.sizes = (self.B, self.T, *maps.shape[1:3], *lr_size, *size, frame_upsample)
         self.plan = layout(feat, flow, encode, colours is not None)
-        turns, short = half_turns(omega), self.dtype != torch.float32
-        self.matrices, self.vectors = pack(
-            self.plan, [*feat, *flow, *encode], self.dtype, maps.device, turns[0] if short else None
-        )
-        self.channels = map_channels(self.plan, (feat, flow, encode))
+        self.constants = {
+            which: launch_constants(which, operands, omega, capability_of(maps.device))
+            for which in ("decode", "colour")
+        }
+        sine = self.constants["decode"]
+        half_turn = sine["OMEGA"][0] if sine["SHORT"] else None
+        self.matrices, self.vectors = pack(self.plan, [*feat, *flow, *encode], self.dtype, maps.device, half_turn)
+        self.channels = map_channels((feat, flow, encode))
         self.outputs = encode[-1].shape[0]
         self.features = padded(feat[-1].shape[0])
         self.hr_bytes = size[0] * size[1] * self.features * self.dtype.itemsize
         self.programs = programs(maps.device)
-        tile = (8, 16) if self.dtype != torch.float32 else (8, 8)
-        self.constants: dict[str, Any] = dict(
-            COLOURS=colours is not None, OMEGA=turns, SHORT=short,
-            PRECISION=precision, CHUNK=chunk, GATHER=32, TILE_Y=tile[0], TILE_X=tile[1], BAND=8, STAGES=2,
-            num_warps=tile[0] * tile[1] // 16, **OPTIONS,
-        )  # fmt: skip
 
     def new_hr(self, images: int) -> Tensor:
         return self.maps.new_empty(images, *self.size, self.features)
@@ -130,14 +125,16 @@ class Query:
         feat, flow, _ = self.plan.networks
         _query.decode[(self.programs,)](
             *self._arguments(), hr, flows, first, count, *self.sizes, FEAT=feat, FLOW=flow, FEAT_MAP=self.channels[0],
-            FLOW_MAP=self.channels[1], LARGE=self._large(hr, flows), **self.constants,
+            FLOW_MAP=self.channels[1], COLOURS=self.colours is not None, LARGE=self._large(hr, flows),
+            **self.constants["decode"], **OPTIONS,
         )  # fmt: skip
 
     def colour(self, first: int, count: int, hr: Tensor, flows: Tensor, image: Tensor) -> None:
         _query.colour[(self.programs,)](
             *self._arguments(), hr, flows, image, first, count, *self.sizes, ENCODE=self.plan.networks[2],
             F=self.features, MAP_A=self.channels[2], MAP_B=self.channels[3], OUTPUTS=self.outputs,
-            LARGE=self._large(hr, flows, image), **self.constants,
+            COLOURS=self.colours is not None, LARGE=self._large(hr, flows, image),
+            **self.constants["colour"], **OPTIONS,
         )  # fmt: skip
 
 
@@ -173,7 +170,9 @@ def inr_query_backward(
         group = ImageGroup(query, first, min(together, images - first), (feat, flow, encode), omega, precision)
         group.decode(flows)
         chosen = slice(first, first + group.count)
-        d_weights += group.backward(grad_image.flatten(0, 1)[chosen], grad_flow.flatten(0, 1)[chosen], d_maps, d_colours)
+        d_weights += group.backward(
+            grad_image.flatten(0, 1)[chosen], grad_flow.flatten(0, 1)[chosen], d_maps, d_colours
+        )
     return d_maps, d_colours, d_weights
 
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 from vinr_engine.kernels import _sampled_mlp
 from vinr_engine.kernels._gradients import Source, add_samples, mlp_gradients, scatter
-from vinr_engine.kernels._launch import arithmetic, programs
+from vinr_engine.kernels._launch import BLACKWELL, OPERANDS, arithmetic, capability_of, programs, sine_constants
 from vinr_engine.kernels._packing import Split, pack, plan
-from vinr_engine.kernels._runtime import passes_32_bits
-from vinr_engine.kernels._sine import half_turns
+from vinr_engine.kernels._runtime import INTERPRETED, passes_32_bits
 from vinr_engine.kernels._tuning import OPTIONS
 
 
@@ -19,6 +19,22 @@ def first_layer(D: int, x_weight: Tensor | None, bias: Tensor | None, like: Tens
     """Weight [D, X] and bias of the first layer, with no columns and zeros where they are not given."""
     weight = like.new_empty(D, 0) if x_weight is None else x_weight
     return weight, like.new_zeros(D) if bias is None else bias
+
+
+def mlp_constants(operands: str, activation: str, omega: float, capability: int) -> dict[str, Any]:
+    """Constants and warps of the forward kernel."""
+    _, precision, chunk = arithmetic(operands)
+    low = operands in OPERANDS
+    return dict(
+        **sine_constants(omega, operands),
+        ACTIVATION=activation,
+        PRECISION=precision,
+        X_PRECISION="tf32x3" if low else precision,
+        CHUNK=chunk,
+        M=128 if low or INTERPRETED else 32,
+        STAGES=1 if capability == BLACKWELL or not low else 2,
+        num_warps=8 if low else 4,
+    )
 
 
 def sampled_mlp(
@@ -40,26 +56,23 @@ def sampled_mlp(
     """
     if out.numel() == 0:
         return
-    dtype, precision, chunk = arithmetic(operands)
-    low = dtype != torch.float32
+    dtype = arithmetic(operands)[0]
     some = maps[0] if maps else x
     D = maps[0].shape[3] if maps else x_weight.shape[0]
     first = first_layer(D, x_weight, bias, some)
     X = first[0].shape[1]
     shapes = tuple(tuple(w.shape) for w in (first[0], *layers[::2]))
     all_layers, first_alone = plan((shapes,), (Split((X,)),)), plan((shapes[:1],), (Split((X,)),))
-    turns = half_turns(omega)
-    matrices, vectors = pack(all_layers, [*first, *layers], dtype, some.device, turns[0] if low and activation == "sine" else None)
+    constants = mlp_constants(operands, activation, omega, capability_of(some.device))
+    half_turn = constants["OMEGA"][0] if constants["SHORT"] and activation == "sine" else None
+    matrices, vectors = pack(all_layers, [*first, *layers], dtype, some.device, half_turn)
     x_matrices = matrices if dtype == torch.float32 else pack(first_alone, first, torch.float32, some.device)[0]
     maps = [m.detach().to(dtype).contiguous() for m in maps]
-    rows = 128 if low else 64
     _sampled_mlp.sampled_mlp[(programs(some.device),)](
         tuple(maps), tuple(p.detach().float().contiguous() for p in positions), tuple(m.shape[1] for m in maps),
         tuple(m.shape[2] for m in maps), x_matrices if x is None else x.detach().contiguous(), x_matrices, matrices,
         vectors, out, out.shape[0] * out.shape[1], out.shape[1], LAYERS=all_layers.networks[0], WIDTH=D, X=X,
-        OUTPUTS=out.shape[2], NEAREST=tuple(nearest),
-        ACTIVATION=activation, OMEGA=turns, SHORT=low, PRECISION=precision, X_PRECISION="tf32x3" if low else precision,
-        CHUNK=chunk, M=rows, STAGES=2, LARGE=passes_32_bits(*maps), num_warps=rows // 16, **OPTIONS,
+        OUTPUTS=out.shape[2], NEAREST=tuple(nearest), LARGE=passes_32_bits(*maps), **constants, **OPTIONS,
     )  # fmt: skip
 
 
@@ -94,8 +107,8 @@ def sampled_mlp_backward(
         add_samples(source, rows[i], sums, 0, add=i > 0, nearest=nearest[i])
     d_sums, d_x, d_weights = mlp_gradients(
         grad.detach().float().reshape(B * N, outputs).contiguous(), sums,
-        None if x is None else x.detach().float().reshape(B * N, -1).contiguous(), tensors, activation, omega, precision,
-        wants_sums=bool(maps), wants_x=wanted[2],
+        None if x is None else x.detach().float().reshape(B * N, -1).contiguous(), tensors, activation, omega,
+        precision, wants_sums=bool(maps), wants_x=wanted[2],
     )  # fmt: skip
     for i, source in enumerate(sources):
         moves = wanted[1] and not nearest[i]

@@ -5,10 +5,8 @@ from vinr_engine.kernels import _runtime
 if _runtime.unavailable():
     pytest.skip(_runtime.unavailable(), allow_module_level=True)
 
-import vinr_engine as vinr
 from ops.test_inr_query import SHAPES, SHAPES_WITH_PIXELS, cast, gradients, problem, query
-from tolerances import OP, TRITON, relative_error
-from vinr_engine.ops.hoisting import hoist
+from tolerances import OP, relative_error
 
 SLOW = ("published widths", "several tiles", "one row", "batch", "far flow", "odd widths")
 

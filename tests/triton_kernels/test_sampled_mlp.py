@@ -6,8 +6,8 @@ if _runtime.unavailable():
     pytest.skip(_runtime.unavailable(), allow_module_level=True)
 
 import vinr_engine as vinr
-from ops.sampled_mlp_samples import EMPTY, SAMPLES, Sample
-from ops.test_sampled_mlp import call, flat, gradients, on_reference, op_arguments, with_tensors
+from ops.sampled_mlp_samples import EMPTY, SAMPLES
+from ops.test_sampled_mlp import call, flat, gradients, on_reference, with_tensors
 from tolerances import TRITON, relative_error
 
 SLOW = ("deep", "whole_vectors", "wide", "several_maps", "many_inputs")
@@ -29,9 +29,9 @@ def on(device, arguments):
 
 def both_of(device, sample, dtype):
     """Arguments in `dtype`, with float32 positions and x, and in float64 with the same values."""
-    (maps, positions, layers), options = sample.arguments(torch.float32)
-    low = with_tensors(((maps, positions, layers), options), [t.to(dtype) for t in flat(((maps, positions, layers), options))])
-    low = ((low[0][0], positions, low[0][2]), low[1])
+    single = sample.arguments(torch.float32)
+    (maps, _, layers), options = with_tensors(single, [t.to(dtype) for t in flat(single)])
+    low = (maps, single[0][1], layers), options
     return on(device, low), with_tensors(low, [t.double() for t in flat(low)])
 
 

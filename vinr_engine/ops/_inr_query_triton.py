@@ -1,4 +1,4 @@
-"""`vinr::inr_query_triton`: the Triton kernels as a torch op, opaque to torch.compile. Triton is loaded when it runs."""
+"""`vinr::inr_query_triton`: its Triton kernels as a torch op, opaque to torch.compile."""
 
 from __future__ import annotations
 

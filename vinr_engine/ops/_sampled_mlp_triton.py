@@ -1,4 +1,4 @@
-"""`vinr::sampled_mlp_triton`: the Triton kernels as a torch op, opaque to torch.compile. Triton is loaded when it runs."""
+"""`vinr::sampled_mlp_triton`: its Triton kernels as a torch op, opaque to torch.compile."""
 
 from __future__ import annotations
 

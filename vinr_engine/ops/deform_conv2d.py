@@ -150,8 +150,12 @@ def deform_conv2d(
         input, weight = input.to(dtype), weight.to(dtype)
         bias = None if bias is None else bias.to(dtype)
     output_shape(input, offset, weight, bias, mask, *pairs)
-    if backends.select(OP, input, offset, weight, bias, mask) == "reference":
+    name = backends.select(OP, input, offset, weight, bias, mask)
+    if name == "reference":
         return reference.deform_conv2d(input, offset, weight, bias, *pairs, mask=mask)
+    if name == "triton":
+        precision = backends.chosen_input_precision()
+        return torch.ops.vinr.deform_conv2d_triton(input, offset, weight, bias, mask, *pairs, precision)
     if input.dtype in _LOW_PRECISION:
         wide = [None if t is None else t.float() for t in (input, offset, weight, bias, mask)]
         return torch.ops.vinr.deform_conv2d(*wide, *pairs, input.dtype == torch.bfloat16).to(input.dtype)
@@ -183,8 +187,12 @@ def deform_conv2d_packed(
         bias = None if bias is None else bias.to(dtype)
     offset, logits = split_offset_mask(offset_mask, weight)
     output_shape(input, offset, weight, bias, logits, *pairs, op=PACKED)
-    if backends.select(PACKED, input, offset_mask, weight, bias) == "reference":
+    name = backends.select(PACKED, input, offset_mask, weight, bias)
+    if name == "reference":
         return reference.deform_conv2d_packed(input, offset_mask, weight, bias, *pairs)
+    if name == "triton":
+        precision = backends.chosen_input_precision()
+        return torch.ops.vinr.deform_conv2d_packed_triton(input, offset_mask, weight, bias, *pairs, precision)
     if input.dtype in _LOW_PRECISION:
         wide = [None if t is None else t.float() for t in (input, offset_mask, weight, bias)]
         return torch.ops.vinr.deform_conv2d_packed(*wide, *pairs, input.dtype == torch.bfloat16).to(input.dtype)

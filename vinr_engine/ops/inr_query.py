@@ -199,5 +199,7 @@ def _second_backward(ctx: Any, *grads: Tensor) -> None:
 if EXTENSION.path is not None:
     torch.library.register_fake("vinr::inr_query", _fake)
     torch.library.register_fake("vinr::inr_query_backward", _fake_backward)
-    torch.library.register_autograd("vinr::inr_query", _differentiate("inr_query_backward"), setup_context=_setup_context)
+    torch.library.register_autograd(
+        "vinr::inr_query", _differentiate("inr_query_backward"), setup_context=_setup_context
+    )
     torch.library.register_autograd("vinr::inr_query_backward", _second_backward)

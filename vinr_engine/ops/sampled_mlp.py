@@ -257,5 +257,7 @@ def _second_backward(ctx: Any, *grads: Tensor) -> None:
 if EXTENSION.path is not None:
     torch.library.register_fake("vinr::sampled_mlp", _fake)
     torch.library.register_fake("vinr::sampled_mlp_backward", _fake_backward)
-    torch.library.register_autograd("vinr::sampled_mlp", _differentiate("sampled_mlp_backward"), setup_context=_setup_context)
+    torch.library.register_autograd(
+        "vinr::sampled_mlp", _differentiate("sampled_mlp_backward"), setup_context=_setup_context
+    )
     torch.library.register_autograd("vinr::sampled_mlp_backward", _second_backward)

@@ -1,0 +1,219 @@
+"""Launches the kernels of deform_conv2d: how work is cut into blocks, in what layout tensors are handed over."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from vinr_engine.kernels import deform_conv2d as kernels
+from vinr_engine.kernels import deform_conv2d_backward as backward_kernels
+from vinr_engine.kernels._runtime import passes_32_bits
+from vinr_engine.kernels._tuning import launch, size_class
+
+NO_MASK, FACTOR, LOGIT = 0, 1, 2  # what `mask` holds
+SLAB = 2048  # pixels of which one program sums the weight's gradient, at least
+MOST_SLABS = 64
+MOST_PIXELS_OF_A_BLOCK = 128
+FIXED_BITS = 62  # of the sums in whole numbers
+
+
+class Call(NamedTuple):
+    """Arguments that the op's passes share. mask is any tensor where mask_kind is NO_MASK."""
+
+    input: Tensor  # [B, C, H_in, W_in]
+    offset: Tensor  # [B, 2*G*K or more, H, W]
+    mask: Tensor  # [B, G*K, H, W]
+    mask_kind: int
+    offset_groups: int
+    weight: Tensor  # [O, C/groups, kh, kw]
+    stride: Sequence[int]
+    padding: Sequence[int]
+    dilation: Sequence[int]
+    input_precision: str
+
+    @property
+    def groups(self) -> int:
+        return self.input.shape[1] // self.weight.shape[1]
+
+    @property
+    def pixels(self) -> int:
+        return self.offset.shape[0] * self.offset.shape[2] * self.offset.shape[3]
+
+
+def _power_of_two(n: int) -> int:
+    return 1 << (n - 1).bit_length()
+
+
+def constants(
+    channels: int, offset_groups: int, weight_shape: Sequence[int], itemsize: int, mask_kind: int, wide: bool,
+    stride: Sequence[int], padding: Sequence[int], dilation: Sequence[int], input_precision: str,
+) -> dict[str, Any]:  # fmt: skip
+    """The kernels' constexprs but BLOCK_P. weight_shape: [O, C/groups, kh, kw]; itemsize: of the input's numbers."""
+    O, group_channels, kh, kw = weight_shape
+    share = channels // offset_groups
+    segment = math.gcd(group_channels, share, 16 // itemsize)
+    segments = group_channels // segment
+    group_out = O * group_channels // channels
+    columns = 64 if itemsize == 2 else 32  # of one product
+    return dict(
+        STRIDE_Y=stride[0], STRIDE_X=stride[1], PAD_Y=padding[0], PAD_X=padding[1],
+        DILATION_Y=dilation[0], DILATION_X=dilation[1], KERNEL_X=kw, TAPS=kh * kw,
+        GROUP_OUT=group_out, SEGMENTS=segments, SEGMENT=segment, SHARE=share // segment,
+        MASK=mask_kind, WIDE=wide, PRECISION=input_precision,
+        BLOCK_O=min(max(_power_of_two(group_out), 16), 128 if itemsize == 2 else 64),
+        BLOCK_S=max(min(_power_of_two(segments), columns // segment), 16 // segment),
+    )  # fmt: skip
+
+
+def _constants(call: Call, *others: Tensor) -> dict[str, Any]:
+    wide = passes_32_bits(call.input, call.offset, call.mask, *others)
+    return constants(
+        call.input.shape[1], call.offset_groups, call.weight.shape, call.input.element_size(), call.mask_kind, wide,
+        call.stride, call.padding, call.dilation, call.input_precision,
+    )  # fmt: skip
+
+
+def _channels_last(input: Tensor) -> Tensor:
+    return input if input.stride(1) == 1 else input.contiguous(memory_format=torch.channels_last)
+
+
+def _strides(prefix: str, tensor: Tensor, names: str = "bcyx") -> dict[str, int]:
+    return {f"{prefix}_{n}": s for n, s in zip("bcyx", tensor.stride(), strict=True) if n in names}
+
+
+def _sizes(call: Call, input: Tensor) -> dict[str, Any]:
+    """Arguments of every kernel: sizes, and where the op's inputs lie."""
+    H, W = input.shape[2:]
+    OH, OW = call.offset.shape[2:]
+    return dict(
+        input=input, offset=call.offset, mask=call.mask,
+        H=H, W=W, OH=OH, OW=OW, pixels=call.pixels, size_class=size_class(call.pixels),
+        **_strides("in", input, "byx"), **_strides("off", call.offset), **_strides("mask", call.mask),
+    )  # fmt: skip
+
+
+def _cells(n: int, block: int) -> int:
+    return -(-n // block)
+
+
+def forward(call: Call, bias: Tensor | None, output: Tensor) -> None:
+    """Fill output [B, O, H, W], of any strides."""
+    if call.pixels == 0 or output.numel() == 0:
+        return
+    input = _channels_last(call.input)
+    shared = _constants(call, input, output)
+    weight = call.weight.permute(0, 2, 3, 1).contiguous()  # [O, kh, kw, C/groups], no copy of a channels-last one
+    strides = _strides("out", output)
+    strides["out_o"] = strides.pop("out_c")
+    with torch.cuda.device_of(input):
+        launch(
+            kernels.forward,
+            lambda meta: (
+                _cells(call.pixels, meta["BLOCK_P"]),
+                call.groups * _cells(shared["GROUP_OUT"], shared["BLOCK_O"]),
+            ),
+            **_sizes(call, input), **strides, **shared,
+            weight=weight, bias=weight if bias is None else bias.contiguous(), output=output, BIAS=bias is not None,
+        )  # fmt: skip
+
+
+def _gradient(grad_output: Tensor) -> dict[str, Any]:
+    strides = _strides("grad", grad_output)
+    strides["grad_o"] = strides.pop("grad_c")
+    return dict(grad=grad_output, **strides)
+
+
+def weight_constants(shared: dict[str, Any]) -> dict[str, Any]:
+    """Triton compiles no tf32 product over pixels for compute capability 9 and 10: it is done in three."""
+    return shared | {"PRECISION": "tf32x3"} if shared["PRECISION"] == "tf32" else shared
+
+
+def backward_weight(call: Call, grad_output: Tensor) -> Tensor:
+    """The weight's gradient [O, C/groups, kh, kw] in float32; the same at every run."""
+    O, group_channels, kh, kw = call.weight.shape
+    pixels = call.pixels
+    slabs = max(1, min(MOST_SLABS, pixels // SLAB))
+    span = _cells(_cells(pixels, slabs), MOST_PIXELS_OF_A_BLOCK) * MOST_PIXELS_OF_A_BLOCK
+    partial = call.input.new_empty(slabs, O, kh, kw, group_channels, dtype=torch.float32)
+    input = _channels_last(call.input)
+    shared = weight_constants(_constants(call, input, grad_output))
+    steps = shared["TAPS"] * _cells(shared["SEGMENTS"], shared["BLOCK_S"])
+    blocks = call.groups * _cells(shared["GROUP_OUT"], shared["BLOCK_O"])
+    with torch.cuda.device_of(input):
+        launch(
+            backward_kernels.backward_weight, lambda _: (slabs, steps * blocks),
+            **_sizes(call, input), **_gradient(grad_output), **shared,
+            partial=partial, span=span, slab_size=call.weight.numel(),
+        )  # fmt: skip
+    return partial.sum(0).permute(0, 3, 1, 2)
+
+
+def _fixed_point(call: Call, grad_output: Tensor) -> tuple[Tensor, Tensor]:
+    """A power of two for which no sum of the input's gradient overflows, and whether there is one, as tensors.
+
+    No sum exceeds the largest |dY| times the largest sum of |weights| over output channels times the largest
+    modulation, once for every output pixel and tap.
+    """
+    inf = float("inf")
+    bound = torch.linalg.vector_norm(grad_output, inf, dtype=torch.float32)
+    bound = bound * call.weight.abs().sum(0, dtype=torch.float32).max()
+    if call.mask_kind == FACTOR:
+        bound = bound * torch.linalg.vector_norm(call.mask, inf, dtype=torch.float32)
+    taps = call.weight.shape[2] * call.weight.shape[3]
+    bound = bound * (2.0 * taps * call.offset.shape[2] * call.offset.shape[3])  # 2 for what rounding adds
+    exponent = (FIXED_BITS - torch.frexp(bound).exponent).clamp(-100, 100)
+    return torch.ldexp(torch.ones_like(bound), exponent), bound.isfinite()
+
+
+def backward_samples(
+    call: Call, grad_output: Tensor, wants_input: bool, grad_offset: Tensor | None, grad_mask: Tensor | None
+) -> Tensor | None:
+    """The input's gradient [B, C, H, W] in float32, if it is wanted; fills grad_offset and grad_mask, if given.
+
+    Where torch must be deterministic, sums are taken in whole numbers, which no order of atomic additions changes.
+    """
+    input = _channels_last(call.input)
+    B, C, H, W = input.shape
+    fixed = wants_input and torch.are_deterministic_algorithms_enabled()
+    scale, finite = _fixed_point(call, grad_output) if fixed else (grad_output, None)
+    total = input.new_zeros(
+        (B, H, W, C) if wants_input else (1, 1, 1, 1), dtype=torch.int64 if fixed else torch.float32
+    )
+    total = total.permute(0, 3, 1, 2)
+    shared = _constants(call, input, grad_output, total)
+    run = math.gcd(shared["SHARE"], shared["SEGMENTS"], shared["BLOCK_S"])
+    parts = shared["SHARE"] // run
+    to_offset, to_mask = _parts(grad_offset, parts), _parts(grad_mask, parts)
+    unused = grad_output[None]
+    steps = call.groups * shared["TAPS"] * _cells(shared["SEGMENTS"], shared["BLOCK_S"])
+    with torch.cuda.device_of(input):
+        launch(
+            backward_kernels.backward_samples, lambda meta: (_cells(call.pixels, meta["BLOCK_P"]), steps),
+            **_sizes(call, input), **_gradient(grad_output), **shared,
+            weight=call.weight.permute(0, 2, 3, 1).contiguous(), scale=scale,
+            grad_input=total, **_strides("sum", total, "byx"),
+            grad_offset=unused if to_offset is None else to_offset, **_part_strides("to", to_offset),
+            grad_mask=unused if to_mask is None else to_mask, **_part_strides("to_mask", to_mask),
+            RUN=run, INPUT=wants_input, OFFSET=to_offset is not None, FIXED=fixed,
+        )  # fmt: skip
+    for target, source in ((grad_offset, to_offset), (grad_mask, to_mask)):
+        if target is not None and source is not None and parts > 1:
+            target.copy_(source.sum(0))
+    if not wants_input:
+        return None
+    return total if finite is None else torch.where(finite, total.to(torch.float32) / scale, float("nan"))
+
+
+def _parts(target: Tensor | None, parts: int) -> Tensor | None:
+    """Where to write a gradient: itself, or as many parts to be summed; [parts, B, channels, H, W]."""
+    if target is None or parts == 1:
+        return None if target is None else target[None]
+    return target.new_empty(parts, *target.shape, dtype=torch.float32)
+
+
+def _part_strides(prefix: str, tensor: Tensor | None) -> dict[str, int]:
+    strides = (0,) * 5 if tensor is None else tensor.stride()
+    return {f"{prefix}_{n}": s for n, s in zip(("part", *"bcyx"), strides, strict=True)}

@@ -1,0 +1,71 @@
+"""The kernels compiled ahead of time: nothing spills, and products run on the tensor cores."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+from vinr_engine.kernels import _runtime
+
+from ops.deform_conv2d_samples import SAMPLES
+
+if not _runtime.INSTALLED:
+    pytest.skip("Triton is not installed", allow_module_level=True)
+
+TESTS = pathlib.Path(__file__).parent.parent
+CAPABILITIES = (80, 86, 89, 90, 100, 120)
+
+
+def output_lines(*arguments):
+    """In a process of its own: kernels of one in which the interpreter runs them cannot be compiled."""
+    environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
+    environment["PYTHONPATH"] = os.pathsep.join([str(TESTS), str(TESTS.parent)])
+    command = [sys.executable, *map(str, arguments)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def compiled(capability, match):
+    lines = output_lines("-m", "benchmarks.machine_code", "--capability", capability, "--match", match)
+    return [json.loads(line) for line in lines]
+
+
+def check(kernels, count):
+    assert len(kernels) >= count
+    for kernel in kernels:
+        if kernel["must_matrix"]:
+            spilled = kernel["stack"] + kernel["local_loads"] + kernel["local_stores"]
+            assert spilled == 0, kernel
+            assert kernel["matrix"] > 0, kernel
+        assert kernel["wide_global_loads"] > 0, kernel
+
+
+def test_a_first_configuration_for_one_gpu():
+    check(compiled(90, "deform_conv2d forward (float16|float32 tf32,).* 64 pixels, 8 warps, 2 stages"), 2)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3000)
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_launches_compile(dtype):
+    """With the arguments of a real launch, which Triton specialises: sizes of 1, strides that 16 divides."""
+    names = [s.name for s in SAMPLES if s.batch > 0 and not s.sliced] + ["groups_of_8"]
+    lines = output_lines(TESTS / "triton_kernels" / "compile_launches.py", 90, dtype, *names)
+    assert [line.split()[0] for line in lines] == ["forward", "backward_samples", "backward_weight"] * len(names)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3000)
+@pytest.mark.parametrize("capability", CAPABILITIES)
+def test_inference_kernels(capability):
+    check(compiled(capability, "forward (float16|bfloat16|float32 tf32)"), 14)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3000)
+@pytest.mark.parametrize("capability", CAPABILITIES)
+def test_training_kernels(capability):
+    check(compiled(capability, "backward.* (float16|bfloat16|float32 tf32)"), 20)
