@@ -30,17 +30,17 @@ def launch_constants(which: str, operands: str, omega: float, capability: int) -
     """Constants and warps of pass `which` of the query, "decode" or "colour", so that its activations fit registers."""
     _, precision, chunk = arithmetic(operands)
     low = operands in OPERANDS
-    tile = (8, 16) if low or INTERPRETED else (4, 8)  # the interpreter is no faster on fewer pixels
+    tile = (8, 16) if low or INTERPRETED else (8, 8)  # the interpreter is no faster on fewer pixels
     return dict(
         **sine_constants(omega, operands),
         PRECISION=precision,
         CHUNK=chunk,
-        GATHER=32 if which == "decode" else 64,
+        GATHER=32 if which == "decode" or not low else 64,
         TILE_Y=tile[0],
         TILE_X=tile[1],
         BAND=8,
         STAGES=1 if capability == BLACKWELL or not low else 2,
-        num_warps=8 if low else 4,
+        num_warps=8,
     )
 
 
