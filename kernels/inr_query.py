@@ -199,7 +199,7 @@ class ImageGroup:
     def _pairs(self, of_rows: Tensor, of_columns: Tensor) -> Tensor:
         """Numbers of each of the output's rows and columns -> [rows, 2] of each pixel of each image."""
         grid = torch.stack(torch.meshgrid(of_rows.float(), of_columns.float(), indexing="ij"), -1)
-        return grid.expand(self.count, *grid.shape).reshape(self.rows, 2)
+        return grid.expand(self.count, *grid.shape).reshape(self.rows, 2).contiguous()
 
     def decode(self, flows: Tensor) -> None:
         """Pass 1 again, with the flow into `flows` of all images."""

@@ -101,7 +101,7 @@ def sampled_mlp_backward(
         d_x = None if x is None else torch.zeros(x.shape, device=x.device)
         return d_maps, d_positions, d_x, torch.zeros(sum(t.numel() for t in tensors), device=grad.device)
     sources = [Source(m.detach().contiguous(), 0, D, N) for m in maps]
-    rows = [p.detach().float().reshape(B * N, 2) for p in positions]
+    rows = [p.detach().float().reshape(B * N, 2).contiguous() for p in positions]
     sums = torch.empty(B * N, D, device=grad.device) if maps else None
     for i, source in enumerate(sources):
         add_samples(source, rows[i], sums, 0, add=i > 0, nearest=nearest[i])

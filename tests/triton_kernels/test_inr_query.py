@@ -57,7 +57,7 @@ LOW = [torch.float16, torch.bfloat16]
 
 
 def rounded(arguments, dtype):
-    """Arguments that `dtype` holds exactly but for times, in float64: the measure is what this does to the reference."""
+    """Arguments rounded to `dtype`, but for times, in float64: what this does to the reference is the measure."""
     return [
         v if i in (2, 3, 4, 8) else x
         for i, (v, x) in enumerate(zip(arguments, cast(cast(arguments, dtype), torch.float64), strict=True))

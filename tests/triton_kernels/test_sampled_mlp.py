@@ -101,6 +101,16 @@ def test_deterministic_gradients(triton, sample):
         assert relative_error(a.cpu(), e) <= TRITON[torch.float32]
 
 
+def test_expanded_arguments(triton):
+    arguments = on(triton, Sample("plain", batch=1, points=1).arguments(torch.float32))
+    (maps, positions, layers), options = arguments
+    positions, options["x"] = [p.expand(1, 5, 2) for p in positions], options["x"].expand(1, 5, 3)
+    arguments = (maps, positions, layers), options
+    torch.testing.assert_close(call(arguments), on_reference(call, arguments))
+    for a, b in zip(gradients(arguments), on_reference(gradients, arguments), strict=True):
+        assert relative_error(a, b) <= TRITON[torch.float32]
+
+
 def test_wild_positions_read_zero(triton):
     arguments = on(triton, Sample("wild", layers=()).arguments(torch.float32))
     arguments[0][1][0].view(-1)[:6] = torch.tensor([float("nan"), float("inf"), -float("inf"), 1e30, -1e30, 3e9])
