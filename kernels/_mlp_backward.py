@@ -76,8 +76,8 @@ def add_weight_gradients(inputs, d_outputs, d_matrices, d_vectors, LAYER: tl.con
     C_IN: tl.constexpr = min(LAYER.inputs, 64)
     for j in tl.range(0, LAYER.outputs // C, num_stages=1):
         d = tl.load(turned_block(d_outputs, j, LAYER.outputs, M, C))
-        at = d_vectors + LAYER.bias + j * C + tl.arange(0, C)
-        tl.store(at, tl.load(at) + tl.sum(d, 1))
+        bias_at = d_vectors + LAYER.bias + j * C + tl.arange(0, C)
+        tl.store(bias_at, tl.load(bias_at) + tl.sum(d, 1))
         if LAYER.inputs > 0:
             for i in tl.range(0, LAYER.inputs // C_IN, num_stages=1):
                 x = tl.load(block(inputs, i, LAYER.inputs, M, C_IN))

@@ -203,7 +203,7 @@ def test_what_it_cannot_run(triton_device):
         with pytest.raises(vinr.BackendError, match="it takes layers of up to 512 outputs, got 520"):
             vinr.ops.inr_query(*arguments)
         with pytest.raises(
-            vinr.BackendError, match="it takes float32, float16 and bfloat16 tensors, got torch.float64"
+            vinr.BackendError, match=r"it takes float32, float16 and bfloat16 tensors, got torch\.float64"
         ):
             vinr.ops.inr_query(*on(triton_device, problem()))
         arguments = on(triton_device, cast(problem(), torch.float32))
