@@ -2,19 +2,24 @@
 
 VINR_BUILD_EXT=0 builds a package without the extension: every op then runs on the reference backend.
 VINR_SANITIZE=1 builds with AddressSanitizer and UndefinedBehaviorSanitizer.
-VINR_CUDA=1 demands the CUDA kernels: an error wherever they cannot be built.
+VINR_CUDA=1 demands the CUDA kernels: an error wherever nvcc is missing or does not build them. Unset or auto, they are
+built where nvcc is found and PyTorch is built with CUDA; VINR_CUDA=0 leaves them out.
 """
 
 import os
 import pathlib
 import shlex
 import shutil
+import subprocess
 
 from setuptools import setup
 from setuptools.command.sdist import sdist
 from setuptools.errors import PlatformError
 
 ROOT = pathlib.Path(__file__).parent
+# Machine code for these GPUs, as far as nvcc knows them, and for later ones PTX of the last.
+CUDA_TARGETS = ("80", "86", "89", "90", "100", "120")
+DEFINES = [("TORCH_TARGET_VERSION", "0x020a000000000000"), ("Py_LIMITED_API", "0x030A0000")]
 
 
 def _flag(name: str, default: str) -> bool:
@@ -26,6 +31,64 @@ def _flag(name: str, default: str) -> bool:
 
 def _csrc(pattern: str) -> list[str]:
     return sorted(p.relative_to(ROOT).as_posix() for p in (ROOT / "csrc").rglob(pattern))
+
+
+def _nvcc() -> str | None:
+    """The CUDA compiler: on PATH, or of the toolkit that CUDA_HOME names."""
+    home = os.environ.get("CUDA_HOME")
+    return shutil.which("nvcc") or (shutil.which("nvcc", path=os.path.join(home, "bin")) if home else None)
+
+
+def _wants_cuda() -> bool:
+    value = os.environ.get("VINR_CUDA") or "auto"
+    if value not in ("0", "1", "auto"):
+        raise SystemExit(f"VINR_CUDA must be 0, 1 or auto, got {value!r}")
+    if value == "1" and not _flag("VINR_BUILD_EXT", "1"):
+        raise SystemExit("VINR_CUDA=1: the CUDA kernels are part of the extension, which VINR_BUILD_EXT=0 leaves out")
+    if value == "1" and _nvcc() is None:
+        raise SystemExit("VINR_CUDA=1: no nvcc on PATH or in CUDA_HOME to build the CUDA kernels with")
+    if value != "auto":
+        return value == "1"
+    if _nvcc() is None or not _flag("VINR_BUILD_EXT", "1") or _flag("VINR_SANITIZE", "0"):
+        return False
+    import torch
+
+    return torch.version.cuda is not None
+
+
+def _cuda_libraries() -> dict[str, list[str]]:
+    """What the extension is linked with for its CUDA kernels: CUDA's runtime and, where there is one, libtorch_cuda."""
+    from torch.utils.cpp_extension import library_paths
+
+    nvcc = pathlib.Path(str(_nvcc())).resolve()
+    folders = [*library_paths(), *(str(nvcc.parents[1] / name) for name in ("lib64", "lib"))]
+    torch_cuda = any(pathlib.Path(folder, "libtorch_cuda.so").exists() for folder in folders)
+    # The runtime is linked in whole: whoever installs a wheel has a driver, but not the toolkit that built it.
+    libraries = [*(["torch_cuda"] if torch_cuda else []), "cudart_static", "dl", "rt", "pthread"]
+    return {"libraries": libraries, "library_dirs": folders}
+
+
+def _compile_cuda(source: str, build_temp: str) -> str:
+    """Compile a .cu file for all targets, unless its object is newer than all sources. Returns the object."""
+    from torch.utils.cpp_extension import include_paths
+
+    nvcc = str(_nvcc())
+    output = pathlib.Path(build_temp, source).with_suffix(".cu.o")
+    newest = max((ROOT / path).stat().st_mtime for path in (*_csrc("*.*"), "setup.py"))
+    if output.exists() and output.stat().st_mtime > newest:
+        return str(output)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    known = subprocess.run([nvcc, "--list-gpu-arch"], capture_output=True, text=True, check=True).stdout.split()
+    targets = [target for target in CUDA_TARGETS if f"compute_{target}" in known]
+    code = [f"-gencode=arch=compute_{target},code=sm_{target}" for target in targets]
+    code.append(f"-gencode=arch=compute_{targets[-1]},code=compute_{targets[-1]}")
+    host = f"-fPIC,-fvisibility=hidden,-g0,-ffile-prefix-map={ROOT.resolve()}/="
+    command = [nvcc, "-c", str(ROOT / source), "-o", str(output), "-std=c++17", "-O3", "--threads=0", *code]
+    command += ["-Xcompiler", host, f"-I{ROOT / 'csrc'}", *(f"-isystem={path}" for path in include_paths())]
+    command += [f"-D{name}={value}" for name, value in DEFINES]
+    if subprocess.run(command).returncode:
+        raise PlatformError(f"nvcc does not compile {source}; VINR_CUDA=0 builds without the CUDA kernels")
+    return str(output)
 
 
 class SourceDistribution(sdist):
@@ -41,8 +104,7 @@ class SourceDistribution(sdist):
 
 def extension_arguments() -> dict:
     """Arguments of setup() for the extension; none where it is not wanted."""
-    if _flag("VINR_CUDA", "0"):
-        raise SystemExit("VINR_CUDA=1: this version has no CUDA sources, so there are no CUDA kernels to build")
+    cuda = _wants_cuda()
     if not _flag("VINR_BUILD_EXT", "1"):
         return {}
     from torch.utils.cpp_extension import BuildExtension, CppExtension, get_cxx_compiler
@@ -55,6 +117,9 @@ def extension_arguments() -> dict:
                     f"no C++ compiler: {compiler!r} is not on PATH. Install one (GCC or Clang), name another by CXX, "
                     "or set VINR_BUILD_EXT=0 to build without the extension (every op then runs in plain PyTorch)"
                 )
+            if cuda:
+                for extension in self.extensions:
+                    extension.extra_objects += [_compile_cuda(source, self.build_temp) for source in _csrc("*.cu")]
             super().build_extensions()
 
     # -g0: Python's own flags ask for -g, which triples the file and writes this machine's paths into it.
@@ -69,12 +134,13 @@ def extension_arguments() -> dict:
     extension = CppExtension(
         "vinr_engine._C",
         _csrc("*.cpp"),
-        depends=_csrc("*.h"),
+        depends=[*_csrc("*.h"), *_csrc("*.cu*")],
         include_dirs=[str(ROOT / "csrc")],
-        define_macros=[("TORCH_TARGET_VERSION", "0x020a000000000000"), ("Py_LIMITED_API", "0x030A0000")],
+        define_macros=DEFINES,
         extra_compile_args={"cxx": compile_args},
         extra_link_args=link_args,
         py_limited_api=True,
+        **(_cuda_libraries() if cuda else {}),
     )
     return {
         "ext_modules": [extension],

@@ -29,7 +29,7 @@ INSTRUCTION = re.compile(r"^\s+/\*[0-9a-f]+\*/\s+(?:@!?U?P\w+\s+)?([A-Z][A-Z0-9_
 
 @dataclass(frozen=True)
 class MachineCode:
-    """registers a thread; stack bytes a thread; counts of instructions, each as often as it stands in the code."""
+    """Registers and bytes of stack a thread; counts of instructions, each as often as it stands in the code."""
 
     registers: int
     stack: int

@@ -1,6 +1,7 @@
 // Argument checks shared by the ops. A message names the op, the argument, what was expected and what came.
 #pragma once
 
+#include <torch/csrc/stable/ops.h>
 #include <torch/csrc/stable/tensor.h>
 #include <torch/headeronly/core/ScalarType.h>
 #include <torch/headeronly/util/Exception.h>
@@ -46,6 +47,28 @@ inline void check_cpu(const char* op, const char* name, const Tensor& tensor) {
 
 inline void check_same_dtype(const char* op, const char* name, const Tensor& tensor, const Tensor& like) {
     STD_TORCH_CHECK(tensor.scalar_type() == like.scalar_type(), op, ": ", name, " must have the dtype of input");
+}
+
+inline std::vector<Tensor> all_contiguous(const std::vector<Tensor>& tensors) {
+    std::vector<Tensor> out;
+    for (const Tensor& t : tensors) out.push_back(torch::stable::contiguous(t));
+    return out;
+}
+
+// Checks that a network's weights and biases, in turn, chain from `inputs` on, and returns the last layer's outputs.
+inline int64_t check_layers(const char* op, const char* name, const std::vector<Tensor>& tensors, int64_t inputs,
+                            const Tensor& like) {
+    STD_TORCH_CHECK(tensors.size() % 2 == 0, op, ": ", name, " must hold weight and bias of each layer, got ",
+                    tensors.size(), " tensors");
+    for (size_t i = 0; i < tensors.size(); i += 2) {
+        const Tensor &weight = tensors[i], &bias = tensors[i + 1];
+        check_rank(op, name, weight, "[out, in]", 2);
+        check_shape(op, name, weight, "[out, in]", {weight.size(0), inputs});
+        check_shape(op, name, bias, "[out]", {weight.size(0)});
+        for (const Tensor* t : {&weight, &bias}) check_same_dtype(op, name, *t, like);
+        inputs = weight.size(0);
+    }
+    return inputs;
 }
 
 }  // namespace vinr

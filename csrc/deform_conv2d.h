@@ -1,5 +1,7 @@
-// Checks of deform_conv2d, shared by its CPU and CUDA bindings.
+// Checks of deform_conv2d and memory formats of its tensors, shared by its CPU and CUDA bindings.
 #pragma once
+
+#include <torch/csrc/stable/ops.h>
 
 #include <optional>
 
@@ -7,6 +9,56 @@
 #include "common/deform_conv2d_shape.h"
 
 namespace vinr {
+
+using Pair = std::vector<int64_t>;
+using torch::headeronly::MemoryFormat;
+
+// Whether a tensor is channels-last and not NCHW as well; results take the memory format of what they belong to.
+inline bool is_channels_last(const Tensor& t) {
+    int64_t expected = 1;
+    for (const int64_t dim : {1, 3, 2, 0}) {
+        if (t.size(dim) != 1 && t.stride(dim) != expected) return false;
+        expected *= t.size(dim);
+    }
+    return !t.is_contiguous();
+}
+
+inline Tensor channels_last(const Tensor& t) { return torch::stable::contiguous(t, MemoryFormat::ChannelsLast); }
+
+inline Tensor new_empty(const Tensor& like, const Pair& sizes, bool channels_last) {
+    if (!channels_last) return torch::stable::new_empty(like, sizes);
+    // Not a view of rows of channels: autograd forbids in-place operations on views that an op returns.
+    return torch::stable::empty(sizes, like.scalar_type(), std::nullopt, like.device(), std::nullopt,
+                                MemoryFormat::ChannelsLast);
+}
+
+// The offsets and mask of a call; of the packed form, views of one tensor.
+struct Positions {
+    Tensor offset;
+    std::optional<Tensor> mask;
+    bool logits = false;
+};
+
+inline Positions unpacked(const Tensor& offset_mask, int64_t offset_groups, int64_t taps) {
+    const int64_t offsets = 2 * offset_groups * taps;
+    return {torch::stable::narrow(const_cast<Tensor&>(offset_mask), 1, 0, offsets),
+            torch::stable::narrow(const_cast<Tensor&>(offset_mask), 1, offsets, offset_groups * taps), true};
+}
+
+// A tensor, or a copy of it, whose pixels lie evenly spaced in memory: pixel_stride apart.
+inline Tensor evenly_spaced(const Tensor& t) {
+    const bool even = t.size(2) <= 1 || t.size(3) <= 1 || t.stride(2) == t.size(3) * t.stride(3);
+    return even ? t : torch::stable::contiguous(t);
+}
+inline int64_t pixel_stride(const Tensor& t) { return t.stride(t.size(3) > 1 ? 3 : 2); }
+
+// Offsets and masks of 16-bit inputs may be float32 as well.
+inline void check_position_dtype(const char* op, const char* name, const Tensor& tensor, const Tensor& input) {
+    using torch::headeronly::ScalarType;
+    const auto dtype = input.scalar_type();
+    const bool narrow = dtype == ScalarType::Half || dtype == ScalarType::BFloat16;
+    if (!narrow || tensor.scalar_type() != ScalarType::Float) check_same_dtype(op, name, tensor, input);
+}
 
 // Checks every argument against the others and derives the shape. Throws std::runtime_error.
 inline DeformConv2dShape deform_conv2d_shape(const char* op, const Tensor& input, const Tensor& offset,
@@ -52,12 +104,12 @@ inline DeformConv2dShape deform_conv2d_shape(const char* op, const Tensor& input
                     shape_string(offset.sizes()));
     check_shape(op, "offset", offset, "[B, 2*G*K, H, W]",
                 {s.batch, 2 * s.offset_groups * s.taps(), s.out_height, s.out_width});
-    check_same_dtype(op, "offset", offset, input);
+    check_position_dtype(op, "offset", offset, input);
     check_same_dtype(op, "weight", weight, input);
     if (mask) {
         check_shape(op, "mask", *mask, "[B, G*K, H, W]",
                     {s.batch, s.offset_groups * s.taps(), s.out_height, s.out_width});
-        check_same_dtype(op, "mask", *mask, input);
+        check_position_dtype(op, "mask", *mask, input);
     }
     if (bias) {
         check_shape(op, "bias", *bias, "[O]", {s.out_channels});

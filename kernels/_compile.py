@@ -6,7 +6,7 @@ Needs a process without TRITON_INTERPRET=1, in which `triton.jit` makes kernels 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import triton
@@ -40,7 +40,6 @@ class Configuration:
     aligned: frozenset[str] = frozenset()
     training: bool = False
     matrix: bool = True
-    notes: Mapping[str, float] = field(default_factory=dict)
 
 
 def compile_for(configuration: Configuration, capability: int) -> CompiledKernel:

@@ -15,7 +15,7 @@ has_extension = backends.extension().path is not None
 
 
 def arguments():
-    input, offset, weight, bias, mask = Sample("any").tensors(torch.float32)
+    input, offset, weight, bias, mask = Sample("any").tensors(torch.float64)
     return input, offset, weight, bias, 1, 1, 1, mask
 
 

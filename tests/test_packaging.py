@@ -72,11 +72,16 @@ def test_the_source_distribution_holds_what_a_build_needs(tree, extension):
     ("arguments", "variables", "message"),
     [
         (["--version"], {"VINR_BUILD_EXT": "yes"}, "VINR_BUILD_EXT must be 0 or 1, got 'yes'"),
-        (["--version"], {"VINR_CUDA": "1"}, "VINR_CUDA=1: this version has no CUDA sources"),
-        (["--version"], {"VINR_CUDA": "1", "VINR_BUILD_EXT": "0"}, "VINR_CUDA=1: this version has no CUDA sources"),
+        (["--version"], {"VINR_CUDA": "yes"}, "VINR_CUDA must be 0, 1 or auto, got 'yes'"),
+        (
+            ["--version"],
+            {"VINR_CUDA": "1", "PATH": "", "CUDA_HOME": ""},
+            "VINR_CUDA=1: no nvcc on PATH or in CUDA_HOME",
+        ),
+        (["--version"], {"VINR_CUDA": "1", "VINR_BUILD_EXT": "0"}, "VINR_CUDA=1: the CUDA kernels are part of the ext"),
         (["--quiet", "build_ext", "--inplace"], {"CXX": "no-such-compiler"}, "set VINR_BUILD_EXT=0 to build without"),
     ],
-    ids=["flag", "cuda", "cuda_without_extension", "compiler"],
+    ids=["flag", "cuda_flag", "cuda", "cuda_without_extension", "compiler"],
 )
 def test_a_build_that_cannot_be_is_refused(tree, arguments, variables, message):
     code, output = setup(tree, *arguments, **variables)

@@ -18,6 +18,13 @@ OP = {torch.float32: 2e-5, torch.float64: 1e-12, torch.bfloat16: 2e-2, torch.flo
 # 16-bit operands every layer's activations are rounded.
 TRITON = {torch.float32: 1e-4, torch.float16: 2e-2, torch.bfloat16: 1e-1}
 
+# The same where the operands of float32 products are rounded to TF32: 10 bits of fraction.
+TF32 = 2e-3
+
+# Largest absolute error of the query's CUDA kernels against the published network's stored colours, by operands; of
+# flow, relative to the largest.
+GOLDEN_QUERY = {"float32": 2e-4, "tf32": 1e-2, "float16": 1e-2, "bfloat16": 8e-2}
+
 # Largest relative error of an op's gradients on the triton backend against the reference in float64.
 OP_GRADIENT = {torch.float32: 2e-5, torch.bfloat16: 4e-2, torch.float16: 6e-3}
 
@@ -29,6 +36,13 @@ ENCODER = 1e-10
 
 # Lowest PSNR, in dB against their range, of the encoder's features under bfloat16 autocast on the golden weights.
 AUTOCAST_PSNR = 58
+
+# Largest absolute error of a MATLAB-like resize against the stored one, which is float32.
+RESIZE = 1e-4
+
+# Largest absolute errors of measured PSNR (dB) and SSIM, which are computed in float32, against float64.
+PSNR = 1e-3
+SSIM = 1e-5
 
 
 def relative_error(actual, expected):

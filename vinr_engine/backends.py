@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 import torch
 
+from vinr_engine import _cuda
 from vinr_engine._extension import EXTENSION, Extension
 from vinr_engine.kernels import _runtime as triton_runtime
 
@@ -115,7 +116,7 @@ def _unavailable(name: str) -> str:
     if name == "triton":
         return triton_runtime.unavailable()
     if name == "cuda":
-        return "this version has no cuda kernels"
+        return _cuda.unavailable()
     return ""
 
 
@@ -197,7 +198,11 @@ OPS_OF: dict[str, dict[str, Callable[..., str]]] = {
         "inr_query": _triton_inr_query,
         "sampled_mlp": _triton_sampled_mlp,
     },
-    "cuda": {},
+    "cuda": {
+        "deform_conv2d": _cuda.refusal,
+        "deform_conv2d_packed": _cuda.refusal,
+        "inr_query": _cuda.inr_query_refusal,
+    },
 }
 
 

@@ -12,13 +12,15 @@ struct Corners {
     scalar_t weight[4];  // of the value
     scalar_t d_dy[4];    // derivative of the weight with respect to y
     scalar_t d_dx[4];
+    bool inside[4];
 };
 
 // Fills `corners` for position (y, x), in pixels, pixel centres at whole numbers, of an H x W plane whose rows lie
 // `row_stride` and whose columns lie `column_stride` elements apart. NaN and positions a pixel or more outside give
 // four zero weights; the comparison comes before any conversion to an integer, which would be undefined for them.
-template <typename scalar_t>
-VINR_HOST_DEVICE void bilinear_corners(scalar_t y, scalar_t x, int64_t H, int64_t W, int64_t row_stride,
+// index_t counts rows and columns: GPUs take 32 bits where they do.
+template <typename scalar_t, typename index_t>
+VINR_HOST_DEVICE void bilinear_corners(scalar_t y, scalar_t x, index_t H, index_t W, int64_t row_stride,
                                        int64_t column_stride, Corners<scalar_t>& corners) {
     const bool inside = y > scalar_t(-1) && y < scalar_t(H) && x > scalar_t(-1) && x < scalar_t(W);
     if (!inside) {
@@ -26,15 +28,16 @@ VINR_HOST_DEVICE void bilinear_corners(scalar_t y, scalar_t x, int64_t H, int64_
         return;
     }
     // Truncation of a number above -1, shifted by one, is its floor.
-    const int64_t y0 = int64_t(y + scalar_t(1)) - 1;
-    const int64_t x0 = int64_t(x + scalar_t(1)) - 1;
+    const index_t y0 = index_t(y + scalar_t(1)) - 1;
+    const index_t x0 = index_t(x + scalar_t(1)) - 1;
     const scalar_t fy = y - scalar_t(y0);
     const scalar_t fx = x - scalar_t(x0);
     for (int corner = 0; corner < 4; ++corner) {
-        const int64_t dy = corner >> 1, dx = corner & 1;
+        const index_t dy = corner >> 1, dx = corner & 1;
         const bool valid = y0 + dy >= 0 && y0 + dy < H && x0 + dx >= 0 && x0 + dx < W;
         const scalar_t wy = dy ? fy : scalar_t(1) - fy;
         const scalar_t wx = dx ? fx : scalar_t(1) - fx;
+        corners.inside[corner] = valid;
         corners.offset[corner] = valid ? (y0 + dy) * row_stride + (x0 + dx) * column_stride : 0;
         corners.weight[corner] = valid ? wy * wx : scalar_t(0);
         corners.d_dy[corner] = valid ? (dy ? wx : -wx) : scalar_t(0);

@@ -3,6 +3,8 @@
 
 #include <cstdint>
 
+#include "common/portable.h"
+
 namespace vinr {
 
 struct DeformConv2dShape {
@@ -12,9 +14,9 @@ struct DeformConv2dShape {
     int64_t groups, offset_groups;
     int64_t stride[2], padding[2], dilation[2];  // y, x
 
-    int64_t taps() const { return kernel_height * kernel_width; }
-    int64_t pixels() const { return height * width; }
-    int64_t out_pixels() const { return out_height * out_width; }
+    VINR_HOST_DEVICE int64_t taps() const { return kernel_height * kernel_width; }
+    VINR_HOST_DEVICE int64_t pixels() const { return height * width; }
+    VINR_HOST_DEVICE int64_t out_pixels() const { return out_height * out_width; }
 };
 
 }  // namespace vinr

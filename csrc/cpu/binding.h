@@ -14,27 +14,16 @@ inline void run_parallel(int64_t count, Body body, void* context) {
     torch::stable::parallel_for(0, count, 1, [&](int64_t begin, int64_t end) { body(begin, end, context); });
 }
 
-inline std::vector<Tensor> all_contiguous(const std::vector<Tensor>& tensors) {
-    std::vector<Tensor> out;
-    for (const Tensor& t : tensors) out.push_back(torch::stable::contiguous(t));
-    return out;
-}
-
 // Weights and biases of one network in turn, contiguous; `inputs` of the first layer.
 template <typename scalar_t>
 std::vector<LayerView<scalar_t>> layer_views(const char* op, const char* name, const std::vector<Tensor>& tensors,
                                              int64_t inputs, const Tensor& like) {
-    STD_TORCH_CHECK(tensors.size() % 2 == 0, op, ": ", name, " must hold weight and bias of each layer, got ",
-                    tensors.size(), " tensors");
+    check_layers(op, name, tensors, inputs, like);
     std::vector<LayerView<scalar_t>> views;
     for (size_t i = 0; i < tensors.size(); i += 2) {
         const Tensor &weight = tensors[i], &bias = tensors[i + 1];
-        check_rank(op, name, weight, "[out, in]", 2);
-        check_shape(op, name, weight, "[out, in]", {weight.size(0), inputs});
-        check_shape(op, name, bias, "[out]", {weight.size(0)});
         for (const Tensor* t : {&weight, &bias}) {
             check_cpu(op, name, *t);
-            check_same_dtype(op, name, *t, like);
             STD_TORCH_CHECK(t->is_contiguous(), op, ": ", name, " must be contiguous");
         }
         inputs = weight.size(0);

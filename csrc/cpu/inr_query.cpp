@@ -4,24 +4,23 @@
 #include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/ops.h>
 
+#include <string>
 #include <tuple>
 
 #include "checks.h"
 #include "cpu/binding.h"
 #include "cpu/variant.h"
+#include "inr_query_checks.h"
 
 namespace vinr {
 namespace {
 
 constexpr const char* kOp = "inr_query";
 
-// Contiguous copies of an op's arguments, and what they say of its sizes.
-struct Arguments {
-    Tensor maps, times;
-    std::optional<Tensor> colours;
+// An op's arguments, and what they say of its sizes.
+struct Arguments : QueryTensors {
     std::vector<int64_t> lr_size, size;
     int64_t frame_upsample;
-    std::vector<Tensor> feat, flow, encode;
     double omega;
 
     bool is_double() const { return maps.scalar_type() == torch::headeronly::ScalarType::Double; }
@@ -39,18 +38,9 @@ struct Arguments {
         p.colours = colours ? static_cast<const scalar_t*>(colours->const_data_ptr()) : nullptr;
         p.time = static_cast<const scalar_t*>(times.const_data_ptr());
         const int64_t sampled = colours ? 6 : 0;
-        for (const auto* network : {&feat, &flow, &encode}) {
-            STD_TORCH_CHECK(network->size() >= 4, kOp, ": feat, flow and encode need at least two layers each, got ",
-                            network->size(), " tensors");
-        }
         p.feat = layer_views<scalar_t>(kOp, "feat", feat, 3, maps);
         p.flow = layer_views<scalar_t>(kOp, "flow", flow, p.features() + sampled + 1, maps);
         p.encode = layer_views<scalar_t>(kOp, "encode", encode, 2 * (p.features() + sampled) + 1, maps);
-        STD_TORCH_CHECK(p.flow.back().outputs == 4, kOp, ": flow must end in 4 outputs, got ", p.flow.back().outputs);
-        const int64_t widths =
-            padded_width(p.feat[0].outputs) + padded_width(p.flow[0].outputs) + 2 * padded_width(p.encode[0].outputs);
-        STD_TORCH_CHECK(maps.size(3) == widths, kOp, ": maps must have ", widths, " channels, got ",
-                        shape_string(maps.sizes()));
         return p;
     }
 
@@ -63,44 +53,20 @@ Arguments checked(const Tensor& maps, const std::optional<Tensor>& colours, cons
                   const std::vector<int64_t>& lr_size, const std::vector<int64_t>& size, int64_t frame_upsample,
                   const std::vector<Tensor>& feat, const std::vector<Tensor>& flow, const std::vector<Tensor>& encode,
                   double omega) {
-    check_rank(kOp, "maps", maps, "[B, h, w, C]", 4);
-    check_rank(kOp, "times", times, "[T, B]", 2);
-    check_shape(kOp, "times", times, "[T, B]", {times.size(0), maps.size(0)});
     for (const Tensor* t : {&maps, &times}) check_cpu(kOp, "maps and times", *t);
-    check_same_dtype(kOp, "times", times, maps);
-    STD_TORCH_CHECK(lr_size.size() == 2 && lr_size[0] > 0 && lr_size[1] > 0 && lr_size[0] <= maps.size(1) &&
-                        lr_size[1] <= maps.size(2),
-                    kOp, ": lr_size must lie within maps ", shape_string(maps.sizes()), ", got ",
-                    shape_string(lr_size));
-    STD_TORCH_CHECK(size.size() == 2 && size[0] > 0 && size[1] > 0, kOp, ": size must be positive, got ",
-                    shape_string(size));
-    STD_TORCH_CHECK(frame_upsample >= 1, kOp, ": frame_upsample must be positive, got ", frame_upsample);
-    if (colours) {
-        check_shape(kOp, "colours", *colours, "[B, u h, u w, 8]",
-                    {maps.size(0), frame_upsample * maps.size(1), frame_upsample * maps.size(2), 8});
-        check_cpu(kOp, "colours", *colours);
-        check_same_dtype(kOp, "colours", *colours, maps);
-    }
+    if (colours) check_cpu(kOp, "colours", *colours);
     const auto dtype = maps.scalar_type();
     STD_TORCH_CHECK(dtype == torch::headeronly::ScalarType::Float || dtype == torch::headeronly::ScalarType::Double,
                     kOp, ": maps must be float32 or float64 on the cpu backend");
-    using torch::stable::contiguous;
-    return {contiguous(maps),
-            contiguous(times),
-            colours ? std::optional<Tensor>(contiguous(*colours)) : std::nullopt,
-            lr_size,
-            size,
-            frame_upsample,
-            all_contiguous(feat),
-            all_contiguous(flow),
-            all_contiguous(encode),
-            omega};
+    return {checked_query(maps, colours, times, lr_size, size, frame_upsample, feat, flow, encode), lr_size, size,
+            frame_upsample, omega};
 }
 
 std::tuple<Tensor, Tensor> inr_query(const Tensor& maps, std::optional<Tensor> colours, const Tensor& times,
                                      std::vector<int64_t> lr_size, std::vector<int64_t> size, int64_t frame_upsample,
                                      std::vector<Tensor> feat, std::vector<Tensor> flow, std::vector<Tensor> encode,
-                                     double omega, bool bfloat16) {
+                                     double omega, bool bfloat16, std::string operands) {
+    bfloat16 = bfloat16 || operands == "bfloat16";
     const Arguments a = checked(maps, colours, times, lr_size, size, frame_upsample, feat, flow, encode, omega);
     std::tuple<Tensor, Tensor> result;
     const auto run = [&](auto zero, auto&& kernel) {

@@ -3,11 +3,9 @@
 
 #include <cstdint>
 
+#include "common/widths.h"
+
 namespace vinr {
-
-constexpr int64_t kWidthMultiple = 16;  // every layer width is padded to a multiple of this
-
-inline int64_t padded_width(int64_t n) { return (n + kWidthMultiple - 1) / kWidthMultiple * kWidthMultiple; }
 
 enum class Activation { kNone, kSine, kRelu, kGelu };
 

@@ -13,12 +13,12 @@ from vinr_engine.ops.hoisting import hoist
 pytestmark = pytest.mark.skipif(backends.extension().path is None, reason=backends.extension().error)
 
 
-def siren(rng, widths):
-    """Weights that keep a phase of some turns through every layer."""
+def siren(rng, widths, calm=1):
+    """Weights that keep a phase of some turns, or fewer by the factor `calm`, through every layer."""
     return [
         (
-            (torch.rand(b, a, generator=rng, dtype=torch.float64) * 2 - 1) * (6 / a) ** 0.5 / 10,
-            torch.rand(b, generator=rng, dtype=torch.float64) - 0.5,
+            (torch.rand(b, a, generator=rng, dtype=torch.float64) * 2 - 1) * (6 / a) ** 0.5 / (10 * calm),
+            (torch.rand(b, generator=rng, dtype=torch.float64) - 0.5) / calm,
         )
         for a, b in itertools.pairwise(widths)
     ]
@@ -36,12 +36,14 @@ def problem(
     features=6,
     u=4,
     flow=3.0,
+    outputs=3,
+    calm=1,
 ):
     rng = torch.Generator().manual_seed(seed)
-    feat = siren(rng, (C + 9, *hidden[0], features))
-    flows = siren(rng, (features + C + 7, *hidden[1], 4))
+    feat = siren(rng, (C + 9, *hidden[0], features), calm)
+    flows = siren(rng, (features + C + 7, *hidden[1], 4), calm)
     flows[-1] = (flows[-1][0] * flow, flows[-1][1] * flow)
-    encode = siren(rng, (2 * (features + C + 6) + 1, *hidden[2], 3))
+    encode = siren(rng, (2 * (features + C + 6) + 1, *hidden[2], outputs), calm)
     maps = torch.rand(B, C, *padded, generator=rng, dtype=torch.float64) * 2 - 1
     frames = torch.rand(B, 6, *padded, generator=rng, dtype=torch.float64)
     times = torch.rand(T, B, generator=rng, dtype=torch.float64)
@@ -152,6 +154,14 @@ def test_autocast_rounds_operands_only(variant, name):
         assert difference <= 3 * relative_error(r, e)
         if variant in ("avx512_bf16", "amx_bf16"):
             assert difference > 1e-4  # it did round
+
+
+@pytest.mark.parametrize("backend", ["reference", "cpu"])
+def test_features_as_the_encoder_gives_them(backend):
+    joined, *rest = problem(B=2, T=1)
+    stacked = joined.unflatten(1, (3, 4)).transpose(0, 1).contiguous().transpose(0, 1)
+    for a, b in zip(query([stacked, *rest], backend), query([joined, *rest], backend), strict=True):
+        assert relative_error(a, b) <= OP[torch.float64]
 
 
 def test_autocast_takes_low_precision_features():

@@ -40,10 +40,11 @@ def gradients(function, tensors, geometry, grad_output):
 
 
 def moved(tensors, device, layout=torch.contiguous_format):
-    return [
-        t if t is None else t.to(device).contiguous(memory_format=layout if t.dim() == 4 else torch.preserve_format)
-        for t in tensors
-    ]
+    """On the device; the four-dimensional ones in a memory layout, or as they are where that is None."""
+    on_device = [t if t is None else t.to(device) for t in tensors]
+    if layout is None:
+        return on_device
+    return [t if t is None or t.dim() != 4 else t.contiguous(memory_format=layout) for t in on_device]
 
 
 def check(function, tensors, geometry, device):

@@ -33,7 +33,7 @@ def test_matches_the_reference(sample, device):
 
 @pytest.mark.parametrize("sample", listed(quick=("groups", "one_by_one")))
 def test_packed_matches_the_reference(sample, device):
-    layout = torch.contiguous_format if sample.sliced else torch.channels_last
+    layout = None if sample.sliced else torch.channels_last
     check(packed, moved(sample.packed(torch.float32, seed=2), device, layout), sample.geometry, device)
 
 
@@ -106,3 +106,17 @@ def test_extreme_mask_logits(logit, device):
     expected = reference.deform_conv2d_packed(input, offset_mask, weight, bias, *sample.geometry)
     torch.testing.assert_close(out, expected, rtol=1e-5, atol=1e-5)
     assert all(g.isfinite().all() for g in grads)
+
+
+def test_infinite_pixels_show_where_they_are_read(device):
+    """In every sample that has them for a corner, though its weight be zero; nowhere else."""
+    sample = Sample("infinite", kernel=(1, 1), padding=(0, 0), mask=False)
+    input, offset, weight, bias, _ = moved(sample.tensors(torch.float32), device)
+    input[0, 1, 2, 3] = float("inf")
+    input[0, 2, 0, 5] = float("nan")
+    offset[:, :, ::2].round_()  # whole numbers in every second row
+    with vinr.backend("reference"):
+        expected = unpacked((input, offset, weight, bias, None), sample.geometry)
+    out = unpacked((input, offset, weight, bias, None), sample.geometry)
+    assert 0 < expected.isfinite().sum() < expected.numel()
+    torch.testing.assert_close(out, expected, equal_nan=True)

@@ -176,7 +176,7 @@ def test_odd_sizes(tmp_path):
      ({"device": "cpu", "dtype": "float16"}, "--dtype"),
      ({"start": "x"}, "--start"), ({"start": 2, "end": 1}, "--end"), ({"end": 0}, "--end"),
      ({"input_fps": 5}, "--input-fps"), ({"backend": "magic"}, "--backend"),
-     ({"backend": "triton"}, "--backend triton cannot run here"),
+     ({"backend": "cuda"}, "--backend cuda cannot run here"),
      ({"untrained": True}, "exclude"), ({"weights": "x", "untrained": True, "model": None}, "exclude"),
      ({"space": None, "size": "99999x10"}, "--size")],
 )  # fmt: skip

@@ -182,7 +182,7 @@ class VideoINR(PyramidLevels):
                 f"got {list(features.shape)}"
             )
         out, flow = inr_query(
-            features.flatten(1, 2),
+            features,
             padded.flatten(1, 2),
             times_tensor(times, B, frames),
             (h, w),

@@ -29,7 +29,7 @@ def _some(arguments: tuple[Any, ...]) -> Tensor:
 
 
 def _fake(*arguments: Any) -> Tensor:
-    like = op._fake(*arguments[:-1])
+    like = op._fake(*arguments[:-1], False)
     return like.new_empty(like.shape, dtype=_some(arguments).dtype)
 
 
@@ -60,7 +60,7 @@ def _backward(*arguments: Any) -> tuple[list[Tensor], list[Tensor], Tensor, Tens
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    op._setup_context(ctx, inputs[:-1], output)
+    op._setup_context(ctx, (*inputs[:-1], False), output)
     ctx.extra = (gradient_precision(inputs[-1]),)
 
 

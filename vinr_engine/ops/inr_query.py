@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from vinr_engine import backends, reference
+from vinr_engine import _cuda, backends, reference
 from vinr_engine._extension import EXTENSION
 from vinr_engine.ops._checks import check, check_device, check_layers, check_rank, check_shape
 from vinr_engine.ops.hoisting import hoist
@@ -37,7 +38,8 @@ def inr_query(
     """Colour and flow of every output pixel at every time.
 
     Args:
-        features: [B, C, h', w'], the encoder's three feature maps joined; h' >= h and w' >= w with the padding.
+        features: [B, C, h', w'], the encoder's three feature maps joined, or [B, 3, C / 3, h', w'] as it gives them,
+            which saves a copy (any number of maps will do); h' >= h and w' >= w with the padding.
         frames: [B, 6, h', w'], both frames joined, padded like the features, in [0, 1].
         times: [T, B] in [0, 1], 0 at the first frame and 1 at the second.
         lr_size: (h, w) of the unpadded frames, which the output covers.
@@ -56,6 +58,8 @@ def inr_query(
     machine has AVX-512 BF16; sums, phases, coordinates, flow and the gradients stay float32, and so does everything on
     other machines and dtypes. The triton backend rounds operands, projected maps and the HR feature to bfloat16 or
     float16 under autocast to it, and for arguments of it; else bfloat16 and float16 arguments are computed in float32.
+    The cuda backend rounds operands in the same cases, and to TF32 where `torch.backends.cuda.matmul.allow_tf32` says
+    so; it has no gradients.
 
     Raises:
         ValueError: shapes or devices that do not fit.
@@ -65,15 +69,16 @@ def inr_query(
     Super-Resolution", CVPR 2022; exact formulas in docs/network.md.
     """
     device = features.device.type
-    operands = frames.dtype
-    bfloat16 = False
+    bfloat16, operands = False, frames.dtype
     if torch.is_autocast_enabled(device):
         operands = torch.get_autocast_dtype(device)
         bfloat16 = operands == torch.bfloat16
         features = features.to(frames.dtype)
     (h, w), (HH, WW) = lr_size, size
-    check_rank(OP, "features", features, "[B, C, h', w']")
-    B, C, padded_h, padded_w = features.shape
+    if features.dim() != 5:
+        check_rank(OP, "features", features, "[B, C, h', w']")
+    B, *channels, padded_h, padded_w = features.shape
+    C = math.prod(channels)
     check(
         0 < h <= padded_h and 0 < w <= padded_w,
         OP,
@@ -110,8 +115,9 @@ def inr_query(
         weights = [weight for network in networks for weight, _ in network]
         backend = backends.select(OP, features, frames, times, *weights)
         if backend == "reference":
+            joined = features.flatten(1, -3)
             image, flow = reference.inr_query(
-                features, frames, times, lr_size, size, *networks, frame_upsample=frame_upsample
+                joined, frames, times, lr_size, size, *networks, frame_upsample=frame_upsample
             )
         else:
             maps, layers = hoist(features, frames, *networks, frame_upsample=frame_upsample)
@@ -119,7 +125,8 @@ def inr_query(
             if backend == "triton":
                 image, flow = torch.ops.vinr.inr_query_triton(*arguments, backends.chosen_operands(operands))
             else:
-                image, flow = torch.ops.vinr.inr_query(*arguments, bfloat16)
+                rounded_to = _cuda.operands(operands) if backend == "cuda" else ""
+                image, flow = torch.ops.vinr.inr_query(*arguments, bfloat16, rounded_to)
     return image.to(dtype), flow.to(dtype)
 
 
@@ -135,6 +142,7 @@ def _fake(
     encode: list[Tensor],
     omega: float,
     bfloat16: bool,
+    operands: str = "",
 ) -> tuple[Tensor, Tensor]:
     check_rank(OP, "maps", maps, "[B, h, w, C]")
     check_shape(OP, "times", times, "[T, B]", (times.shape[0], maps.shape[0]))
@@ -163,7 +171,8 @@ def _fake_backward(
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    maps, colours, times, ctx.lr_size, ctx.size, ctx.u, feat, flow, encode, ctx.omega, _ = inputs
+    maps, colours, times, ctx.lr_size, ctx.size, ctx.u, feat, flow, encode, ctx.omega, _, operands = inputs
+    ctx.rest = 2 if operands else 1  # PyTorch counts no last argument that has its default
     ctx.counts = len(feat), len(flow), len(encode)
     ctx.extra = ()
     ctx.save_for_backward(maps, colours, times, *feat, *flow, *encode)
@@ -185,7 +194,7 @@ def _differentiate(name: str) -> Any:
         flat = iter(d_weights.split([t.numel() for t in tensors]))
         grads = [[next(flat).view_as(t).to(t.dtype) for t in network] for network in networks]
         d_colours = d_colours.to(colours.dtype) if ctx.needs_input_grad[1] else None
-        return d_maps.to(maps.dtype), d_colours, None, None, None, None, *grads, None, None
+        return d_maps.to(maps.dtype), d_colours, None, None, None, None, *grads, None, *[None] * ctx.rest
 
     return backward
 

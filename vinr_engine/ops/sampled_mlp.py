@@ -122,9 +122,11 @@ def sampled_mlp(
     Returns:
         [B, N, out of the last layer], before any activation; with no layers, z [B, N, D].
 
-    bfloat16 and float16 tensors, and tensors under autocast, are computed in float32 on the cpu backend; on the triton
-    backend maps, weights and activations are rounded to that dtype, and sums, phases and x are float32. Positions may
-    be float32 beside them. First derivatives are provided; a second one needs `backend("reference")`.
+    bfloat16 and float16 tensors, and tensors under autocast, are computed in float32 on the cpu backend; the products
+    of bfloat16 ones with operands rounded to it and sums in float32, where the machine has those. On the triton backend
+    maps, weights and activations are rounded to that dtype, and sums, phases and x are float32. Positions may be
+    float32 beside them. Gradients are computed in float32. First derivatives are provided; a second one needs
+    `backend("reference")`.
 
     Raises:
         ValueError: shapes, dtypes or devices that do not fit, an unknown activation or mode, no map and no x.
@@ -155,6 +157,7 @@ def sampled_mlp(
         [t.to(dtype) for layer in layers for t in layer],
         activation,
         omega,
+        result == torch.bfloat16 and dtype == torch.float32,
     )
     return out.to(result)
 
@@ -169,6 +172,7 @@ def _fake(
     layers: list[Tensor],
     activation: str,
     omega: float,
+    bfloat16: bool,
 ) -> Tensor:
     pairs = list(zip(layers[::2], layers[1::2], strict=True))
     modes = ["nearest" if n else "bilinear" for n in nearest]
@@ -191,7 +195,7 @@ def _fake_backward(
     omega: float,
     output_mask: list[bool],
 ) -> tuple[list[Tensor], list[Tensor], Tensor, Tensor]:
-    like = _fake(maps, positions, nearest, x, x_weight, bias, layers, activation, omega)
+    like = _fake(maps, positions, nearest, x, x_weight, bias, layers, activation, omega, False)
     check_shape(OP, "grad_output", grad_output, "[B, N, out]", like.shape)
     D = maps[0].shape[3] if maps else x_weight.shape[0]  # type: ignore[union-attr]
     weights = D + sum(t.numel() for t in layers) + (0 if x_weight is None else x_weight.numel())
@@ -204,7 +208,7 @@ def _fake_backward(
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    maps, positions, ctx.nearest, x, x_weight, bias, layers, ctx.activation, ctx.omega = inputs
+    maps, positions, ctx.nearest, x, x_weight, bias, layers, ctx.activation, ctx.omega, _ = inputs
     ctx.map_count = len(maps)
     ctx.extra = ()
     ctx.save_for_backward(x, x_weight, bias, *maps, *positions, *layers)
@@ -242,7 +246,9 @@ def _differentiate(name: str) -> Any:
             d_x_weight,
             d_bias,
             d_layers,
-            *[None] * (2 + len(ctx.extra)),
+            None,
+            None,
+            None,
         )
 
     return backward

@@ -1,0 +1,80 @@
+"""When the CUDA kernels of the query may run, and, on a GPU, what they compute. tests/simt runs them without one."""
+
+import pytest
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+import vinr_engine as vinr
+from ops.test_inr_query import SHAPES, cast, problem, query
+from tolerances import OP, TF32, relative_error
+from vinr_engine import _cuda, backends
+
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+
+
+def on_gpu(outputs=64, dtype=torch.float32, device="cuda:0"):
+    """Features, frames, times and a weight as a machine with a GPU has them; nothing is allocated."""
+    shapes = ((1, 12, 4, 4), (1, 6, 4, 4), (1, 1), (outputs, 21))
+    with FakeTensorMode():
+        return [torch.empty(shape, device=device, dtype=dtype) for shape in shapes]
+
+
+def test_refusals_say_why(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
+    assert _cuda.inr_query_refusal(*on_gpu()) == ""
+    assert _cuda.inr_query_refusal(*on_gpu(377)) == "it takes layers of up to 376 outputs, got 377"
+    assert _cuda.inr_query_refusal(*on_gpu()[:3], torch.zeros(4, 21)) == "it takes CUDA tensors, got one on cpu"
+    assert _cuda.inr_query_refusal(*on_gpu(dtype=torch.float64)).endswith("got torch.float64")
+    mixed = [*on_gpu()[:2], *on_gpu(device="cuda:1")[2:]]
+    assert _cuda.inr_query_refusal(*mixed) == "it takes tensors of one device, got cuda:0 and cuda:1"
+    trained = on_gpu()
+    trained[3].requires_grad_()
+    assert _cuda.inr_query_refusal(*trained).startswith("it has no gradients")
+    with torch.no_grad():
+        assert _cuda.inr_query_refusal(*trained) == ""
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
+    assert _cuda.inr_query_refusal(*on_gpu()) == ("it needs a GPU of compute capability 8.0 or later, this one has 7.5")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a machine without a GPU is refused, this one has one")
+@pytest.mark.skipif(backends.extension().path is None, reason=backends.extension().error)
+def test_without_a_gpu_the_backend_says_why():
+    with vinr.backend("cuda"), pytest.raises(vinr.BackendError, match=r"inr_query: backend 'cuda' cannot run: .*CUDA"):
+        vinr.ops.inr_query(*cast(problem(), torch.float32))
+
+
+def test_operands():
+    assert [_cuda.operands(dtype) for dtype in _cuda.DTYPES] == ["float32", "float16", "bfloat16"]
+    before = torch.backends.cuda.matmul.allow_tf32
+    try:
+        torch.backends.cuda.matmul.allow_tf32 = True
+        assert _cuda.operands(torch.float32) == "tf32"
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = before
+
+
+@pytest.mark.gpu
+@needs_gpu
+@pytest.mark.parametrize("operands", ["float32", "tf32", "float16", "bfloat16"])
+@pytest.mark.parametrize("name", SHAPES)
+def test_gpu_matches_the_reference(name, operands):
+    arguments = problem(**SHAPES[name])
+    expected = query(arguments, "reference")
+
+    def to_gpu(value):
+        if isinstance(value, torch.Tensor):
+            return value.cuda()
+        return [tuple(t.cuda() for t in pair) for pair in value] if isinstance(value, list) else value
+
+    single = [to_gpu(value) for value in cast(arguments, torch.float32)]
+    low = operands in ("float16", "bfloat16")
+    before = torch.backends.cuda.matmul.allow_tf32
+    try:
+        torch.backends.cuda.matmul.allow_tf32 = operands == "tf32"
+        with torch.autocast("cuda", getattr(torch, operands) if low else torch.float16, enabled=low):
+            actual = query(single, "cuda")
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = before
+    tolerance = TF32 if operands == "tf32" else OP[getattr(torch, operands)]
+    for a, b in zip(actual, expected, strict=True):
+        assert relative_error(a.cpu(), b) <= 3 * tolerance
