@@ -159,6 +159,31 @@ def demo(
     )
 
 
+@app.command()
+def train(
+    out: Annotated[str, typer.Argument(metavar="OUT_DIR", help="Folder of the run: states, weights, log, pictures.")],
+    config: Annotated[Path | None, typer.Option(metavar="FILE", help="YAML file that describes the run.")] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="Instead of --config: stage1, stage2, both (as published) or small.")
+    ] = None,
+    change: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change one value, such as optimiser.lr=2e-4."),
+    ] = None,
+    init: Annotated[Path | None, typer.Option(metavar="FILE", help="Checkpoint to start from.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in OUT_DIR.")] = False,
+) -> None:
+    """Train a network.
+
+    On several processes or machines: torchrun --nproc-per-node N -m vinr_engine.cli train ... .
+    """
+    from vinr_engine.training.config import load
+    from vinr_engine.training.loop import train as run
+
+    changes = [*(change or []), *([f"init={init}"] if init is not None else [])]
+    run(load(config, preset, changes), out, resume=resume, say=typer.echo)
+
+
 @app.command(
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
     add_help_option=False,

@@ -134,6 +134,7 @@ def config_from_shapes(state: Mapping[str, Tensor]) -> dict[str, Any]:
         "feat_hidden": feat_hidden,
         "flow_hidden": hidden("flow_imnet")[0],
         "encode_hidden": hidden("encode_imnet")[0],
+        "recurrent": any(name.startswith("ConvBLSTM.") for name in state),
     }
 
 

@@ -17,6 +17,7 @@ from vinr_engine.models.blocks import Pyramid, PyramidLevels, ResidualBlocks, co
 from vinr_engine.models.conv_blstm import ConvBLSTM
 from vinr_engine.models.pcd_align import PCDAlign
 from vinr_engine.models.siren import Siren
+from vinr_engine.models.warped_blend import warped_blend
 from vinr_engine.ops import inr_query
 
 Times = float | Sequence[float] | Tensor
@@ -63,6 +64,10 @@ class VideoINR(PyramidLevels):
         front_blocks, back_blocks: residual blocks before and after the recurrent part.
         hr_features: width of the HR feature that the first query network decodes.
         feat_hidden, flow_hidden, encode_hidden: hidden widths of the three query networks.
+        recurrent: whether a ConvBLSTM runs over the three feature maps before the blocks at the back. It is most of the
+            encoder's work: networks made to be fast leave it out.
+        residual: whether colours are added to the frames, enlarged, warped by the flows and blended (`warped_blend`),
+            instead of standing for themselves. Such a network starts as bicubic enlargement and linear blend.
 
     The defaults are the published values. Raises ValueError for values that make no network.
     """
@@ -77,11 +82,16 @@ class VideoINR(PyramidLevels):
         feat_hidden: Sequence[int] = (64, 64, 256),
         flow_hidden: Sequence[int] = (64, 64, 256),
         encode_hidden: Sequence[int] = (64, 64, 256, 256),
+        recurrent: bool = True,
+        residual: bool = False,
     ) -> None:
         _check_config("nf, groups, hr_features", (nf, groups, hr_features), 1)
         _check_config("front_blocks, back_blocks", (front_blocks, back_blocks), 0)
         for name, widths in (("feat", feat_hidden), ("flow", flow_hidden), ("encode", encode_hidden)):
             _check_config(f"{name}_hidden", widths, 1)
+        for name, flag in (("recurrent", recurrent), ("residual", residual)):
+            if not isinstance(flag, bool):
+                raise ValueError(f"VideoINR: {name} must be true or false, got {flag!r}")
         if nf % groups:
             raise ValueError(f"VideoINR: groups must divide nf, got nf {nf}, groups {groups}")
         nn.Module.__init__(self)
@@ -94,6 +104,8 @@ class VideoINR(PyramidLevels):
             "feat_hidden": list(feat_hidden),
             "flow_hidden": list(flow_hidden),
             "encode_hidden": list(encode_hidden),
+            "recurrent": recurrent,
+            "residual": residual,
         }
         # Registered in the order of the published checkpoint.
         self.conv_first = conv3x3(3, nf)
@@ -103,7 +115,8 @@ class VideoINR(PyramidLevels):
             self.add_module(name, layer)
         self.pcd_align = PCDAlign(nf, groups)
         self.fusion = nn.Conv2d(2 * nf, nf, 1)
-        self.ConvBLSTM = ConvBLSTM(nf, groups)
+        if recurrent:
+            self.ConvBLSTM = ConvBLSTM(nf, groups)
         self.recon_trunk = ResidualBlocks(back_blocks, nf)
         # The published checkpoint holds an upsampler that its network never runs.
         self.upconv1 = conv3x3(nf, 4 * nf)
@@ -114,6 +127,10 @@ class VideoINR(PyramidLevels):
         self.feat_imnet = Siren(sampled + 3, feat_hidden, hr_features)
         self.flow_imnet = Siren(hr_features + sampled + 1, flow_hidden, 4)
         self.encode_imnet = Siren(2 * (hr_features + sampled) + 1, encode_hidden, 3)
+        if residual:
+            for network in (self.flow_imnet, self.encode_imnet):
+                for parameter in network.net[-1].parameters():
+                    nn.init.zeros_(parameter)
 
     @classmethod
     def from_checkpoint(cls, path: str | os.PathLike[str]) -> VideoINR:
@@ -138,7 +155,9 @@ class VideoINR(PyramidLevels):
     def encode_pyramids(self, first: Pyramid, second: Pyramid) -> Tensor:
         """The pyramids of two frames -> features [B, 3, nf, ceil4(h), ceil4(w)]: at t = 0, between, at t = 1."""
         between = self.fusion(self.pcd_align(self.pcd_align.know(first), second))
-        sequence = self.ConvBLSTM([first.level1, between, second.level1])
+        sequence = [first.level1, between, second.level1]
+        if self.config["recurrent"]:
+            sequence = self.ConvBLSTM(sequence)
         return self.recon_trunk(torch.cat(sequence)).unflatten(0, (3, len(between))).transpose(0, 1)
 
     def encode(self, frames: Tensor) -> Tensor:
@@ -192,6 +211,8 @@ class VideoINR(PyramidLevels):
             self.encode_imnet.layers(),
             frame_upsample,
         )
+        if self.config["residual"]:
+            out = out + warped_blend(frames, times_tensor(times, B, frames), flow, size)
         return (out, flow) if return_flow else out
 
     def forward(self, frames: Tensor, times: Times, size: tuple[int, int], frame_upsample: int = 4) -> Tensor:
