@@ -21,6 +21,7 @@ from vinr_engine.models.warped_blend import warped_blend
 from vinr_engine.ops import inr_query
 
 Times = float | Sequence[float] | Tensor
+FLOW_UNIT = 4.0
 PADDING_MULTIPLE = 4  # the pyramid halves the frame twice
 
 
@@ -67,7 +68,8 @@ class VideoINR(PyramidLevels):
         recurrent: whether a ConvBLSTM runs over the three feature maps before the blocks at the back. It is most of the
             encoder's work: networks made to be fast leave it out.
         residual: whether colours are added to the frames, enlarged, warped by the flows and blended (`warped_blend`),
-            instead of standing for themselves. Such a network starts as bicubic enlargement and linear blend.
+            instead of standing for themselves. Such a network starts as bicubic enlargement and linear blend, and its
+            flow follows the scale.
 
     The defaults are the published values. Raises ValueError for values that make no network.
     """
@@ -207,13 +209,26 @@ class VideoINR(PyramidLevels):
             (h, w),
             size,
             self.feat_imnet.layers(),
-            self.flow_imnet.layers(),
+            self._flow_layers((h, w), size),
             self.encode_imnet.layers(),
             frame_upsample,
         )
         if self.config["residual"]:
             out = out + warped_blend(frames, times_tensor(times, B, frames), flow, size)
         return (out, flow) if return_flow else out
+
+    def _flow_layers(self, lr_size: tuple[int, int], size: tuple[int, int]) -> list[tuple[Tensor, Tensor]]:
+        """The flow network's layers, whose last gives output pixels whatever the scale.
+
+        The query tells its networks nothing of the scale. The published one has to do with that; here, a residual
+        network's flow is in units of FLOW_UNIT input pixels, which also suits the size of its last layer's weights.
+        """
+        *layers, (weight, bias) = self.flow_imnet.layers()
+        if self.config["residual"]:
+            y, x = (FLOW_UNIT * out / n for n, out in zip(lr_size, size, strict=True))
+            unit = weight.new_tensor([x, y, x, y])
+            weight, bias = weight * unit[:, None], bias * unit
+        return [*layers, (weight, bias)]
 
     def forward(self, frames: Tensor, times: Times, size: tuple[int, int], frame_upsample: int = 4) -> Tensor:
         """frames [B, 2, 3, h, w] in [0, 1] -> [B, T, 3, HH, WW] at `times`; see `query`."""

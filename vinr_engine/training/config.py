@@ -99,6 +99,7 @@ class Optimiser(Section):
     """Adam and its learning rate; `vinr_engine.training.schedule` says how the rate runs."""
 
     lr: Positive = 1e-4
+    query_lr: Positive | None = None  # of the three query networks, whose sines multiply a step by 30; lr if not given
     minimum: Annotated[float, Field(ge=0)] = 1e-7
     betas: tuple[Share, Share] = (0.9, 0.99)
     warmup: Count = 0
@@ -133,6 +134,7 @@ class Config(Section):
     seed: Count = 0
     model: Model = Model()
     init: Path | None = None  # a checkpoint to start from
+    he_initialisation: bool = False  # without init; see initialise.py
     frame_upsample: Literal[1, 4] = 1
     stages: Annotated[tuple[Stage, ...], Field(min_length=1)]
     optimiser: Optimiser = Optimiser()

@@ -24,6 +24,7 @@ from vinr_engine.training import validate as validation
 from vinr_engine.training.batches import Batch, Batches, Source, open_source
 from vinr_engine.training.config import Config, Stage
 from vinr_engine.training.errors import ConfigError, DataError, DivergedError, StateError
+from vinr_engine.training.initialise import he_initialise
 from vinr_engine.training.objective import Objective
 from vinr_engine.training.schedule import learning_rate
 from vinr_engine.video.errors import VinrError, reason
@@ -72,9 +73,12 @@ class Training:
         values = self.config.model.model_dump()
         if self.config.init is None:
             try:
-                return VideoINR(**values)
+                model = VideoINR(**values)
             except ValueError as error:
                 raise ConfigError(f"model: {error}") from None
+            if self.config.he_initialisation:
+                he_initialise(model)
+            return model
         try:
             model = load_model(self.config.init)
         except CheckpointError as error:
@@ -93,9 +97,19 @@ class Training:
         model = model.to(self.accelerator.device)
         self.objective: Any = Objective(model, self.config.frame_upsample)
         ema = None if o.ema is None else AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(o.ema))
-        adam = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], lr=o.lr, betas=o.betas)
+        adam = torch.optim.Adam(self._groups(model), betas=o.betas)
         self.objective, self.optimiser = self.accelerator.prepare(self.objective, adam)
         return states.State(model, adam, ema)
+
+    def _groups(self, model: VideoINR) -> list[dict[str, Any]]:
+        """Parameters with their learning rate over `lr`."""
+        o = self.config.optimiser
+        trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+        query = {name for name, _ in trained if "_imnet." in name}
+        return [
+            {"params": [p for name, p in trained if name not in query], "factor": 1.0},
+            {"params": [p for name, p in trained if name in query], "factor": (o.query_lr or o.lr) / o.lr},
+        ]
 
     def resume(self) -> None:
         """Continue from the newest state in the folder. Raises StateError."""
@@ -189,7 +203,7 @@ class Training:
         accelerator, o = self.accelerator, self.config.optimiser
         rate = learning_rate(self.state.step, self.config.steps, o)
         for group in self.state.optimiser.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["factor"]
         # Processes average their gradients and a step its batches; the gradient of a sum is a sum.
         parts = accelerator.num_processes * o.accumulate if stage.reduction == "sum" else 1
         used, losses, norm = [], [], torch.zeros(())
@@ -232,7 +246,7 @@ class Training:
         if self.state.bad_steps > self.config.bad_steps_allowed:
             raise DivergedError(
                 f"{self.state.bad_steps} steps had no finite loss (bad_steps_allowed "
-                f"{self.config.bad_steps_allowed}); the batches lie in {folder}, the last good state in {self.out / 'states'}"
+                f"{self.config.bad_steps_allowed}); the batches lie in {folder}, states in {self.out / 'states'}"
             )
 
     def _log(self, row: dict[str, Any], validates: bool) -> None:

@@ -156,7 +156,7 @@ class Scene:
         return picture.clamp_(0, 1), seen
 
     def frame_and_flow(self, t: float) -> tuple[Tensor, Tensor]:
-        """The frame at t, and [4, side, side]: where what it shows lies at time 0 and at time 1, (x, y) from its pixel."""
+        """The frame at t, and [4, side, side]: the way (x, y) from a pixel to where its content lies at times 0, 1."""
         picture, seen = self._render(t)
         flow = torch.zeros(self.side, self.side, 4)
         for number, layer in enumerate(self.layers):

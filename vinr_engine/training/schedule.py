@@ -10,8 +10,8 @@ from vinr_engine.training.config import Optimiser
 def learning_rate(step: int, steps: int, o: Optimiser) -> float:
     """The rate of optimiser step `step`, counted from 0, of a run of `steps`.
 
-    After a linear warm-up, either cosines from `lr` to `minimum`, each `period` steps long (the whole run if not given),
-    after the last of which the rate stays; or, with `decay`, `lr` until a half cosine over the last `decay` steps.
+    After a linear warm-up, either cosines from `lr` to `minimum`, each `period` steps long (the whole run if not
+    given), after the last of which the rate stays; or, with `decay`, `lr` until a half cosine over the last `decay`.
     What comes before the decay does not depend on `steps`, so that such a run can be made longer.
     """
     if o.decay is not None:
