@@ -20,6 +20,9 @@ AUTOCAST_PSNR = 58
 # Largest absolute error of a MATLAB-like resize against the stored one, which is float32.
 RESIZE = 1e-4
 
+# Relative error of a loss against the stored one, whose Laplacian kernel was float32.
+LOSS = 1e-6
+
 
 def relative_error(actual, expected):
     """max |actual - expected| / max |expected|; NaN in `actual` gives NaN, which passes no bound."""

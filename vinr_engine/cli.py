@@ -170,18 +170,49 @@ def train(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Change one value, such as optimiser.lr=2e-4."),
     ] = None,
+    data: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder of clips, such as vinr prepare makes.")
+    ] = None,
+    names: Annotated[Path | None, typer.Option(metavar="FILE", help="List of the clips to use, a name a line.")] = None,
     init: Annotated[Path | None, typer.Option(metavar="FILE", help="Checkpoint to start from.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in OUT_DIR.")] = False,
 ) -> None:
     """Train a network.
 
-    On several processes or machines: torchrun --nproc-per-node N -m vinr_engine.cli train ... .
+    On several processes or machines: torchrun --nproc-per-node N -m vinr_engine.cli train ... . What was trained so
+    far lies in OUT_DIR; an interrupted run continues with --resume.
     """
-    from vinr_engine.training.config import load
-    from vinr_engine.training.loop import train as run
-
+    load, run = _training()
     changes = [*(change or []), *([f"init={init}"] if init is not None else [])]
-    run(load(config, preset, changes), out, resume=resume, say=typer.echo)
+    run(load(config, preset, changes, data, names), Path(out), resume=resume, say=typer.echo)
+
+
+def _training() -> tuple[Any, Any]:
+    """What `vinr train` runs; UsageError where the packages that only training needs are not there."""
+    try:
+        from vinr_engine.training.config import load
+        from vinr_engine.training.loop import train as run
+    except ModuleNotFoundError as error:
+        raise UsageError(f"train needs the package {error.name}: pip install 'vinr_engine[train]'") from None
+    return load, run
+
+
+@app.command()
+def prepare(
+    videos: Annotated[Path, typer.Argument(metavar="VIDEOS", help="Folder of video files.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT_DIR", help="Folder for the clips, one folder each.")],
+    jobs: Annotated[int | None, typer.Option(min=1, help="Videos at once [default: as many as processors].")] = None,
+) -> None:
+    """Turn videos into clips for `vinr train`: folders of numbered PNG.
+
+    Clips that are there already are skipped, so that the same command continues an interrupted one.
+    """
+    from vinr_engine.training.prepare import prepare as run
+
+    done = run(videos, out, jobs, say=typer.echo)
+    typer.echo(f"{out}: {len(done.made)} made, {len(done.skipped)} there before, {len(done.failed)} failed")
+    if done.failed:
+        raise typer.Exit(1)
 
 
 @app.command(

@@ -140,7 +140,8 @@ def config_from_shapes(state: Mapping[str, Tensor]) -> dict[str, Any]:
 
 def _check_names_and_shapes(path: pathlib.Path, state: Mapping[str, Tensor], model: VideoINR) -> None:
     expected = {name: tensor.shape for name, tensor in model.state_dict().items()}
-    missing = [n for n in expected if n not in state and not n.startswith(_UNUSED)]
+    unused = () if model.config["residual"] else _UNUSED
+    missing = [n for n in expected if n not in state and not n.startswith(unused)]
     unexpected = [n for n in state if n not in expected]
     misshapen = [
         f"{n} is {list(state[n].shape)}, not {list(s)}"

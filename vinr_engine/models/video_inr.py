@@ -17,11 +17,12 @@ from vinr_engine.models.blocks import Pyramid, PyramidLevels, ResidualBlocks, co
 from vinr_engine.models.conv_blstm import ConvBLSTM
 from vinr_engine.models.pcd_align import PCDAlign
 from vinr_engine.models.siren import Siren
-from vinr_engine.models.warped_blend import warped_blend
+from vinr_engine.models.warped_blend import bicubic, warped_blend
 from vinr_engine.ops import inr_query
 
 Times = float | Sequence[float] | Tensor
-FLOW_UNIT = 4.0
+# What a residual network's last layers count in, input pixels and colour, so that their weights are of common size.
+FLOW_UNIT, DETAIL_UNIT = 4.0, 0.1
 PADDING_MULTIPLE = 4  # the pyramid halves the frame twice
 
 
@@ -67,9 +68,9 @@ class VideoINR(PyramidLevels):
         feat_hidden, flow_hidden, encode_hidden: hidden widths of the three query networks.
         recurrent: whether a ConvBLSTM runs over the three feature maps before the blocks at the back. It is most of the
             encoder's work: networks made to be fast leave it out.
-        residual: whether colours are added to the frames, enlarged, warped by the flows and blended (`warped_blend`),
-            instead of standing for themselves. Such a network starts as bicubic enlargement and linear blend, and its
-            flow follows the scale.
+        residual: whether colours are added to the frames, enlarged (`enlarge`), warped by the flows and blended
+            (`warped_blend`), instead of standing for themselves. Such a network starts as bicubic enlargement and
+            linear blend, and its flow follows the scale.
 
     The defaults are the published values. Raises ValueError for values that make no network.
     """
@@ -120,7 +121,7 @@ class VideoINR(PyramidLevels):
         if recurrent:
             self.ConvBLSTM = ConvBLSTM(nf, groups)
         self.recon_trunk = ResidualBlocks(back_blocks, nf)
-        # The published checkpoint holds an upsampler that its network never runs.
+        # The published checkpoint holds an upsampler that its network never runs; a residual network does.
         self.upconv1 = conv3x3(nf, 4 * nf)
         self.upconv2 = conv3x3(nf, 4 * nf)
         self.HRconv = conv3x3(nf, nf)
@@ -130,8 +131,8 @@ class VideoINR(PyramidLevels):
         self.flow_imnet = Siren(hr_features + sampled + 1, flow_hidden, 4)
         self.encode_imnet = Siren(2 * (hr_features + sampled) + 1, encode_hidden, 3)
         if residual:
-            for network in (self.flow_imnet, self.encode_imnet):
-                for parameter in network.net[-1].parameters():
+            for layer in (self.flow_imnet.net[-1], self.encode_imnet.net[-1], self.conv_last):
+                for parameter in layer.parameters():
                     nn.init.zeros_(parameter)
 
     @classmethod
@@ -195,27 +196,50 @@ class VideoINR(PyramidLevels):
         """
         self._check_frames(frames)
         B, _, _, h, w = frames.shape
-        padded = pad_to_multiple(frames)
-        expected = (B, 3, self.config["nf"], *padded.shape[-2:])
+        expected = (B, 3, self.config["nf"], h + -h % PADDING_MULTIPLE, w + -w % PADDING_MULTIPLE)
         if tuple(features.shape) != expected:
             raise ValueError(
                 f"features must be [B, 3, nf, ceil4(h), ceil4(w)] = {list(expected)} for frames {list(frames.shape)}, "
                 f"got {list(features.shape)}"
             )
-        out, flow = inr_query(
+        out, flow = self.decode(features, frames, times, size, frame_upsample)
+        if self.config["residual"]:
+            enlarged = self.enlarge(features, frames, size)
+            out = out + warped_blend(enlarged, times_tensor(times, B, frames), flow)
+        return (out, flow) if return_flow else out
+
+    def decode(
+        self, features: Tensor, frames: Tensor, times: Times, size: tuple[int, int], frame_upsample: int = 4
+    ) -> tuple[Tensor, Tensor]:
+        """The query networks alone, arguments as of `query`: colours [B, T, 3, HH, WW] and flow [B, T, 4, HH, WW].
+
+        The colours of a residual network are what it adds.
+        """
+        padded = pad_to_multiple(frames)
+        return inr_query(
             features.flatten(1, 2),
             padded.flatten(1, 2),
-            times_tensor(times, B, frames),
-            (h, w),
+            times_tensor(times, len(frames), frames),
+            (frames.shape[-2], frames.shape[-1]),
             size,
             self.feat_imnet.layers(),
-            self._flow_layers((h, w), size),
+            self._flow_layers((frames.shape[-2], frames.shape[-1]), size),
             self.encode_imnet.layers(),
             frame_upsample,
         )
-        if self.config["residual"]:
-            out = out + warped_blend(frames, times_tensor(times, B, frames), flow, size)
-        return (out, flow) if return_flow else out
+
+    def enlarge(self, features: Tensor, frames: Tensor, size: tuple[int, int]) -> Tensor:
+        """Both frames [B, 2, 3, h, w] at `size`, from what `encode` gave: [B, 2, 3, HH, WW], bicubic plus detail.
+
+        The detail is made at four times the input's size, by sub-pixel convolution, and resized from there.
+        """
+        B, _, _, h, w = frames.shape
+        x = features[:, ::2].flatten(0, 1).contiguous(memory_format=torch.channels_last)
+        for conv in (self.upconv1, self.upconv2):
+            x = lrelu(F.pixel_shuffle(conv(x), 2))
+        detail = DETAIL_UNIT * self.conv_last(lrelu(self.HRconv(x)))[:, :, : 4 * h, : 4 * w]
+        with torch.autocast(frames.device.type, enabled=False):
+            return bicubic(frames, size) + bicubic(detail.to(frames.dtype).unflatten(0, (B, 2)), size)
 
     def _flow_layers(self, lr_size: tuple[int, int], size: tuple[int, int]) -> list[tuple[Tensor, Tensor]]:
         """The flow network's layers, whose last gives output pixels whatever the scale.

@@ -1,4 +1,4 @@
-"""What a residual network starts from: the frames enlarged, moved by the flows, and blended."""
+"""What a residual network adds its colours to: frames moved by the flows, and blended."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def enlarge(frames: Tensor, size: tuple[int, int]) -> Tensor:
+def bicubic(images: Tensor, size: tuple[int, int]) -> Tensor:
     """[..., 3, h, w] -> [..., 3, HH, WW], bicubic with a = -1/2, antialiased where it shrinks."""
-    flat = F.interpolate(frames.flatten(0, -4), size, mode="bicubic", antialias=True)
-    return flat.unflatten(0, frames.shape[:-3])
+    if tuple(images.shape[-2:]) == tuple(size):
+        return images
+    flat = F.interpolate(images.flatten(0, -4), size, mode="bicubic", antialias=True)
+    return flat.unflatten(0, images.shape[:-3])
 
 
 def warp(image: Tensor, flow: Tensor) -> Tensor:
@@ -25,30 +27,25 @@ def warp(image: Tensor, flow: Tensor) -> Tensor:
     return F.grid_sample(image, torch.stack([gx, gy], -1), padding_mode="border", align_corners=False)
 
 
-def warped_blend(frames: Tensor, times: Tensor, flow: Tensor, size: tuple[int, int]) -> Tensor:
+def warped_blend(frames: Tensor, times: Tensor, flow: Tensor) -> Tensor:
     """(1 - t) times the first frame moved by flow A, and t times the second moved by flow B.
 
     Args:
-        frames: [B, 2, 3, h, w].
+        frames: [B, 2, 3, HH, WW].
         times: [T, B] in [0, 1].
-        flow: [B, T, 4, HH, WW], A (x, y) and B (x, y) in output pixels; with zeros this is a plain linear blend.
-        size: (HH, WW).
+        flow: [B, T, 4, HH, WW], A (x, y) and B (x, y) in pixels; with zeros this is a plain linear blend.
 
     Returns:
         [B, T, 3, HH, WW] in the dtype of `frames`.
     """
     T = times.shape[0]
-    device = frames.device.type
-    with torch.autocast(device, enabled=False):
-        work = torch.float64 if frames.dtype == torch.float64 else torch.float32
-        frames, flow, t = frames.to(work), flow.to(work), times.to(work).T[..., None, None, None]
-        enlarged = enlarge(frames, size)  # [B, 2, 3, HH, WW]
+    with torch.autocast(frames.device.type, enabled=False):
+        t = times.to(frames.dtype).T[..., None, None, None]
         first, second = (
             warp(
-                enlarged[:, k, None].expand(-1, T, -1, -1, -1).flatten(0, 1),
-                flow[:, :, 2 * k : 2 * k + 2].flatten(0, 1),
-            )
+                frames[:, k, None].expand(-1, T, -1, -1, -1).flatten(0, 1),
+                flow[:, :, 2 * k : 2 * k + 2].to(frames.dtype).flatten(0, 1),
+            ).unflatten(0, (-1, T))
             for k in (0, 1)
         )
-        blend = (1 - t) * first.unflatten(0, (-1, T)) + t * second.unflatten(0, (-1, T))
-    return blend.to(times.dtype)
+        return (1 - t) * first + t * second

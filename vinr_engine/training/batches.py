@@ -63,8 +63,9 @@ def draw_times(rng: np.random.Generator, stage: Stage) -> Tensor:
     if stage.times == "any":
         eighths = rng.permutation(FRAMES)[: stage.targets]
     else:
-        between = rng.permutation(np.arange(1, FRAMES - 1))[: stage.targets - 1]
-        eighths = np.array([rng.integers(2) * (FRAMES - 1), *between])
+        ends = [0, FRAMES - 1] if stage.times == "ends_and_between" else [rng.integers(2) * (FRAMES - 1)]
+        between = rng.permutation(np.arange(1, FRAMES - 1))[: stage.targets - len(ends)]
+        eighths = np.array([*ends, *between])
     return torch.tensor(eighths / (FRAMES - 1), dtype=torch.float32)
 
 

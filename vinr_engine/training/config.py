@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from vinr_engine.training.errors import ConfigError
 from vinr_engine.training.losses import LOSSES
+from vinr_engine.training.published import is_published, translate
 from vinr_engine.video.errors import reason
 
 PRESETS = Path(__file__).parent / "presets"
@@ -73,7 +74,11 @@ class Stage(Section):
     largest_scale_share: Share = 0.0  # of a range: how often its end is taken
     target_shrink: Positive = 2.0  # clips: original over target
     targets: Whole = 1  # a sample
-    times: Literal["any", "end_and_between"] = "any"  # any of the nine, or one of the two ends and others between
+    # Of a sample: any of the nine; or one of the two ends, and others between; or both ends first, and others between.
+    times: Literal["any", "end_and_between", "ends_and_between"] = "any"
+    # Residual networks: learn the enlarged frames at both ends, and the flow at the inputs' size, which is cheap, and
+    # the query's colours not at all.
+    parts: bool = False
     loss: str = "charbonnier"
     reduction: Literal["sum", "mean"] = "sum"
     flow_weight: Annotated[float, Field(ge=0)] = 0.0  # procedural: of the mean error of the flow, in pixels
@@ -86,6 +91,10 @@ class Stage(Section):
             raise ValueError(f"scale: a range goes upwards, got {list(self.scales())}")
         if self.flow_weight and self.data.source != "procedural":
             raise ValueError("flow_weight: only procedural data has a known flow")
+        if self.parts and (self.data.source != "procedural" or self.times != "ends_and_between"):
+            raise ValueError("parts: needs procedural data and times ends_and_between")
+        if self.times == "ends_and_between" and self.targets < 2:
+            raise ValueError(f"targets: two ends are at least two, got {self.targets}")
         if self.targets > 9 or (self.times == "end_and_between" and self.targets > 8):
             raise ValueError(f"targets: a sample has nine frames, got {self.targets}")
         return self
@@ -99,7 +108,7 @@ class Optimiser(Section):
     """Adam and its learning rate; `vinr_engine.training.schedule` says how the rate runs."""
 
     lr: Positive = 1e-4
-    query_lr: Positive | None = None  # of the three query networks, whose sines multiply a step by 30; lr if not given
+    sine_lr: Positive | None = None  # of the layers before a sine, which multiplies a step by 30; lr if not given
     minimum: Annotated[float, Field(ge=0)] = 1e-7
     betas: tuple[Share, Share] = (0.9, 0.99)
     warmup: Count = 0
@@ -134,7 +143,7 @@ class Config(Section):
     seed: Count = 0
     model: Model = Model()
     init: Path | None = None  # a checkpoint to start from
-    he_initialisation: bool = False  # without init; see initialise.py
+    scaled_initialisation: bool = False  # without init; see initialise.py
     frame_upsample: Literal[1, 4] = 1
     stages: Annotated[tuple[Stage, ...], Field(min_length=1)]
     optimiser: Optimiser = Optimiser()
@@ -152,6 +161,8 @@ class Config(Section):
     def _check(self) -> Config:
         if self.init is not None and not self.init.is_file():
             raise ValueError(f"init: no such file: {self.init}")
+        if any(stage.parts for stage in self.stages) and not self.model.residual:
+            raise ValueError("stages: parts needs a residual model")
         return self
 
     @property
@@ -165,10 +176,17 @@ def presets() -> list[str]:
     return sorted(path.stem for path in PRESETS.glob("*.yaml"))
 
 
-def load(config: Path | None = None, preset: str | None = None, changes: Sequence[str] = ()) -> Config:
+def load(
+    config: Path | None = None,
+    preset: str | None = None,
+    changes: Sequence[str] = (),
+    data: Path | None = None,
+    names: Path | None = None,
+) -> Config:
     """The configuration of a YAML file or of a preset, with `changes` such as "optimiser.lr=2e-4".
 
-    Raises ConfigError: one line that names the key.
+    A file may also be a published one, such as train_zsm.yml. `data` and `names` are the root and the list of all
+    stages that train on clips. Raises ConfigError: one line that names the key.
     """
     if (config is None) == (preset is None):
         raise ConfigError(f"give --config FILE or --preset, one of {', '.join(presets())}")
@@ -180,9 +198,21 @@ def load(config: Path | None = None, preset: str | None = None, changes: Sequenc
         assert config is not None
         path = config
     content = _read(path)
+    if is_published(content):
+        content = translate(content)
     for change in changes:
         _change(content, change)
+    _point_to(content, {"root": data, "names": names})
     return parse(content, path.name if preset is None else f"preset {preset}")
+
+
+def _point_to(content: Any, paths: dict[str, Path | None]) -> None:
+    """Put `paths` into every stage of `content` that trains on clips."""
+    stages = content.get("stages") if isinstance(content, dict) else None
+    for stage in stages if isinstance(stages, list) else []:
+        data = stage.get("data") if isinstance(stage, dict) else None
+        if isinstance(data, dict) and data.get("source", "clips") == "clips":
+            data.update({key: str(path) for key, path in paths.items() if path is not None})
 
 
 def parse(content: Any, name: str) -> Config:

@@ -1,20 +1,26 @@
-"""Initial weights under which a signal keeps its size through the encoder."""
+"""Initial weights under which a signal keeps its size through the encoder and the query."""
 
 from __future__ import annotations
 
+import math
+
+import torch
 from torch import nn
 
 from vinr_engine.models.blocks import DeformConvPack
+from vinr_engine.models.siren import OMEGA, SineLayer, Siren
 from vinr_engine.models.video_inr import VideoINR
 
 SLOPE = 0.1  # of the leaky ReLU
+FEATURE, HR_FEATURE, COLOUR, TIME, RELATIVE = 0.4, 0.7, 0.5, 0.5, 0.6  # about the size of what the query reads
 
 
-def he_initialise(model: VideoINR) -> None:
-    """He's initialisation of the encoder's convolutions outside residual blocks, biases zero.
+def initialise(model: VideoINR) -> None:
+    """Weights to begin with: He's in the encoder, and in the query phases of about one radian from each kind of input.
 
-    torch's own default shrinks a signal by about three a layer. The features between the frames pass ten layers: they
-    begin a hundred times smaller than those of the frames, and it takes thousands of steps until motion is seen.
+    torch's and SIREN's own shrink a signal at every layer. The features between the frames pass ten layers and begin a
+    hundred times smaller than those of the frames; what the HR feature adds to a phase is a hundredth of a radian, so
+    that the colour network does not see where in an input pixel it is. It takes very many steps to grow both.
     """
     for name, module in model.named_modules():
         if name.startswith(("recon_trunk.", "feature_extraction.")) or name.endswith("conv_offset_mask"):
@@ -26,3 +32,24 @@ def he_initialise(model: VideoINR) -> None:
         elif isinstance(module, DeformConvPack):
             nn.init.kaiming_normal_(module.weight, SLOPE)
             module.weight.data.mul_(2)  # masks begin at one half
+    nf, hr = model.config["nf"], model.config["hr_features"]
+    features, colours, time = (3 * nf, FEATURE), (6, COLOUR), (1, TIME)
+    _first_layer(model.feat_imnet, [features, colours, (2, RELATIVE), time])
+    # The flow is to be read off the features almost as they are: small phases, where a sine is a line.
+    _first_layer(model.flow_imnet, [(hr, HR_FEATURE), features, colours, time], phase=0.3)
+    nn.init.zeros_(model.flow_imnet.net[0].linear.bias)
+    twice = [(2 * count, size) for count, size in ((hr, HR_FEATURE), features, colours)]
+    _first_layer(model.encode_imnet, [*twice, time])
+    last = model.feat_imnet.net[-1]
+    assert isinstance(last, nn.Linear)
+    nn.init.normal_(last.weight, std=HR_FEATURE / math.sqrt(last.in_features / 2))  # a sine's square is half on average
+
+
+@torch.no_grad()
+def _first_layer(network: Siren, inputs: list[tuple[int, float]], phase: float = 1.0) -> None:
+    """Give each of the inputs' kinds, (count, size), in order, a share of `phase` radians."""
+    first = network.net[0]
+    assert isinstance(first, SineLayer)
+    columns = first.linear.weight.split([count for count, _ in inputs], 1)
+    for weight, (count, size) in zip(columns, inputs, strict=True):
+        nn.init.normal_(weight, std=phase / (OMEGA * math.sqrt(count) * size))

@@ -24,7 +24,7 @@ from vinr_engine.training import validate as validation
 from vinr_engine.training.batches import Batch, Batches, Source, open_source
 from vinr_engine.training.config import Config, Stage
 from vinr_engine.training.errors import ConfigError, DataError, DivergedError, StateError
-from vinr_engine.training.initialise import he_initialise
+from vinr_engine.training.initialise import initialise
 from vinr_engine.training.objective import Objective
 from vinr_engine.training.schedule import learning_rate
 from vinr_engine.video.errors import VinrError, reason
@@ -36,6 +36,15 @@ FIGURES = ("psnr_end", "psnr_between", "gain_end", "gain_between")
 
 def _one_thread(worker: int) -> None:
     torch.set_num_threads(1)
+
+
+def _mean(rows: list[dict[str, float]]) -> dict[str, float]:
+    """The last row, with the means of the losses and the gradient's norm over those rows where they are finite."""
+    row = dict(rows[-1])
+    for key in ("loss", "picture_loss", "gradient_norm"):
+        finite = [r[key] for r in rows if math.isfinite(r[key])]
+        row[key] = sum(finite) / len(finite) if finite else math.nan
+    return row
 
 
 class Training:
@@ -76,8 +85,8 @@ class Training:
                 model = VideoINR(**values)
             except ValueError as error:
                 raise ConfigError(f"model: {error}") from None
-            if self.config.he_initialisation:
-                he_initialise(model)
+            if self.config.scaled_initialisation:
+                initialise(model)
             return model
         try:
             model = load_model(self.config.init)
@@ -105,10 +114,10 @@ class Training:
         """Parameters with their learning rate over `lr`."""
         o = self.config.optimiser
         trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
-        query = {name for name, _ in trained if "_imnet." in name}
+        sine = {name for name, _ in trained if "_imnet." in name and ".linear." in name}
         return [
-            {"params": [p for name, p in trained if name not in query], "factor": 1.0},
-            {"params": [p for name, p in trained if name in query], "factor": (o.query_lr or o.lr) / o.lr},
+            {"params": [p for name, p in trained if name not in sine], "factor": 1.0},
+            {"params": [p for name, p in trained if name in sine], "factor": (o.sine_lr or o.lr) / o.lr},
         ]
 
     def resume(self) -> None:
@@ -187,14 +196,16 @@ class Training:
         self.state.model.train()
         started, before = time.monotonic(), self.seconds
         batches = self._batches(number, stage, first, last)
+        rows: list[dict[str, float]] = []
         while self.state.step < last:
-            row = self._step(stage, batches)
+            rows.append(self._step(stage, batches))
             step = self.state.step
             self.seconds = before + time.monotonic() - started
             v = self.config.validation
             validates = v is not None and (step % v.every == 0 or step == self.config.steps)
             if step % self.config.log_every == 0 or validates or step == last:
-                self._log({**row, "seconds": round(self.seconds, 1)}, validates)
+                self._log(_mean(rows), validates)
+                rows.clear()
             if step % self.config.checkpoint_every == 0:
                 self._checkpoint()
 
@@ -249,7 +260,8 @@ class Training:
                 f"{self.config.bad_steps_allowed}); the batches lie in {folder}, states in {self.out / 'states'}"
             )
 
-    def _log(self, row: dict[str, Any], validates: bool) -> None:
+    def _log(self, row: dict[str, float], validates: bool) -> None:
+        row = {**row, "seconds": round(self.seconds, 1)}
         if validates and self.accelerator.is_main_process:
             figures, pictures = validation.validate(
                 self.state.best, self._checks(), self.accelerator.autocast, self.accelerator.device

@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from vinr_engine.models.video_inr import VideoINR
-from vinr_engine.models.warped_blend import warped_blend
+from vinr_engine.models.warped_blend import bicubic, warped_blend
 from vinr_engine.training.batches import Batch, Source
 from vinr_engine.training.config import Validation
 
@@ -51,7 +51,8 @@ def validate(
         times, size = sample["times"].to(device), tuple(target.shape[-2:])
         with autocast():
             out = model(frames, times, size)[0].float()
-        base = warped_blend(frames, times[:, None], frames.new_zeros(1, len(times), 4, *size), size)[0]
+        enlarged = bicubic(frames, size)
+        base = warped_blend(enlarged, times[:, None], frames.new_zeros(1, len(times), 4, *size))[0]
         ours.append(psnr_y(out, target))
         blend.append(psnr_y(base, target))
         error = (10 * (out[-1] - target[-1])).abs()
