@@ -60,7 +60,7 @@ class Training:
             cpu=config.device == "cpu",
             mixed_precision=precision,
             gradient_accumulation_steps=config.optimiser.accumulate,
-            log_with=list(config.trackers),
+            log_with=list(config.trackers) or None,
             project_dir=str(out),
         )
         self.say = say if self.accelerator.is_main_process else lambda text: None
@@ -138,6 +138,11 @@ class Training:
             self._checkpoint()
         except OSError as error:
             raise StateError(f"cannot write {self.out}: {reason(error)}") from None
+        except RuntimeError as error:
+            # torch's signal handler raises it wherever the loop happens to be.
+            if "DataLoader worker" not in str(error):
+                raise
+            raise DataError(f"a data worker died ({reason(error)}); --resume continues") from None
         finally:
             self.accelerator.end_training()
         return self.state.best
@@ -182,10 +187,9 @@ class Training:
         )  # fmt: skip
         try:
             yield from loader
-        except RuntimeError as error:
-            if "DataLoader worker" in str(error):
-                raise DataError(f"a data worker died ({reason(error)}); resume with --resume") from None
-            raise
+        except DataError as error:
+            # A worker hands its error on inside a traceback; the message stands last.
+            raise DataError(str(error).strip().splitlines()[-1].split("DataError: ")[-1]) from None
 
     def _to_device(self, batch: Batch) -> Batch:
         dtype = torch.float64 if self.config.precision == "float64" else torch.float32
