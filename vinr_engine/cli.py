@@ -24,7 +24,10 @@ app = typer.Typer(
 INTERRUPTED = "interrupted; nothing was written"
 Weights = Annotated[
     str | None,
-    typer.Option(metavar="FILE", help="Checkpoint: the published latest_G.pth of VideoINR, or a .safetensors of it."),
+    typer.Option(
+        metavar="FILE",
+        help="Checkpoint: the published latest_G.pth of VideoINR, or a .safetensors [default: the package's own].",
+    ),
 ]
 Untrained = Annotated[
     bool, typer.Option("--untrained", help="Random weights: tries the tool; the picture means nothing.")
@@ -149,8 +152,7 @@ def demo(
 ) -> None:
     """Upscale the clip that comes with the package, and compare.
 
-    Four times in space and eight times in time, beside the low-resolution clip and a bicubic one. Without --weights
-    the network is untrained and its picture means nothing.
+    Four times in space and eight times in time, beside the low-resolution clip and a bicubic one.
     """
     from vinr_engine import demo as demonstration
 

@@ -190,15 +190,16 @@ def load_model(path: str | os.PathLike[str]) -> VideoINR:
     return model.requires_grad_(True).eval()
 
 
-def save_checkpoint(model: VideoINR, path: str | os.PathLike[str]) -> None:
+def save_checkpoint(model: VideoINR, path: str | os.PathLike[str], dtype: torch.dtype | None = None) -> None:
     """Write `model` as safetensors, its constructor values as metadata; `path` must end in .safetensors.
 
-    The file appears under its name when it is complete.
+    `dtype`, such as torch.float16, is that of the file, the model's own if not given. The file appears under its name
+    when it is complete.
     """
     path = pathlib.Path(path)
     if path.suffix != ".safetensors":
         raise ValueError(f"{path}: the name of a checkpoint must end in .safetensors")
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    state = {name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in model.state_dict().items()}
     beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
     beside.touch(exist_ok=False)
     mode = beside.stat().st_mode

@@ -37,7 +37,7 @@ def initialise(model: VideoINR) -> None:
     _first_layer(model.feat_imnet, [features, colours, (2, RELATIVE), time])
     # The flow is to be read off the features almost as they are: small phases, where a sine is a line.
     _first_layer(model.flow_imnet, [(hr, HR_FEATURE), features, colours, time], phase=0.3)
-    nn.init.zeros_(model.flow_imnet.net[0].linear.bias)
+    nn.init.zeros_(model.flow_imnet.layers()[0][1])
     twice = [(2 * count, size) for count, size in ((hr, HR_FEATURE), features, colours)]
     _first_layer(model.encode_imnet, [*twice, time])
     last = model.feat_imnet.net[-1]

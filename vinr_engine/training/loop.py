@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 import math
 import os
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import safetensors.torch
 import torch
-import yaml
 from accelerate import Accelerator
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
@@ -25,26 +22,17 @@ from vinr_engine.training.batches import Batch, Batches, Source, open_source
 from vinr_engine.training.config import Config, Stage
 from vinr_engine.training.errors import ConfigError, DataError, DivergedError, StateError
 from vinr_engine.training.initialise import initialise
+from vinr_engine.training.journal import Journal
 from vinr_engine.training.objective import Objective
 from vinr_engine.training.schedule import learning_rate
-from vinr_engine.video.errors import VinrError, reason
+from vinr_engine.video.errors import reason
 
 WEIGHTS = "weights.safetensors"
-FIELDS = ("step", "seconds", "lr", "loss", "picture_loss", "gradient_norm", "bad_steps")
-FIGURES = ("psnr_end", "psnr_between", "gain_end", "gain_between")
+HALF = "weights_fp16.safetensors"
 
 
 def _one_thread(worker: int) -> None:
     torch.set_num_threads(1)
-
-
-def _mean(rows: list[dict[str, float]]) -> dict[str, float]:
-    """The last row, with the means of the losses and the gradient's norm over those rows where they are finite."""
-    row = dict(rows[-1])
-    for key in ("loss", "picture_loss", "gradient_norm"):
-        finite = [r[key] for r in rows if math.isfinite(r[key])]
-        row[key] = sum(finite) / len(finite) if finite else math.nan
-    return row
 
 
 class Training:
@@ -76,7 +64,7 @@ class Training:
         torch.manual_seed(config.seed)
         self.state = self._state()
         self.scaler = self.accelerator.scaler
-        self.seconds = 0.0
+        self.journal = Journal(out, config, self.accelerator, self.say)
 
     def _model(self) -> VideoINR:
         values = self.config.model.model_dump()
@@ -155,25 +143,8 @@ class Training:
             first += stage.steps
 
     def _prepare_folder(self) -> None:
-        if self.accelerator.is_main_process:
-            self.out.mkdir(parents=True, exist_ok=True)
-            text = yaml.safe_dump(self.config.model_dump(mode="json"), sort_keys=False)
-            (self.out / "config.yaml").write_text(text, encoding="utf-8")
-            rows = self._logged()
-            self.seconds = float(rows[-1]["seconds"]) if rows else 0.0
-            with open(self.out / "log.csv", "w", newline="", encoding="utf-8") as file:
-                writer = csv.DictWriter(file, [*FIELDS, *FIGURES])
-                writer.writeheader()
-                writer.writerows(rows)
+        self.journal.open(self.state.step)
         self.accelerator.init_trackers("")
-
-    def _logged(self) -> list[dict[str, str]]:
-        """What the log holds of the steps that the state has done."""
-        path = self.out / "log.csv"
-        if self.state.step == 0 or not path.is_file():
-            return []
-        with open(path, newline="", encoding="utf-8") as file:
-            return [row for row in csv.DictReader(file) if int(row["step"]) <= self.state.step]
 
     def _batches(self, number: int, stage: Stage, first: int, last: int) -> Iterator[Batch]:
         rank, world = self.accelerator.process_index, self.accelerator.num_processes
@@ -198,17 +169,16 @@ class Training:
     def _run_stage(self, number: int, stage: Stage, first: int, last: int) -> None:
         self.say(f"stage {number + 1}: steps {self.state.step} to {last}")
         self.state.model.train()
-        started, before = time.monotonic(), self.seconds
         batches = self._batches(number, stage, first, last)
         rows: list[dict[str, float]] = []
         while self.state.step < last:
             rows.append(self._step(stage, batches))
             step = self.state.step
-            self.seconds = before + time.monotonic() - started
             v = self.config.validation
             validates = v is not None and (step % v.every == 0 or step == self.config.steps)
             if step % self.config.log_every == 0 or validates or step == last:
-                self._log(_mean(rows), validates)
+                figures, pictures = self._validate() if validates else ({}, [])
+                self.journal.write(rows, figures, pictures)
                 rows.clear()
             if step % self.config.checkpoint_every == 0:
                 self._checkpoint()
@@ -264,49 +234,23 @@ class Training:
                 f"{self.config.bad_steps_allowed}); the batches lie in {folder}, states in {self.out / 'states'}"
             )
 
-    def _log(self, row: dict[str, float], validates: bool) -> None:
-        row = {**row, "seconds": round(self.seconds, 1)}
-        if validates and self.accelerator.is_main_process:
-            figures, pictures = validation.validate(
-                self.state.best, self._checks(), self.accelerator.autocast, self.accelerator.device
-            )
-            row = {**row, **figures}
-            self._show(pictures)
-        if not self.accelerator.is_main_process:
-            return
-        with open(self.out / "log.csv", "a", newline="", encoding="utf-8") as file:
-            csv.DictWriter(file, [*FIELDS, *FIGURES]).writerow(
-                {k: f"{v:.6g}" if isinstance(v, float) and k != "seconds" else v for k, v in row.items()}
-            )
-        self.accelerator.log({k: v for k, v in row.items() if k != "step"}, step=row["step"])
-        gains = (
-            f", dB over the blend: ends {row['gain_end']:+.2f}, between {row['gain_between']:+.2f}" if validates else ""
-        )
-        self.say(f"step {row['step']}: loss {row['loss']:.5g}, lr {row['lr']:.3g}, {row['seconds']:.0f} s{gains}")
-
-    def _checks(self) -> list[Batch]:
-        if self.config.precision != "float64":
-            return self.checks
-        return [{key: value.double() for key, value in sample.items()} for sample in self.checks]
-
-    def _show(self, pictures: list[torch.Tensor]) -> None:
+    def _validate(self) -> tuple[dict[str, float], list[torch.Tensor]]:
         v = self.config.validation
-        assert v is not None
-        shown = pictures[: v.images]
-        if not shown:
-            return
-        validation.write_pictures(shown, self.out / "pictures" / f"step_{self.state.step:08d}.png")
-        for tracker in self.accelerator.trackers:
-            if tracker.name == "tensorboard":
-                images = {f"validation/{k}": picture for k, picture in enumerate(shown)}
-                for name, picture in images.items():
-                    tracker.writer.add_image(name, picture, self.state.step)
+        if v is None or not self.accelerator.is_main_process:
+            return {}, []
+        dtype = torch.float64 if self.config.precision == "float64" else torch.float32
+        checks = [{key: value.to(dtype) for key, value in sample.items()} for sample in self.checks]
+        figures, pictures = validation.validate(
+            self.state.best, checks, self.accelerator.autocast, self.accelerator.device
+        )
+        return figures, pictures[: v.images]
 
     def _checkpoint(self) -> None:
         """Save the state, and the weights to use beside it."""
         if self.accelerator.is_main_process:
             states.save(self.state, self.out / "states", self.config.checkpoints_kept, self.scaler)
             save_checkpoint(self.state.best, self.out / WEIGHTS)
+            save_checkpoint(self.state.best, self.out / HALF, torch.float16)
         self.accelerator.wait_for_everyone()
 
 
@@ -321,6 +265,3 @@ def train(
     if resume:
         run.resume()
     return run.run()
-
-
-__all__ = ["Training", "VinrError", "train"]

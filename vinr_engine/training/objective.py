@@ -28,12 +28,12 @@ class Objective(nn.Module):
     def forward(self, batch: Batch, stage: Stage) -> tuple[Tensor, Tensor]:
         """-> the loss to minimise, and the part of it that the pictures make."""
         frames, target = batch["frames"], batch["target"]
-        size = tuple(target.shape[-2:])
+        size = (target.shape[-2], target.shape[-1])
         features = self.model.encode(frames)
         if stage.parts:
             out = self.model.enlarge(features, frames, size)
             target = target[:, :2]
-            coarse = tuple(frames.shape[-2:])
+            coarse = (frames.shape[-2], frames.shape[-1])
             _, flow = self.model.decode(features, frames, batch["times"], coarse, self.frame_upsample)
         else:
             out, flow = self.model.query(features, frames, batch["times"], size, self.frame_upsample, True)

@@ -34,8 +34,8 @@ TRAINING = {
     "matplotlib/grace_hopper.jpg": 3,
 }
 # Never trained on: for validation, and for the demonstration clip, which is made of these two.
-HELD_OUT = {"skimage/chelsea.png": 1, "skimage/coffee.png": 1}
-SETS = {"training": TRAINING, "held_out": HELD_OUT}
+HELD_OUT: dict[str, float] = {"skimage/chelsea.png": 1, "skimage/coffee.png": 1}
+SETS: dict[str, dict[str, float]] = {"training": TRAINING, "held_out": HELD_OUT}
 SHRINKS = (1.0, 0.7, 0.5)  # a photograph shrunk has finer detail a pixel
 
 

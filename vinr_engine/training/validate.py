@@ -48,7 +48,7 @@ def validate(
     ours, blend, pictures = [], [], []
     for sample in samples:
         frames, target = sample["frames"][None].to(device), sample["target"].to(device)
-        times, size = sample["times"].to(device), tuple(target.shape[-2:])
+        times, size = sample["times"].to(device), (target.shape[-2], target.shape[-1])
         with autocast():
             out = model(frames, times, size)[0].float()
         enlarged = bicubic(frames, size)

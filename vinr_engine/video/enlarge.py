@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 DTYPES = ("float32", "bfloat16", "float16", "float64")
 SEED = 20220607
 """Seed of the weights that --untrained draws."""
+DEFAULT_WEIGHTS = Path(__file__).parents[1] / "assets" / "small.safetensors"
+"""What is used where no weights are given: a small network, trained as docs/default-weights.md says."""
+DEFAULT_NAME = "the package's own (small.safetensors)"
 
 
 class Model(Protocol):
@@ -87,28 +90,24 @@ def check_backend(name: str) -> str:
 
 
 def check_weights(weights: str | os.PathLike[str] | None, untrained: bool, given: bool) -> None:
-    """That exactly one of weights, ``untrained`` and a loaded model (``given``) is there; WeightsError, UsageError."""
+    """That at most one of weights, ``untrained`` and a loaded model (``given``) is there; WeightsError, UsageError."""
     if (weights is not None and untrained) or (given and (weights is not None or untrained)):
         raise UsageError("--weights and --untrained exclude each other (and a loaded model excludes both)")
-    if weights is None and not untrained and not given:
-        raise WeightsError(
-            "no weights: give --weights FILE (the published checkpoint latest_G.pth of VideoINR, or a .safetensors "
-            "of it), or --untrained to try the tool with random weights"
-        )
     if weights is not None and not Path(weights).is_file():
         raise WeightsError(f"no such weights file: {weights}")
 
 
-def load(weights: str | os.PathLike[str] | None) -> Model:
-    """The network from a checkpoint, or for None freshly initialised at the published size with a fixed seed."""
+def load(weights: str | os.PathLike[str] | None, untrained: bool = False) -> Model:
+    """The network of a checkpoint, the package's own for None; or an untrained one of the published size, of SEED."""
     import torch
 
     import vinr_engine as vinr
 
-    if weights is None:
+    if untrained:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(SEED)
             return vinr.VideoINR()
+    weights = DEFAULT_WEIGHTS if weights is None else weights
     try:
         return vinr.VideoINR.from_checkpoint(str(weights))
     except vinr.CheckpointError as error:
