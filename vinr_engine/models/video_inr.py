@@ -71,6 +71,8 @@ class VideoINR(PyramidLevels):
         residual: whether colours are added to the frames, enlarged (`enlarge`), warped by the flows and blended
             (`warped_blend`), instead of standing for themselves. Such a network starts as bicubic enlargement and
             linear blend, and its flow follows the scale.
+        motion_features: whether the features between the frames also get what the alignment's offsets come from, by a
+            1x1 convolution `motion`. Motion is then seen without a detour, and learned in far fewer steps.
 
     The defaults are the published values. Raises ValueError for values that make no network.
     """
@@ -87,12 +89,13 @@ class VideoINR(PyramidLevels):
         encode_hidden: Sequence[int] = (64, 64, 256, 256),
         recurrent: bool = True,
         residual: bool = False,
+        motion_features: bool = False,
     ) -> None:
         _check_config("nf, groups, hr_features", (nf, groups, hr_features), 1)
         _check_config("front_blocks, back_blocks", (front_blocks, back_blocks), 0)
         for name, widths in (("feat", feat_hidden), ("flow", flow_hidden), ("encode", encode_hidden)):
             _check_config(f"{name}_hidden", widths, 1)
-        for name, flag in (("recurrent", recurrent), ("residual", residual)):
+        for name, flag in (("recurrent", recurrent), ("residual", residual), ("motion_features", motion_features)):
             if not isinstance(flag, bool):
                 raise ValueError(f"VideoINR: {name} must be true or false, got {flag!r}")
         if nf % groups:
@@ -109,6 +112,7 @@ class VideoINR(PyramidLevels):
             "encode_hidden": list(encode_hidden),
             "recurrent": recurrent,
             "residual": residual,
+            "motion_features": motion_features,
         }
         # Registered in the order of the published checkpoint.
         self.conv_first = conv3x3(3, nf)
@@ -118,6 +122,8 @@ class VideoINR(PyramidLevels):
             self.add_module(name, layer)
         self.pcd_align = PCDAlign(nf, groups)
         self.fusion = nn.Conv2d(2 * nf, nf, 1)
+        if motion_features:
+            self.motion = nn.Conv2d(2 * nf, nf, 1)
         if recurrent:
             self.ConvBLSTM = ConvBLSTM(nf, groups)
         self.recon_trunk = ResidualBlocks(back_blocks, nf)
@@ -157,7 +163,12 @@ class VideoINR(PyramidLevels):
 
     def encode_pyramids(self, first: Pyramid, second: Pyramid) -> Tensor:
         """The pyramids of two frames -> features [B, 3, nf, ceil4(h), ceil4(w)]: at t = 0, between, at t = 1."""
-        between = self.fusion(self.pcd_align(self.pcd_align.know(first), second))
+        known = self.pcd_align.know(first)
+        if self.config["motion_features"]:
+            aligned, offsets = self.pcd_align.with_offsets(known, second)
+            between = self.fusion(aligned) + self.motion(offsets)
+        else:
+            between = self.fusion(self.pcd_align(known, second))
         sequence = [first.level1, between, second.level1]
         if self.config["recurrent"]:
             sequence = self.ConvBLSTM(sequence)
