@@ -22,6 +22,10 @@ app = typer.Typer(
 )
 
 INTERRUPTED = "interrupted; nothing was written"
+KEEPING = {
+    "train": "interrupted; train --resume continues from the last state",
+    "prepare": "interrupted; call it again",
+}
 Weights = Annotated[
     str | None,
     typer.Option(
@@ -245,6 +249,8 @@ class Interrupted(KeyboardInterrupt):
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; returns the exit code: 0, 2 wrong usage, 1 failure, 130 interrupted."""
     signals: list[int] = []
+    command = (sys.argv[1:] if argv is None else argv)[:1]
+    interruption = KEEPING.get(command[0] if command else "", INTERRUPTED)
 
     def interrupted(number: int, frame: Any) -> None:
         signals.append(number)
@@ -259,10 +265,10 @@ def main(argv: list[str] | None = None) -> int:
     except BaseException as error:
         # C code turns a KeyboardInterrupt that meets it into errors of its own
         if signals or isinstance(error, (KeyboardInterrupt, typer.Abort)):
-            return _fail(INTERRUPTED, 130)
+            return _fail(interruption, 130)
         return _failure(error)
     # typer turns an interruption into this code
-    return _fail(INTERRUPTED, 130) if code == 130 else code if isinstance(code, int) else 0
+    return _fail(interruption, 130) if code == 130 else code if isinstance(code, int) else 0
 
 
 def _failure(error: BaseException) -> int:

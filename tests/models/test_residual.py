@@ -104,3 +104,13 @@ def test_options_must_be_flags():
     for name in ("recurrent", "residual", "motion_features"):
         with pytest.raises(ValueError, match=name):
             vinr.VideoINR(**{name: 1})
+
+
+def test_queries_of_one_pair_can_share_what_is_enlarged(model, rng):
+    torch.nn.init.normal_(model.conv_last.weight)
+    frames = torch.rand(1, 2, 3, 6, 9, generator=rng, dtype=torch.float64)
+    with torch.inference_mode():
+        features = model.encode(frames)
+        enlarged = model.enlarge(features, frames, (13, 20))
+        shared = model.query(features, frames, 0.3, (13, 20), enlarged=enlarged)
+        assert torch.equal(shared, model.query(features, frames, 0.3, (13, 20)))

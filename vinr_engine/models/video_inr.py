@@ -189,6 +189,7 @@ class VideoINR(PyramidLevels):
         size: tuple[int, int],
         frame_upsample: int = 4,
         return_flow: bool = False,
+        enlarged: Tensor | None = None,
     ) -> Tensor | tuple[Tensor, Tensor]:
         """Decode the frames at `times`.
 
@@ -200,6 +201,7 @@ class VideoINR(PyramidLevels):
             frame_upsample: factor by which colours are enlarged bilinearly before they are read; 4 on the published
                 test path, 1 on its training path.
             return_flow: also give the two flows.
+            enlarged: what `enlarge` gave, for several queries of one pair to a residual network.
 
         Returns:
             [B, T, 3, HH, WW], not clamped to [0, 1]; if asked for, also flow [B, T, 4, HH, WW]: A (x, y) and B (x, y)
@@ -215,7 +217,7 @@ class VideoINR(PyramidLevels):
             )
         out, flow = self.decode(features, frames, times, size, frame_upsample)
         if self.config["residual"]:
-            enlarged = self.enlarge(features, frames, size)
+            enlarged = self.enlarge(features, frames, size) if enlarged is None else enlarged
             out = out + warped_blend(enlarged, times_tensor(times, B, frames), flow)
         return (out, flow) if return_flow else out
 

@@ -147,6 +147,7 @@ class Pair:
         self.first, self.second = first, second
         self._frames = torch.stack([first.frame, second.frame], 1)
         self._features: Any = None
+        self._shared: dict[str, Any] = {}
 
     def at(self, position: Fraction) -> Array:
         """The enlarged picture [3, H, W], clamped to [0, 1], at ``position`` in [0, 1] between the two."""
@@ -155,9 +156,12 @@ class Pair:
             enlarger.encodings += 1
             with enlarger.autocast():
                 features = enlarger.model.encode_pyramids(self.first.pyramid, self.second.pyramid)
-            self._features = features.to(enlarger.work)
+                self._features = features.to(enlarger.work)
+                self._shared = enlarger.shared(self._features, self._frames)
         with enlarger.autocast():
-            out = enlarger.model.query(self._features, self._frames, [float(position)], size=enlarger.size)
+            out = enlarger.model.query(
+                self._features, self._frames, [float(position)], size=enlarger.size, **self._shared
+            )
         picture: Array = out[0, 0].float().clamp(0, 1).cpu().numpy()
         if not np.isfinite(picture).all():
             raise VinrError("the network's output is not finite: the weights are damaged, or --dtype is too narrow")
@@ -195,6 +199,13 @@ class Enlarger:
         import torch
 
         return torch.autocast(self.device.type, self._low) if self._low else nullcontext()
+
+    def shared(self, features: torch.Tensor, frames: torch.Tensor) -> dict[str, Any]:
+        """What all queries of one pair share."""
+        model: Any = self.model
+        if not getattr(model, "config", {}).get("residual"):
+            return {}
+        return {"enlarged": model.enlarge(features, frames, self.size)}
 
     def slot(self, rgb: Array) -> Slot:
         """One picture [3, h, w]."""
