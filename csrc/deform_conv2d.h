@@ -8,6 +8,14 @@
 
 namespace vinr {
 
+// Offsets and masks of a bfloat16 input are float32.
+inline void check_coordinate_dtype(const char* op, const char* name, const Tensor& tensor, const Tensor& input) {
+    using torch::headeronly::ScalarType;
+    if (input.scalar_type() != ScalarType::BFloat16) return check_same_dtype(op, name, tensor, input);
+    STD_TORCH_CHECK(tensor.scalar_type() == ScalarType::Float, op, ": ", name,
+                    " must be float32 where input is bfloat16");
+}
+
 // Checks every argument against the others and derives the shape. Throws std::runtime_error.
 inline DeformConv2dShape deform_conv2d_shape(const char* op, const Tensor& input, const Tensor& offset,
                                              const Tensor& weight, const std::optional<Tensor>& bias,
@@ -52,12 +60,12 @@ inline DeformConv2dShape deform_conv2d_shape(const char* op, const Tensor& input
                     shape_string(offset.sizes()));
     check_shape(op, "offset", offset, "[B, 2*G*K, H, W]",
                 {s.batch, 2 * s.offset_groups * s.taps(), s.out_height, s.out_width});
-    check_same_dtype(op, "offset", offset, input);
+    check_coordinate_dtype(op, "offset", offset, input);
     check_same_dtype(op, "weight", weight, input);
     if (mask) {
         check_shape(op, "mask", *mask, "[B, G*K, H, W]",
                     {s.batch, s.offset_groups * s.taps(), s.out_height, s.out_width});
-        check_same_dtype(op, "mask", *mask, input);
+        check_coordinate_dtype(op, "mask", *mask, input);
     }
     if (bias) {
         check_shape(op, "bias", *bias, "[O]", {s.out_channels});

@@ -3,7 +3,8 @@
 #include <torch/csrc/stable/library.h>
 
 STABLE_TORCH_LIBRARY(vinr, m) {
-    // With bfloat16 the operands of a float32 product are rounded to it where the machine multiplies them so.
+    // With bfloat16 the operands of a float32 product are rounded to it where the machine multiplies them so. input,
+    // weight and bias may be bfloat16 themselves, with float32 offsets and masks; the backward ops take none of it.
     m.def(
         "deform_conv2d(Tensor input, Tensor offset, Tensor weight, Tensor? bias, Tensor? mask, "
         "int[2] stride, int[2] padding, int[2] dilation, bool bfloat16=False) -> Tensor");
@@ -33,10 +34,10 @@ STABLE_TORCH_LIBRARY(vinr, m) {
         "int[2] lr_size, int[2] size, int frame_upsample, Tensor[] feat, Tensor[] flow, Tensor[] encode, float omega, "
         "bool wants_colours) -> (Tensor, Tensor, Tensor)");
     // Maps [B, H, W, D] channels-last, positions [B, N, 2] (y, x) in pixels of their maps; layers holds weight and bias
-    // of each layer after the first in turn.
+    // of each layer after the first in turn. bfloat16 as above.
     m.def(
         "sampled_mlp(Tensor[] maps, Tensor[] positions, bool[] nearest, Tensor? x, Tensor? x_weight, Tensor? bias, "
-        "Tensor[] layers, str activation, float omega) -> Tensor");
+        "Tensor[] layers, str activation, float omega, bool bfloat16) -> Tensor");
     // Gradients of maps, of positions, of x, and of x_weight, bias and layers, flat, in this order; empty lists and
     // tensors where output_mask is false. A bias that is not given has a gradient of D numbers all the same.
     m.def(

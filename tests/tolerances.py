@@ -22,6 +22,9 @@ RESIZE = 1e-4
 
 # Relative error of a loss against the stored one, whose Laplacian kernel was float32.
 LOSS = 1e-6
+# Largest absolute errors of measured PSNR (dB) and SSIM, which are computed in float32, against float64.
+PSNR = 1e-3
+SSIM = 1e-5
 
 
 def relative_error(actual, expected):

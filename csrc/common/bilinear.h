@@ -12,6 +12,7 @@ struct Corners {
     scalar_t weight[4];  // of the value
     scalar_t d_dy[4];    // derivative of the weight with respect to y
     scalar_t d_dx[4];
+    bool inside[4];
 };
 
 // Fills `corners` for position (y, x), in pixels, pixel centres at whole numbers, of an H x W plane whose rows lie
@@ -35,6 +36,7 @@ VINR_HOST_DEVICE void bilinear_corners(scalar_t y, scalar_t x, int64_t H, int64_
         const bool valid = y0 + dy >= 0 && y0 + dy < H && x0 + dx >= 0 && x0 + dx < W;
         const scalar_t wy = dy ? fy : scalar_t(1) - fy;
         const scalar_t wx = dx ? fx : scalar_t(1) - fx;
+        corners.inside[corner] = valid;
         corners.offset[corner] = valid ? (y0 + dy) * row_stride + (x0 + dx) * column_stride : 0;
         corners.weight[corner] = valid ? wy * wx : scalar_t(0);
         corners.d_dy[corner] = valid ? (dy ? wx : -wx) : scalar_t(0);

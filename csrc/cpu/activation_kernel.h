@@ -80,3 +80,23 @@ inline Vec activate(Vec z, Vec half_turns) {
     }
     return z;
 }
+
+// What a dense layer does with a vector of its sums: here, activates it into rows of `out`.
+template <Activation kActivation>
+struct Activated {
+    Scalar* out;
+    int64_t stride;
+    Vec half_turns;
+
+    void operator()(Vec z, int64_t row, int64_t column) const {
+        activate<kActivation>(z, half_turns).store(out + row * stride + column);
+    }
+};
+
+// out [rows, outputs] = activation(in [rows, inputs] weight + start); see dense_into of the dense kernel in use.
+template <Activation kActivation, typename Layer>
+inline void dense(const Layer& layer, int64_t rows, const Scalar* in, int64_t in_stride, const Scalar* start,
+                  int64_t start_stride, Scalar* out, int64_t out_stride, Scalar omega) {
+    dense_into(layer, rows, in, in_stride, start, start_stride,
+               Activated<kActivation>{out, out_stride, half_turns_of(omega)});
+}

@@ -1,12 +1,6 @@
 // Rounding to bfloat16; included inside the namespace of a variant that has AVX-512 BF16, after its Vec.
 
-// The nearest bfloat16, ties to even; NaN stays NaN.
-inline uint16_t to_bfloat16(float x) {
-    uint32_t bits;
-    __builtin_memcpy(&bits, &x, sizeof(bits));
-    if (x != x) return uint16_t((bits >> 16) | 0x40);
-    return uint16_t((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
-}
+#include "cpu/bfloat16_scalar.h"
 
 // Rows of `inputs` floats as bfloat16, zeros behind them up to `out_stride`: what lies there may be NaN.
 inline void round_rows(const float* in, int64_t in_stride, int64_t rows, int64_t inputs, uint16_t* out,

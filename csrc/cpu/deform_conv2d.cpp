@@ -6,6 +6,7 @@
 #include <torch/csrc/stable/ops.h>
 
 #include <cmath>
+#include <cstring>
 #include <tuple>
 
 #include "cpu/deform_conv2d_parameters.h"
@@ -18,6 +19,9 @@ namespace {
 using torch::headeronly::MemoryFormat;
 using torch::headeronly::ScalarType;
 using Pair = std::vector<int64_t>;
+
+// An input of more numbers is not copied where its channels lie side by side, so that memory does not double.
+constexpr int64_t kMostCopied = 1 << 28;
 
 // Whether a tensor is channels-last and not NCHW as well; results take the memory format of what they belong to.
 bool is_channels_last(const Tensor& t) {
@@ -65,10 +69,11 @@ Planes<const scalar_t> planes(const Tensor& t, Tensor& held) {
             held.stride(held.size(3) > 1 ? 3 : 2)};
 }
 
-Planes<float> mutable_planes(Tensor& t) {
+template <typename scalar_t>
+Planes<scalar_t> mutable_planes(Tensor& t) {
     Tensor held;
-    const auto p = planes<float>(t, held);
-    return {static_cast<float*>(t.mutable_data_ptr()), p.image, p.channel, p.pixel};
+    const auto p = planes<scalar_t>(t, held);
+    return {static_cast<scalar_t*>(t.mutable_data_ptr()), p.image, p.channel, p.pixel};
 }
 
 template <typename scalar_t>
@@ -113,16 +118,34 @@ void run_backward(const DeformBackward<float>& p) {
     }
 }
 
+// A bfloat16 tensor's numbers in float32.
+std::vector<float> widened(const Tensor& t) {
+    const Tensor held = torch::stable::contiguous(t);
+    const auto* from = static_cast<const uint16_t*>(held.const_data_ptr());
+    std::vector<float> out(held.numel());
+    for (int64_t i = 0; i < held.numel(); ++i) {
+        const uint32_t bits = uint32_t(from[i]) << 16;
+        std::memcpy(&out[i], &bits, sizeof(bits));
+    }
+    return out;
+}
+
 // Tensors in the form that the fast kernels read, and pointers into them.
 struct FastInputs {
     Tensor input, weight, offset, mask;
+    std::vector<float> wide_weight;
     DeformInputs<float> view{};
 
     FastInputs(const DeformConv2dShape& s, const Tensor& input_, const Tensor& weight_, const Positions& at)
-        : input(channels_last(input_)), weight(torch::stable::contiguous(weight_)) {
+        : weight(torch::stable::contiguous(weight_)) {
         view.shape = s;
-        view.input = static_cast<const float*>(input.const_data_ptr());
-        view.weight = static_cast<const float*>(weight.const_data_ptr());
+        if (input_.scalar_type() == ScalarType::BFloat16) {
+            wide_weight = widened(weight);
+            view.weight = wide_weight.data();
+        } else {
+            view.input = planes<float>(input_, input);
+            view.weight = static_cast<const float*>(weight.const_data_ptr());
+        }
         view.offset = planes<float>(at.offset, offset);
         if (at.mask) view.mask = planes<float>(*at.mask, mask);
         view.logits = at.logits;
@@ -166,10 +189,25 @@ Tensor forward(const char* op, const Tensor& input, const Positions& at, const T
     const Pair sizes{s.batch, s.out_channels, s.out_height, s.out_width};
     std::optional<Tensor> bias;
     if (bias_in) bias = torch::stable::contiguous(*bias_in);
-    if (is_fast(s, input)) {
-        Tensor output = new_empty(input, sizes, last);
+    const bool low = input.scalar_type() == ScalarType::BFloat16;
+    STD_TORCH_CHECK(!low || fits_fast_kernels(s), op, ": bfloat16 input must have fewer than 2^31 pixels an image");
+    if (low || is_fast(s, input)) {
+        Tensor output = new_empty(input, sizes, last), held_input;
         const FastInputs held(s, input, weight, at);
-        run_forward({held.view, pointer<const float>(bias), mutable_planes(output)}, bfloat16);
+        const std::vector<float> wide_bias = low && bias ? widened(*bias) : std::vector<float>();
+        const bool copied = low || bordered_size(s) <= kMostCopied || input.stride(1) != 1;
+        const Tensor bordered = torch::stable::empty({copied ? bordered_size(s) : 0}, ScalarType::Float);
+        DeformForward<float> p{};
+        p.in = held.view;
+        p.bias = low && bias ? wide_bias.data() : pointer<const float>(bias);
+        if (copied) p.bordered = static_cast<float*>(bordered.mutable_data_ptr());
+        if (low) {
+            p.low_input = planes<uint16_t>(input, held_input);
+            p.low_output = mutable_planes<uint16_t>(output);
+        } else {
+            p.output = mutable_planes<float>(output);
+        }
+        run_forward(p, bfloat16 || low);
         return output;
     }
     Tensor output = torch::stable::new_empty(input, sizes);
@@ -190,7 +228,7 @@ struct Gradients {
 
 void fast_backward(const DeformConv2dShape& s, const Tensor& grad_output, const Tensor& input, const Positions& at,
                    const Tensor& weight, Gradients& d) {
-    const FastInputs held(s, input, weight, at);
+    const FastInputs held(s, channels_last(input), weight, at);
     const Tensor grad = channels_last(grad_output);
     std::optional<Tensor> d_input;
     if (d.input) d_input = torch::stable::new_zeros(input, {s.batch, s.height, s.width, s.channels});
@@ -198,8 +236,8 @@ void fast_backward(const DeformConv2dShape& s, const Tensor& grad_output, const 
     p.in = held.view;
     p.grad_output = static_cast<const float*>(grad.const_data_ptr());
     p.grad_input = pointer<float>(d_input);
-    if (d.offset) p.grad_offset = mutable_planes(*d.offset);
-    if (d.mask) p.grad_mask = mutable_planes(*d.mask);
+    if (d.offset) p.grad_offset = mutable_planes<float>(*d.offset);
+    if (d.mask) p.grad_mask = mutable_planes<float>(*d.mask);
     p.grad_weight = pointer<float>(d.weight);
     p.grad_bias = pointer<float>(d.bias);
     run_backward(p);
@@ -251,29 +289,30 @@ void backward(const char* op, const Tensor& grad_output, const Tensor& input, co
 }
 
 void check_device_and_dtype(const char* op, const Tensor& input, const Tensor& offset, const char* offset_name,
-                            const Tensor& weight, const std::optional<Tensor>& bias,
-                            const std::optional<Tensor>& mask) {
+                            const Tensor& weight, const std::optional<Tensor>& bias, const std::optional<Tensor>& mask,
+                            bool takes_bfloat16) {
     check_cpu(op, "input", input);
     check_cpu(op, offset_name, offset);
     check_cpu(op, "weight", weight);
     if (bias) check_cpu(op, "bias", *bias);
     if (mask) check_cpu(op, "mask", *mask);
     const auto dtype = input.scalar_type();
-    STD_TORCH_CHECK(dtype == ScalarType::Float || dtype == ScalarType::Double, op,
-                    ": input must be float32 or float64 on the cpu backend");
+    STD_TORCH_CHECK(
+        dtype == ScalarType::Float || dtype == ScalarType::Double || (takes_bfloat16 && dtype == ScalarType::BFloat16),
+        op, ": input must be float32 or float64", takes_bfloat16 ? " or bfloat16" : "", " on the cpu backend");
 }
 
 Tensor deform_conv2d(const Tensor& input, const Tensor& offset, const Tensor& weight, std::optional<Tensor> bias,
                      std::optional<Tensor> mask, Pair stride, Pair padding, Pair dilation, bool bfloat16) {
     const char* op = "deform_conv2d";
-    check_device_and_dtype(op, input, offset, "offset", weight, bias, mask);
+    check_device_and_dtype(op, input, offset, "offset", weight, bias, mask, true);
     return forward(op, input, {offset, mask}, weight, bias, stride, padding, dilation, bfloat16);
 }
 
 Tensor deform_conv2d_packed(const Tensor& input, const Tensor& offset_mask, const Tensor& weight,
                             std::optional<Tensor> bias, Pair stride, Pair padding, Pair dilation, bool bfloat16) {
     const char* op = "deform_conv2d_packed";
-    check_device_and_dtype(op, input, offset_mask, "offset_mask", weight, bias, std::nullopt);
+    check_device_and_dtype(op, input, offset_mask, "offset_mask", weight, bias, std::nullopt, true);
     const int64_t groups = packed_offset_groups(op, offset_mask, weight);
     const Positions at = unpacked(offset_mask, groups, weight.size(2) * weight.size(3));
     return forward(op, input, at, weight, bias, stride, padding, dilation, bfloat16);
@@ -297,7 +336,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> deform_conv2d_backward(
     const Tensor& grad_output, const Tensor& input, const Tensor& offset, const Tensor& weight,
     std::optional<Tensor> mask, Pair stride, Pair padding, Pair dilation, std::vector<bool> output_mask) {
     const char* op = "deform_conv2d_backward";
-    check_device_and_dtype(op, input, offset, "offset", weight, std::nullopt, mask);
+    check_device_and_dtype(op, input, offset, "offset", weight, std::nullopt, mask, false);
     STD_TORCH_CHECK(output_mask.size() == 5, op, ": output_mask must have 5 entries");
     STD_TORCH_CHECK(mask || !output_mask[4], op, ": no gradient of a mask that was not given");
     check_rank(op, "weight", weight, "[O, C/groups, kh, kw]", 4);
@@ -315,7 +354,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> deform_conv2d_packed_backward(const T
                                                                          Pair padding, Pair dilation,
                                                                          std::vector<bool> output_mask) {
     const char* op = "deform_conv2d_packed_backward";
-    check_device_and_dtype(op, input, offset_mask, "offset_mask", weight, std::nullopt, std::nullopt);
+    check_device_and_dtype(op, input, offset_mask, "offset_mask", weight, std::nullopt, std::nullopt, false);
     STD_TORCH_CHECK(output_mask.size() == 4, op, ": output_mask must have 4 entries");
     const int64_t groups = packed_offset_groups(op, offset_mask, weight), taps = weight.size(2) * weight.size(3);
     Gradients d = wanted_gradients(input, weight, output_mask[0], output_mask[2], output_mask[3]);

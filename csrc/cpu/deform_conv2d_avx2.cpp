@@ -21,6 +21,8 @@ namespace vinr::avx2 {
 #include "cpu/simd_avx2.h"
 #include "cpu/activation_kernel.h"
 #include "cpu/dense_kernel.h"
+#include "cpu/bfloat16_scalar.h"
+#include "cpu/transpose_kernel.h"
 #include "cpu/deform_conv2d_samples.h"
 #include "cpu/deform_conv2d_kernel.h"
 #include "cpu/outer_kernel.h"

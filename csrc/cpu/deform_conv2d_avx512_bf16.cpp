@@ -22,6 +22,7 @@ namespace vinr::avx512_bf16 {
 #include "cpu/activation_kernel.h"
 #include "cpu/bfloat16.h"
 #include "cpu/dense_bf16_kernel.h"
+#include "cpu/transpose_kernel.h"
 #include "cpu/deform_conv2d_samples.h"
 #include "cpu/deform_conv2d_kernel.h"
 // clang-format on

@@ -11,33 +11,65 @@ constexpr int64_t kSlabs = 4;             // copies of the weight's gradient, su
 constexpr int64_t kScatterChannels = 16;  // one cache line of floats belongs to one task
 constexpr int64_t kBandFloats = 1 << 18;  // gradients of the samples that a band keeps: they stay in the L2 cache
 
+// The weights of one tap and group as a layer for `dense`, from output to input channels.
+inline PackedLayer pack_tap(const DeformInputs<Scalar>& in, int64_t tap, int64_t group) {
+    const DeformConv2dShape& s = in.shape;
+    const int64_t inputs = s.channels / s.groups, outputs = s.out_channels / s.groups;
+    std::vector<Scalar> weight(inputs * outputs);
+    const std::vector<Scalar> bias(inputs, Scalar(0));
+    for (int64_t o = 0; o < outputs; ++o) {
+        const Scalar* from = in.weight + (group * outputs + o) * inputs * s.taps() + tap;
+        for (int64_t i = 0; i < inputs; ++i) weight[i * outputs + o] = from[i * s.taps()];
+    }
+    return pack_layer({outputs, inputs, weight.data(), bias.data()}, 0, outputs);
+}
+
+inline std::vector<PackedLayer> pack_taps(const DeformInputs<Scalar>& in) {
+    std::vector<PackedLayer> packed;
+    for (int64_t tap = 0; tap < in.shape.taps(); ++tap) {
+        for (int64_t g = 0; g < in.shape.groups; ++g) packed.push_back(pack_tap(in, tap, g));
+    }
+    return packed;
+}
+
+// dots[i][k] = the sum over channels of corner k times d_columns; 0 for a corner outside.
 template <int64_t kChannels>
-inline void dot_channels(const DeformConv2dShape& s, const Scalar* image, int64_t channels, const Positions& p,
-                         int64_t count, const Scalar* d_columns, int64_t stride, Scalar (*dots)[4]) {
+inline void dot_channels(const Pixels<const Scalar>& image, int64_t channels, const Positions& p, int64_t count,
+                         const Scalar* d_columns, int64_t stride, Scalar (*dots)[4]) {
+    const int64_t n = kChannels ? kChannels : channels;
     for (int64_t i = 0; i < count; ++i, d_columns += stride) {
-        const CornerOffsets corner(s, p, i);
+        if (p.corners[i] != kAllCorners) {
+            for (int k = 0; k < 4; ++k) {
+                dots[i][k] = 0;
+                if ((p.corners[i] >> k & 1) == 0) continue;
+                const Scalar* from = image.corner(p.pixel[i], k);
+                for (int64_t c = 0; c < n; ++c) dots[i][k] += from[c] * d_columns[c];
+            }
+            continue;
+        }
+        const Scalar* corner[4];
+        for (int k = 0; k < 4; ++k) corner[k] = image.corner(p.pixel[i], k);
         HalfVec sums[4] = {HalfVec::zero(), HalfVec::zero(), HalfVec::zero(), HalfVec::zero()};
-        const int64_t n = kChannels ? kChannels : channels;
         int64_t c = 0;
         for (; c + HalfVec::width <= n; c += HalfVec::width) {
             const HalfVec d = HalfVec::load(d_columns + c);
-            for (int k = 0; k < 4; ++k) sums[k] = fma(HalfVec::load(image + corner.at[k] + c), d, sums[k]);
+            for (int k = 0; k < 4; ++k) sums[k] = fma(HalfVec::load(corner[k] + c), d, sums[k]);
         }
         sum_lanes(sums, dots[i]);
         for (; c < n; ++c) {
-            for (int k = 0; k < 4; ++k) dots[i][k] += image[corner.at[k] + c] * d_columns[c];
+            for (int k = 0; k < 4; ++k) dots[i][k] += corner[k][c] * d_columns[c];
         }
     }
 }
 
 template <int64_t kChannels>
-inline void scatter_channels(const DeformConv2dShape& s, Scalar* image, int64_t channels, const Positions& p,
-                             int64_t count, const Scalar* d_columns, int64_t stride) {
+inline void scatter_channels(const Pixels<Scalar>& image, int64_t channels, const Positions& p, int64_t count,
+                             const Scalar* d_columns, int64_t stride) {
     for (int64_t i = 0; i < count; ++i, d_columns += stride) {
-        const CornerOffsets corner(s, p, i);
         for (int k = 0; k < 4; ++k) {
+            if ((p.corners[i] >> k & 1) == 0) continue;
             const Scalar w = p.weight[k][i];
-            Scalar* to = image + corner.at[k];
+            Scalar* to = image.corner(p.pixel[i], k);
             for_channels<kChannels>(
                 channels,
                 [&](auto vec, int64_t c) {
@@ -78,7 +110,7 @@ struct BackwardPass {
           band(std::max(kSlabs, kBandFloats / (s.taps() * kTile * d_stride))),
           zeros(padded_width(depth), Scalar(0)),
           d_bias(p.grad_bias ? kSlabs * s.out_channels : 0) {
-        if (wants_samples) taps = pack_taps(p.in, true);
+        if (wants_samples) taps = pack_taps(p.in);
         if (p.grad_input) d_columns.resize(std::min(band, tiles) * s.taps() * kTile * d_stride);
         if (p.grad_weight) d_weight.resize(kSlabs * s.taps() * s.groups * rows * padded);
     }
@@ -91,23 +123,27 @@ struct BackwardPass {
         return buffer;
     }
 
+    Pixels<const Scalar> group_pixels(int64_t image, int64_t g) const {
+        const auto& input = p.in.input;
+        return {input.at(image, g * (s.channels / s.offset_groups), 0), input.pixel, input.pixel * s.width};
+    }
+
     // Gradients of one tap's offsets and masks of one offset group.
     void grad_positions(const Tile& tile, int64_t g, int64_t tap, const Scalar* d_tile, const Positions& at) const {
         const int64_t channels = s.channels / s.offset_groups;
         Scalar dots[kTile][4] = {}, d_y[kTile], d_x[kTile], d_mask[kTile];
-        const Scalar* image = p.in.input + tile.image * s.pixels() * s.channels + g * channels;
         with_channels(channels, [&](auto fixed) {
-            dot_channels<decltype(fixed)::value>(s, image, channels, at, tile.count, d_tile + g * channels, d_stride,
-                                                 dots);
+            dot_channels<decltype(fixed)::value>(group_pixels(tile.image, g), channels, at, tile.count,
+                                                 d_tile + g * channels, d_stride, dots);
         });
         for (int64_t i = 0; i < kTile; ++i) {
-            const Scalar upper = at.weight_x[0][i] * dots[i][0] + at.weight_x[1][i] * dots[i][1];
-            const Scalar lower = at.weight_x[0][i] * dots[i][2] + at.weight_x[1][i] * dots[i][3];
-            const Scalar left = at.weight_y[0][i] * dots[i][0] + at.weight_y[1][i] * dots[i][2];
-            const Scalar right = at.weight_y[0][i] * dots[i][1] + at.weight_y[1][i] * dots[i][3];
-            d_y[i] = at.mask[i] * (at.valid_y[1][i] * lower - at.valid_y[0][i] * upper);
-            d_x[i] = at.mask[i] * (at.valid_x[1][i] * right - at.valid_x[0][i] * left);
-            d_mask[i] = at.weight_y[0][i] * upper + at.weight_y[1][i] * lower;
+            const Scalar left = dots[i][0] + at.fy[i] * (dots[i][2] - dots[i][0]);
+            const Scalar right = dots[i][1] + at.fy[i] * (dots[i][3] - dots[i][1]);
+            const Scalar upper = dots[i][0] + at.fx[i] * (dots[i][1] - dots[i][0]);
+            const Scalar lower = dots[i][2] + at.fx[i] * (dots[i][3] - dots[i][2]);
+            d_y[i] = at.mask[i] * (lower - upper);
+            d_x[i] = at.mask[i] * (right - left);
+            d_mask[i] = left + at.fx[i] * (right - left);
             if (p.in.logits) d_mask[i] *= at.mask[i] * (Scalar(1) - at.mask[i]);
         }
         const int64_t plane = g * s.taps() + tap;
@@ -120,13 +156,15 @@ struct BackwardPass {
 
     struct Scratch {
         std::vector<Scalar> grad, columns, d_tile, bias;
+        TileParameters parameters;
         Positions at;
 
         explicit Scratch(const BackwardPass& b)
             : grad(kTile * b.s.out_channels + b.padded),
               columns(kTile * b.s.channels + kBlockRows),
               d_tile(b.p.grad_input ? 0 : kTile * b.d_stride),
-              bias(b.s.out_channels) {}
+              bias(b.s.out_channels),
+              parameters(1) {}
     };
 
     void run_tap(int64_t index, int64_t slab, int64_t tap, Scratch& scratch) {
@@ -149,9 +187,14 @@ struct BackwardPass {
             }
         }
         for (int64_t g = 0; (wants_positions || p.grad_weight) && g < s.offset_groups; ++g) {
-            locate<true>(p.in, tile, g, tap, scratch.at);
+            scratch.parameters.read(p.in, tile, g, tap, 1);
+            locate<For::kGradients>(s, tile, scratch.parameters, 0, tap, scratch.at);
             if (wants_positions) grad_positions(tile, g, tap, d_tile, scratch.at);
-            if (p.grad_weight) sample_group(p.in, tile, g, scratch.at, scratch.columns.data(), s.channels);
+            if (p.grad_weight) {
+                const int64_t channels = s.channels / s.offset_groups;
+                sample<false>(group_pixels(tile.image, g), channels, scratch.at, tile.count,
+                              scratch.columns.data() + g * channels, s.channels);
+            }
         }
         if (p.grad_weight) {
             for (int64_t g = 0; g < s.groups; ++g) {
@@ -181,6 +224,7 @@ struct BackwardPass {
 
     void scatter(int64_t begin, int64_t end) {
         const int64_t channels = s.channels / s.offset_groups;
+        TileParameters parameters(1);
         Positions at;
         for (int64_t task = begin; task < end; ++task) {
             const int64_t image = Tile(s, first).image + task / ranges();
@@ -192,11 +236,13 @@ struct BackwardPass {
                 for (int64_t tap = 0; tap < s.taps(); ++tap) {
                     for (int64_t g = start / channels; g * channels < stop; ++g) {
                         const int64_t c = std::max(start, g * channels), n = std::min(stop, (g + 1) * channels) - c;
-                        locate<false>(p.in, tile, g, tap, at);
+                        parameters.read(p.in, tile, g, tap, 1);
+                        locate<For::kSamples>(s, tile, parameters, 0, tap, at);
+                        const Pixels<Scalar> pixels{p.grad_input + image * s.pixels() * s.channels + c, s.channels,
+                                                    s.channels * s.width};
                         with_channels(n, [&](auto fixed) {
-                            scatter_channels<decltype(fixed)::value>(
-                                s, p.grad_input + image * s.pixels() * s.channels + c, n, at, tile.count,
-                                d_tile_of(t, tap) + c, d_stride);
+                            scatter_channels<decltype(fixed)::value>(pixels, n, at, tile.count, d_tile_of(t, tap) + c,
+                                                                     d_stride);
                         });
                     }
                 }

@@ -20,7 +20,7 @@ struct Planes {
 template <typename scalar_t>
 struct DeformInputs {
     DeformConv2dShape shape;
-    const scalar_t* input;          // [B, H, W, C]
+    Planes<const scalar_t> input;   // [B, C, H, W]
     Planes<const scalar_t> offset;  // [B, 2*G*K, oh, ow]
     Planes<const scalar_t> mask;    // [B, G*K, oh, ow]; null for ones
     bool logits;                    // the mask goes through a sigmoid first
@@ -32,6 +32,10 @@ struct DeformForward {
     DeformInputs<scalar_t> in;
     const scalar_t* bias;     // [O], or null
     Planes<scalar_t> output;  // [B, O, oh, ow]
+    scalar_t* bordered;       // [bordered_size(shape)], room for a copy of the input; or null, to read it in place
+    // In place of input and output where those are bfloat16; the input is copied then.
+    Planes<const uint16_t> low_input;
+    Planes<uint16_t> low_output;
 };
 
 // Gradients are null where they are not wanted.
@@ -48,8 +52,15 @@ struct DeformBackward {
 
 // The fast kernels count an image's pixels in 32 bits and hold coordinates in float32.
 inline bool fits_fast_kernels(const DeformConv2dShape& s) {
-    const auto fits = [](int64_t h, int64_t w) { return h < (1 << 24) && w < (1 << 24) && h * w < (int64_t(1) << 31); };
+    const auto fits = [](int64_t h, int64_t w) {
+        return h < (1 << 24) && w < (1 << 24) && (h + 2) * (w + 1) < (int64_t(1) << 31);
+    };
     return fits(s.height, s.width) && fits(s.out_height, s.out_width);
+}
+
+// Numbers that the forward pass's copy of the input takes: images with a border of zeros.
+inline int64_t bordered_size(const DeformConv2dShape& s) {
+    return s.batch * s.channels * ((s.height + 2) * (s.width + 1) + 2);
 }
 
 #define VINR_DECLARE_DEFORM(variant)                                                            \

@@ -36,10 +36,14 @@ void tile_corners(const DeformConv2dShape& s, const PlainArrays<scalar_t>& a, in
     }
 }
 
+// What lies at a corner outside is not read, whatever it holds.
 template <typename scalar_t>
 scalar_t sample(const scalar_t* plane, const Corners<scalar_t>& c) {
-    return plane[c.offset[0]] * c.weight[0] + plane[c.offset[1]] * c.weight[1] + plane[c.offset[2]] * c.weight[2] +
-           plane[c.offset[3]] * c.weight[3];
+    scalar_t sum = 0;
+    for (int k = 0; k < 4; ++k) {
+        if (c.inside[k]) sum += plane[c.offset[k]] * c.weight[k];
+    }
+    return sum;
 }
 
 template <typename scalar_t>
@@ -102,6 +106,7 @@ void backward_samples(const DeformConv2dShape& s, const PlainArrays<scalar_t>& a
                     const scalar_t d_value = d_column[i] * mask[i];
                     scalar_t value = 0, slope_y = 0, slope_x = 0;
                     for (int k = 0; k < 4; ++k) {
+                        if (!corner.inside[k]) continue;
                         const scalar_t v = a.input[plane + corner.offset[k]];
                         value += v * corner.weight[k];
                         slope_y += v * corner.d_dy[k];

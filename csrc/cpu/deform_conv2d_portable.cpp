@@ -17,6 +17,8 @@ using Scalar = float;
 #include "cpu/simd_portable.h"
 #include "cpu/activation_kernel.h"
 #include "cpu/dense_kernel.h"
+#include "cpu/bfloat16_scalar.h"
+#include "cpu/transpose_kernel.h"
 #include "cpu/deform_conv2d_samples.h"
 #include "cpu/deform_conv2d_kernel.h"
 #include "cpu/outer_kernel.h"

@@ -24,13 +24,22 @@ struct Tile {
 
 inline int64_t count_tiles(const DeformConv2dShape& s) { return s.batch * ((s.out_pixels() + kTile - 1) / kTile); }
 
-// One channel of a tile's pixels: a pointer into the tensor if it can be, otherwise copied to `buffer`.
-inline const Scalar* read_channel(const Planes<const Scalar>& planes, const Tile& tile, int64_t channel,
-                                  Scalar* buffer) {
+// Channels of a tile's pixels, one after the other, `stride` apart: a pointer into the tensor if it can be, otherwise
+// copied to `buffer` [count, kTile].
+inline const Scalar* read_channels(const Planes<const Scalar>& planes, const Tile& tile, int64_t channel, int64_t count,
+                                   Scalar* buffer, int64_t& stride) {
     const Scalar* from = planes.at(tile.image, channel, tile.first);
+    stride = planes.channel;
     if (planes.pixel == 1 && tile.count == kTile) return from;
-    for (int64_t i = 0; i < tile.count; ++i) buffer[i] = from[i * planes.pixel];
-    for (int64_t i = tile.count; i < kTile; ++i) buffer[i] = 0;
+    stride = kTile;
+    if (tile.count < kTile) std::fill(buffer, buffer + count * kTile, Scalar(0));
+    if (planes.channel == 1) {
+        transpose(from, planes.pixel, tile.count, count, buffer, kTile);
+        return buffer;
+    }
+    for (int64_t c = 0; c < count; ++c, from += planes.channel) {
+        for (int64_t i = 0; i < tile.count; ++i) buffer[c * kTile + i] = from[i * planes.pixel];
+    }
     return buffer;
 }
 
@@ -39,42 +48,28 @@ inline void write_channel(const Planes<Scalar>& planes, const Tile& tile, int64_
     for (int64_t i = 0; i < tile.count; ++i) to[i * planes.pixel] = values[i];
 }
 
-// 1 / (1 + exp(-x)) to 2e-7; written for the compiler to vectorise, which a call of std::exp would not be.
-inline void sigmoid(const Scalar* x, Scalar* out) {
-    for (int64_t i = 0; i < kTile; ++i) {
-        // Beyond +-87 the exponential leaves the normal numbers; NaN passes through the comparisons and stays.
-        Scalar t = -x[i];
-        t = t > Scalar(87) ? Scalar(87) : t;
-        t = t < Scalar(-87) ? Scalar(-87) : t;
-        const Scalar scaled = t * Scalar(1.44269504089) + Scalar(12582912);  // the nearest whole number, in low bits
-        const Scalar whole = scaled - Scalar(12582912);
-        const Scalar r = (t - whole * Scalar(0.693359375)) + whole * Scalar(2.12194440e-4);
-        Scalar p = Scalar(1.9875691500e-4);  // the polynomial of Cephes' expf
-        p = p * r + Scalar(1.3981999507e-3);
-        p = p * r + Scalar(8.3334519073e-3);
-        p = p * r + Scalar(4.1665795894e-2);
-        p = p * r + Scalar(1.6666665459e-1);
-        p = p * r + Scalar(5.0000001201e-1);
-        p = p * r * r + r + Scalar(1);
-        int32_t bits;
-        __builtin_memcpy(&bits, &scaled, sizeof(bits));
-        bits = int32_t((uint32_t(bits) - 0x4B400000u + 127u) << 23);
-        Scalar power;
-        __builtin_memcpy(&power, &bits, sizeof(power));
-        out[i] = Scalar(1) / (Scalar(1) + p * power);
+// 1 / (1 + exp(-x)) to 2e-7, of whole vectors.
+inline void sigmoid(const Scalar* x, Scalar* out, int64_t count) {
+    const Vec zero = Vec::zero(), one = Vec::set1(Scalar(1)), end = Vec::set1(Scalar(87));
+    for (int64_t i = 0; i < count; i += Vec::width) {
+        // Of the size of x, so that the exponential is at most 1; in this order max and min keep NaN.
+        const Vec v = Vec::load(x + i);
+        const Vec e = exp_minus(min(end, max(zero - v, v)));
+        const Vec r = reciprocal(one + e);
+        select_not_positive(v, e * r, r).store(out + i);
     }
 }
 
-// The corners that a tile's pixels read for one tap of one offset group. Of the four, those outside the image have
-// weight zero and the address of one inside.
+// The corners that a tile's pixels read for one tap of one offset group.
 struct Positions {
-    int32_t pixel[kTile];                           // the upper left corner, as a pixel of the image
-    int32_t step_y[kTile], step_x[kTile];           // -1 where the lower (right) corner is another pixel, else 0
-    Scalar weight[4][kTile];                        // times the mask: y0 x0, y0 x1, y1 x0, y1 x1
-    Scalar mask[kTile];                             // zero outside
-    Scalar weight_y[2][kTile], weight_x[2][kTile];  // of the upper and lower (left and right) corners
-    Scalar valid_y[2][kTile], valid_x[2][kTile];    // 1 where they are inside the image
+    int32_t pixel[kTile];         // the upper left corner, as a pixel of the image, which it may lie outside of
+    int32_t corners[kTile];       // a bit for each corner inside the image: y0 x0, y0 x1, y1 x0, y1 x1
+    Scalar weight[4][kTile];      // of the corners, times the mask
+    Scalar mask[kTile];           // zero where a pixel samples outside
+    Scalar fy[kTile], fx[kTile];  // how far the position lies past the upper left corner
 };
+
+constexpr int32_t kAllCorners = 15;
 
 // Choices as masks of bits: a loop with conditions in it is not vectorised.
 inline int32_t all_bits(bool condition) { return -int32_t(condition); }
@@ -87,26 +82,56 @@ inline Scalar keep(Scalar x, int32_t mask) {
     return x;
 }
 
-// Without kGradients, the arrays that only gradients read stay unset.
-template <bool kGradients>
-inline void locate(const DeformInputs<Scalar>& in, const Tile& tile, int64_t offset_group, int64_t tap,
-                   Positions& out) {
-    const DeformConv2dShape& s = in.shape;
-    Scalar buffer[3][kTile];
-    const int64_t plane = offset_group * s.taps() + tap;
-    const Scalar* dy = read_channel(in.offset, tile, 2 * plane, buffer[0]);
-    const Scalar* dx = read_channel(in.offset, tile, 2 * plane + 1, buffer[1]);
-    const Scalar* mask = buffer[2];
-    if (in.mask.data == nullptr) {
-        std::fill(buffer[2], buffer[2] + kTile, Scalar(1));
-    } else {
-        mask = read_channel(in.mask, tile, plane, buffer[2]);
-        if (in.logits) sigmoid(mask, buffer[2]), mask = buffer[2];
+// An image with a border of zeros: rows -1 to H of columns -1 to W - 1, then two pixels. Column W is column -1 of the
+// next row. A position outside reads the corners of row H.
+struct Bordered {
+    int64_t row, size;  // pixels of a row; of all
+
+    explicit Bordered(const DeformConv2dShape& s) : row(s.width + 1), size((s.height + 2) * row + 2) {}
+};
+
+// The offsets and mask of a tile for some taps of one offset group, channel by channel.
+struct TileParameters {
+    std::vector<Scalar> buffer;  // [3, taps, kTile]
+    const Scalar *dy, *dx, *mask;
+    int64_t offset_stride, mask_stride;  // between taps
+
+    explicit TileParameters(int64_t taps) : buffer(3 * taps * kTile) {}
+
+    void read(const DeformInputs<Scalar>& in, const Tile& tile, int64_t offset_group, int64_t first, int64_t taps) {
+        const int64_t plane = offset_group * in.shape.taps() + first;
+        Scalar *offsets = buffer.data(), *masks = offsets + 2 * taps * kTile;
+        dy = read_channels(in.offset, tile, 2 * plane, 2 * taps, offsets, offset_stride);
+        dx = dy + offset_stride;
+        offset_stride *= 2;
+        if (in.mask.data == nullptr) {
+            std::fill(masks, masks + taps * kTile, Scalar(1));
+            mask = masks, mask_stride = kTile;
+            return;
+        }
+        mask = read_channels(in.mask, tile, plane, taps, masks, mask_stride);
+        if (!in.logits) return;
+        for (int64_t tap = 0; tap < taps; ++tap) sigmoid(mask + tap * mask_stride, masks + tap * kTile, kTile);
+        mask = masks, mask_stride = kTile;
     }
+};
+
+// What the positions are for: samples of a bordered image, where corners outside need no care; samples of the image
+// itself; gradients.
+enum class For { kBordered, kSamples, kGradients };
+
+// Arrays that the purpose does not need stay unset. `index` is that of the tap in `parameters`.
+template <For kFor>
+inline void locate(const DeformConv2dShape& s, const Tile& tile, const TileParameters& parameters, int64_t index,
+                   int64_t tap, Positions& out) {
+    const Scalar* dy = parameters.dy + index * parameters.offset_stride;
+    const Scalar* dx = parameters.dx + index * parameters.offset_stride;
+    const Scalar* mask = parameters.mask + index * parameters.mask_stride;
     const Scalar tap_y = Scalar(tap / s.kernel_width * s.dilation[0]);
     const Scalar tap_x = Scalar(tap % s.kernel_width * s.dilation[1]);
     const Scalar height = Scalar(s.height), width = Scalar(s.width);
-    const int32_t last_y = int32_t(s.height - 1), last_x = int32_t(s.width - 1), row = int32_t(s.width);
+    const int32_t rows = int32_t(s.height), columns = int32_t(s.width);
+    const int32_t outside = kFor == For::kBordered ? (rows + 1) * (columns + 1) : 0;
     for (int64_t i = 0; i < kTile; ++i) {
         Scalar y = tile.row[i] + tap_y + dy[i], x = tile.column[i] + tap_x + dx[i];
         // False for NaN too; the comparison comes before any conversion to an integer, undefined for such numbers.
@@ -114,43 +139,31 @@ inline void locate(const DeformInputs<Scalar>& in, const Tile& tile, int64_t off
             all_bits(y > Scalar(-1)) & all_bits(y < height) & all_bits(x > Scalar(-1)) & all_bits(x < width);
         y = keep(y, inside);
         x = keep(x, inside);
-        const Scalar m = keep(mask[i], inside);
-        // Truncation of a number above -1, shifted by one, is its floor.
-        const int32_t y0 = int32_t(y + Scalar(1)) - 1, x0 = int32_t(x + Scalar(1)) - 1;
-        const Scalar fy = y - Scalar(y0), fx = x - Scalar(x0);
-        const int32_t first_y = all_bits(y0 >= 0), second_y = all_bits(y0 < last_y);
-        const int32_t first_x = all_bits(x0 >= 0), second_x = all_bits(x0 < last_x);
-        const Scalar top = keep(Scalar(1), inside & first_y & all_bits(y0 <= last_y));
-        const Scalar left = keep(Scalar(1), inside & first_x & all_bits(x0 <= last_x));
-        const Scalar bottom = keep(Scalar(1), inside & second_y), right = keep(Scalar(1), inside & second_x);
-        const Scalar wy0 = top * (Scalar(1) - fy), wy1 = bottom * fy;
-        const Scalar wx0 = left * (Scalar(1) - fx), wx1 = right * fx;
-        const int32_t yc = std::min(y0 & first_y, last_y), xc = std::min(x0 & first_x, last_x);
-        out.pixel[i] = yc * row + xc;
-        out.step_y[i] = first_y & second_y;
-        out.step_x[i] = first_x & second_x;
-        if constexpr (kGradients) {
-            out.mask[i] = m;
-            out.weight_y[0][i] = wy0, out.weight_y[1][i] = wy1;
-            out.weight_x[0][i] = wx0, out.weight_x[1][i] = wx1;
-            out.valid_y[0][i] = top, out.valid_y[1][i] = bottom;
-            out.valid_x[0][i] = left, out.valid_x[1][i] = right;
+        // The lower right corner. Truncation of a number above 0 is its floor; the sum may round up to H + 1.
+        const int32_t y1 = std::min(int32_t(y + Scalar(1)), rows), x1 = std::min(int32_t(x + Scalar(1)), columns);
+        const Scalar fy = y - Scalar(y1 - 1), fx = x - Scalar(x1 - 1);
+        const Scalar m = mask[i], lower = m * fy, upper = m - lower;
+        out.weight[1][i] = upper * fx, out.weight[3][i] = lower * fx;
+        out.weight[0][i] = upper - upper * fx, out.weight[2][i] = lower - lower * fx;
+        if constexpr (kFor == For::kBordered) {
+            const int32_t pixel = y1 * (columns + 1) + x1;
+            out.pixel[i] = (pixel & inside) | (outside & ~inside);
+            continue;
         }
-        const Scalar my0 = m * wy0, my1 = m * wy1;
-        out.weight[0][i] = my0 * wx0, out.weight[1][i] = my0 * wx1;
-        out.weight[2][i] = my1 * wx0, out.weight[3][i] = my1 * wx1;
+        const int32_t in_row = (all_bits(x1 > 0) & 1) | (all_bits(x1 < columns) & 2);
+        out.corners[i] = inside & ((all_bits(y1 > 0) & in_row) | (all_bits(y1 < rows) & in_row << 2));
+        out.pixel[i] = (y1 - 1) * columns + (x1 - 1);
+        if constexpr (kFor == For::kGradients) out.mask[i] = keep(m, inside), out.fy[i] = fy, out.fx[i] = fx;
     }
 }
 
-// The four corners of pixel i of a tile, as offsets into a channels-last image.
-struct CornerOffsets {
-    int64_t at[4];
+// Some channels of an image.
+template <typename scalar_t>
+struct Pixels {
+    scalar_t* data;
+    int64_t stride, row;  // of a pixel and of a row
 
-    CornerOffsets(const DeformConv2dShape& s, const Positions& p, int64_t i) {
-        const int64_t dx = int64_t(p.step_x[i]) & s.channels, dy = int64_t(p.step_y[i]) & (s.width * s.channels);
-        at[0] = int64_t(p.pixel[i]) * s.channels;
-        at[1] = at[0] + dx, at[2] = at[0] + dy, at[3] = at[2] + dx;
-    }
+    scalar_t* corner(int64_t pixel, int k) const { return data + pixel * stride + (k & 1) * stride + (k >> 1) * row; }
 };
 
 // Calls f(vector type, channel) over `channels`, in the widest vectors that fit and then by single channels; kChannels
@@ -176,40 +189,52 @@ inline void with_channels(int64_t channels, F&& run) {
     }
 }
 
-template <int64_t kChannels>
-inline void sample_channels(const DeformConv2dShape& s, const Scalar* image, int64_t channels, const Positions& p,
-                            int64_t count, Scalar* out, int64_t out_stride) {
+// One sample of which a corner lies outside: what lies outside is not read, whatever it holds.
+inline void sample_edge(const Pixels<const Scalar>& image, int64_t channels, const Positions& p, int64_t i,
+                        Scalar* out) {
+    const Scalar zero = p.weight[0][i] * Scalar(0);  // NaN where the mask is
+    for (int64_t c = 0; c < channels; ++c) out[c] = zero;
+    for (int k = 0; k < 4; ++k) {
+        if ((p.corners[i] >> k & 1) == 0) continue;
+        const Scalar* from = image.corner(p.pixel[i], k);
+        for (int64_t c = 0; c < channels; ++c) out[c] += from[c] * p.weight[k][i];
+    }
+}
+
+template <int64_t kChannels, bool kBordered>
+inline void sample_channels(const Pixels<const Scalar>& image, int64_t channels, const Positions& p, int64_t count,
+                            Scalar* out, int64_t out_stride) {
     for (int64_t i = 0; i < count; ++i, out += out_stride) {
-        const CornerOffsets corner(s, p, i);
+        if (!kBordered && p.corners[i] != kAllCorners) {
+            sample_edge(image, kChannels ? kChannels : channels, p, i, out);
+            continue;
+        }
+        const Scalar* upper = image.data + p.pixel[i] * image.stride;
+        const Scalar* lower = upper + image.row;
         const Scalar w[4] = {p.weight[0][i], p.weight[1][i], p.weight[2][i], p.weight[3][i]};
         for_channels<kChannels>(
             channels,
             [&](auto vec, int64_t c) {
                 using V = decltype(vec);
-                V sum = V::load(image + corner.at[0] + c) * V::set1(w[0]);
-                for (int k = 1; k < 4; ++k) sum = fma(V::load(image + corner.at[k] + c), V::set1(w[k]), sum);
-                sum.store(out + c);
+                V sum = V::load(upper + c) * V::set1(w[0]);
+                sum = fma(V::load(upper + image.stride + c), V::set1(w[1]), sum);
+                sum = fma(V::load(lower + c), V::set1(w[2]), sum);
+                fma(V::load(lower + image.stride + c), V::set1(w[3]), sum).store(out + c);
             },
             [&](int64_t c) {
-                Scalar sum = 0;
-                for (int k = 0; k < 4; ++k) sum += image[corner.at[k] + c] * w[k];
-                out[c] = sum;
+                out[c] =
+                    upper[c] * w[0] + upper[image.stride + c] * w[1] + lower[c] * w[2] + lower[image.stride + c] * w[3];
             });
     }
 }
 
-// Samples of one offset group at `positions`, times the mask: its channels of out [kTile, C], rows of `out_stride`.
-inline void sample_group(const DeformInputs<Scalar>& in, const Tile& tile, int64_t offset_group,
-                         const Positions& positions, Scalar* out, int64_t out_stride) {
-    const DeformConv2dShape& s = in.shape;
-    const int64_t channels = s.channels / s.offset_groups, first = offset_group * channels;
-    const Scalar* image = in.input + tile.image * s.pixels() * s.channels + first;
+// Samples of `channels` channels of one offset group at `positions`, times the mask: rows of `out`.
+template <bool kBordered>
+inline void sample(const Pixels<const Scalar>& image, int64_t channels, const Positions& positions, int64_t count,
+                   Scalar* out, int64_t out_stride) {
     with_channels(channels, [&](auto fixed) {
-        sample_channels<decltype(fixed)::value>(s, image, channels, positions, tile.count, out + first, out_stride);
+        sample_channels<decltype(fixed)::value, kBordered>(image, channels, positions, count, out, out_stride);
     });
-    for (int64_t i = tile.count; i < kTile; ++i) {
-        std::fill(out + i * out_stride + first, out + i * out_stride + first + channels, Scalar(0));
-    }
 }
 
 }  // namespace deform

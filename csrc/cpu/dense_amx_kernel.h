@@ -5,10 +5,12 @@ constexpr int64_t kTile = 64;   // pixels, two blocks
 constexpr int64_t kSide = 16;   // rows of a tile register, and its columns of sums
 constexpr int64_t kDepth = 32;  // inputs a tile register holds
 
+#include "cpu/line_allocator.h"
+
 struct PackedLayer {
     int64_t inputs = 0, outputs = 0;  // outputs padded to kWidthMultiple
-    std::vector<uint16_t> weight;     // [outputs / 16, inputs / 32] registers of [16 pairs of inputs, 16 outputs, 2]
-    std::vector<float> bias;          // [outputs]
+    LineVector<uint16_t> weight;      // [outputs / 16, inputs / 32] registers of [16 pairs of inputs, 16 outputs, 2]
+    LineVector<float> bias;           // [outputs]
 };
 
 // Packs columns [first, first + inputs) of the weight, and the bias.
@@ -46,24 +48,22 @@ struct DenseScope {
     DenseScope& operator=(const DenseScope&) = delete;
 };
 
-// Activates one register of sums, 16 x 16, and stores it.
-template <Activation kActivation>
-inline void store_sums(const float* sums, const float* start, int64_t start_stride, float* out, int64_t out_stride,
-                       Vec half_turns) {
+// Hands on one register of sums, 16 x 16.
+template <typename Epilogue>
+inline void finish_sums(const float* sums, const float* start, int64_t start_stride, const Epilogue& epilogue,
+                        int64_t row, int64_t column) {
     for (int64_t r = 0; r < kSide; ++r) {
-        Vec y = Vec::load(sums + r * kSide) + Vec::load(start + r * start_stride);
-        activate<kActivation>(y, half_turns).store(out + r * out_stride);
+        epilogue(Vec::load(sums + r * kSide) + Vec::load(start + r * start_stride), row + r, column);
     }
 }
 
-// See dense_kernel.h; reads and writes float32. Rows are taken 32 at a time.
-template <Activation kActivation>
-void dense(const PackedLayer& layer, int64_t rows, const float* in, int64_t in_stride, const float* start,
-           int64_t start_stride, float* out, int64_t out_stride, float omega) {
-    const Vec half_turns = half_turns_of(omega);
+// See dense_kernel.h; reads float32. Rows are taken 32 at a time.
+template <typename Epilogue>
+void dense_into(const PackedLayer& layer, int64_t rows, const float* in, int64_t in_stride, const float* start,
+                int64_t start_stride, const Epilogue& epilogue) {
     const int64_t steps = (layer.inputs + kDepth - 1) / kDepth, stride = steps * kDepth;
     const int64_t blocks = (rows + 2 * kSide - 1) / (2 * kSide) * 2 * kSide;
-    static thread_local std::vector<uint16_t> rounded;  // kept between calls: one a layer and tile
+    static thread_local LineVector<uint16_t> rounded;  // kept between calls: one a layer and tile
     if (int64_t(rounded.size()) < blocks * stride) rounded.resize(blocks * stride);
     round_rows(in, in_stride, blocks, layer.inputs, rounded.data(), stride);
     alignas(64) float sums[4][kSide * kSide];
@@ -96,13 +96,10 @@ void dense(const PackedLayer& layer, int64_t rows, const float* in, int64_t in_s
             _tile_stored(2, sums[2], 64);
             _tile_stored(3, sums[3], 64);
             for (int64_t half = 0; half < 2; ++half) {
-                const float* s = start + (r + half * kSide) * start_stride + column;
-                float* y = out + (r + half * kSide) * out_stride + column;
-                store_sums<kActivation>(sums[2 * half], s, start_stride, y, out_stride, half_turns);
-                if (pair) {
-                    store_sums<kActivation>(sums[2 * half + 1], s + kSide, start_stride, y + kSide, out_stride,
-                                            half_turns);
-                }
+                const int64_t row = r + half * kSide;
+                const float* s = start + row * start_stride + column;
+                finish_sums(sums[2 * half], s, start_stride, epilogue, row, column);
+                if (pair) finish_sums(sums[2 * half + 1], s + kSide, start_stride, epilogue, row, column + kSide);
             }
         }
     }

@@ -3,10 +3,12 @@
 
 constexpr int64_t kTile = 48;  // pixels: 48 x 256 floats stay in the L2 cache together with the weights
 
+#include "cpu/line_allocator.h"
+
 struct PackedLayer {
     int64_t inputs = 0, outputs = 0;  // outputs padded to kWidthMultiple
-    std::vector<uint16_t> weight;     // panels of [inputs / 2, up to kPanelVecs vectors of pairs]
-    std::vector<float> bias;          // [outputs]
+    LineVector<uint16_t> weight;      // panels of [inputs / 2, up to kPanelVecs vectors of pairs]
+    LineVector<float> bias;           // [outputs]
 };
 
 // Packs columns [first, first + inputs) of the weight, and the bias.
@@ -34,9 +36,10 @@ inline PackedLayer pack_layer(const LayerView<float>& layer, int64_t first, int6
     return packed;
 }
 
-template <Activation kActivation, int kVecs>
+template <int kVecs, typename Epilogue>
 inline void dense_block(const uint16_t* in, int64_t in_stride, int64_t pairs, const uint16_t* weight,
-                        const float* start, int64_t start_stride, float* out, int64_t out_stride, Vec half_turns) {
+                        const float* start, int64_t start_stride, const Epilogue& epilogue, int64_t row,
+                        int64_t column) {
     __m512 sum[kBlockRows][kVecs];
 #pragma GCC unroll 8
     for (int r = 0; r < kBlockRows; ++r) {
@@ -59,21 +62,17 @@ inline void dense_block(const uint16_t* in, int64_t in_stride, int64_t pairs, co
 #pragma GCC unroll 8
     for (int r = 0; r < kBlockRows; ++r) {
 #pragma GCC unroll 8
-        for (int v = 0; v < kVecs; ++v) {
-            Vec y{sum[r][v]};
-            activate<kActivation>(y, half_turns).store(out + r * out_stride + v * Vec::width);
-        }
+        for (int v = 0; v < kVecs; ++v) epilogue(Vec{sum[r][v]}, row + r, column + v * Vec::width);
     }
 }
 
-// See dense_kernel.h; reads and writes float32.
-template <Activation kActivation>
-void dense(const PackedLayer& layer, int64_t rows, const float* in, int64_t in_stride, const float* start,
-           int64_t start_stride, float* out, int64_t out_stride, float omega) {
-    const Vec half_turns = half_turns_of(omega);
+// See dense_kernel.h; reads float32.
+template <typename Epilogue>
+void dense_into(const PackedLayer& layer, int64_t rows, const float* in, int64_t in_stride, const float* start,
+                int64_t start_stride, const Epilogue& epilogue) {
     const int64_t blocks = (rows + kBlockRows - 1) / kBlockRows * kBlockRows;
     const int64_t pairs = (layer.inputs + 1) / 2, stride = padded_width(layer.inputs);
-    static thread_local std::vector<uint16_t> rounded;  // kept between calls: one a layer and tile
+    static thread_local LineVector<uint16_t> rounded;  // kept between calls: one a layer and tile
     if (int64_t(rounded.size()) < blocks * stride) rounded.resize(blocks * stride);
     round_rows(in, in_stride, blocks, layer.inputs, rounded.data(), stride);
     const uint16_t* weight = layer.weight.data();
@@ -82,19 +81,18 @@ void dense(const PackedLayer& layer, int64_t rows, const float* in, int64_t in_s
         for (int64_t r = 0; r < rows; r += kBlockRows) {
             const uint16_t* x = rounded.data() + r * stride;
             const float* s = start + r * start_stride + column;
-            float* y = out + r * out_stride + column;
             switch (vecs) {
                 case 4:
-                    dense_block<kActivation, 4>(x, stride, pairs, weight, s, start_stride, y, out_stride, half_turns);
+                    dense_block<4>(x, stride, pairs, weight, s, start_stride, epilogue, r, column);
                     break;
                 case 3:
-                    dense_block<kActivation, 3>(x, stride, pairs, weight, s, start_stride, y, out_stride, half_turns);
+                    dense_block<3>(x, stride, pairs, weight, s, start_stride, epilogue, r, column);
                     break;
                 case 2:
-                    dense_block<kActivation, 2>(x, stride, pairs, weight, s, start_stride, y, out_stride, half_turns);
+                    dense_block<2>(x, stride, pairs, weight, s, start_stride, epilogue, r, column);
                     break;
                 default:
-                    dense_block<kActivation, 1>(x, stride, pairs, weight, s, start_stride, y, out_stride, half_turns);
+                    dense_block<1>(x, stride, pairs, weight, s, start_stride, epilogue, r, column);
             }
         }
         weight += 2 * pairs * vecs * Vec::width;

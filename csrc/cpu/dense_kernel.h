@@ -5,21 +5,13 @@
 
 constexpr int64_t kTile = 48;  // pixels: 48 x 256 floats stay in the L2 cache together with the weights
 
-// Memory from the start of a cache line on: a vector of weights then lies in one line, not in two.
-template <typename T>
-struct LineAllocator {
-    using value_type = T;
-    T* allocate(size_t n) { return static_cast<T*>(::operator new(n * sizeof(T), std::align_val_t(64))); }
-    void deallocate(T* p, size_t) { ::operator delete(p, std::align_val_t(64)); }
-    bool operator==(const LineAllocator&) const { return true; }
-    bool operator!=(const LineAllocator&) const { return false; }
-};
+#include "cpu/line_allocator.h"
 
 // A layer packed for `dense`: outputs padded to whole vectors of zeros.
 struct PackedLayer {
-    int64_t inputs = 0, outputs = 0;                    // outputs padded to kWidthMultiple
-    std::vector<Scalar, LineAllocator<Scalar>> weight;  // panels of [inputs, up to kPanelVecs vectors]
-    std::vector<Scalar> bias;                           // [outputs]
+    int64_t inputs = 0, outputs = 0;  // outputs padded to kWidthMultiple
+    LineVector<Scalar> weight;        // panels of [inputs, up to kPanelVecs vectors]
+    LineVector<Scalar> bias;          // [outputs]
 };
 
 // Packs columns [first, first + inputs) of the weight, and the bias.
@@ -43,9 +35,9 @@ inline PackedLayer pack_layer(const LayerView<Scalar>& layer, int64_t first, int
     return packed;
 }
 
-template <Activation kActivation, int kVecs>
+template <int kVecs, typename Epilogue>
 inline void dense_block(const Scalar* in, int64_t in_stride, int64_t inputs, const Scalar* weight, const Scalar* start,
-                        int64_t start_stride, Scalar* out, int64_t out_stride, Vec half_turns) {
+                        int64_t start_stride, const Epilogue& epilogue, int64_t row, int64_t column) {
     Vec sum[kBlockRows][kVecs];
 #pragma GCC unroll 8
     for (int r = 0; r < kBlockRows; ++r) {
@@ -66,46 +58,37 @@ inline void dense_block(const Scalar* in, int64_t in_stride, int64_t inputs, con
 #pragma GCC unroll 8
     for (int r = 0; r < kBlockRows; ++r) {
 #pragma GCC unroll 8
-        for (int v = 0; v < kVecs; ++v) {
-            Vec y = sum[r][v];
-            activate<kActivation>(y, half_turns).store(out + r * out_stride + v * Vec::width);
-        }
+        for (int v = 0; v < kVecs; ++v) epilogue(sum[r][v], row + r, column + v * Vec::width);
     }
 }
 
-// out [rows, outputs] = activation(in [rows, inputs] weight + start), where start is a row for all (stride 0) or one
-// for each. Rows are taken kBlockRows at a time: the tile's buffers have room for the last block.
-template <Activation kActivation>
-void dense(const PackedLayer& layer, int64_t rows, const Scalar* in, int64_t in_stride, const Scalar* start,
-           int64_t start_stride, Scalar* out, int64_t out_stride, Scalar omega) {
-    const Vec half_turns = half_turns_of(omega);
+// epilogue(sums, row, column) for every vector of in [rows, inputs] weight + start, where start is a row for all
+// (stride 0) or one for each. Rows are taken kBlockRows at a time: the tile's buffers have room for the last block.
+template <typename Epilogue>
+void dense_into(const PackedLayer& layer, int64_t rows, const Scalar* in, int64_t in_stride, const Scalar* start,
+                int64_t start_stride, const Epilogue& epilogue) {
     const Scalar* weight = layer.weight.data();
     for (int64_t column = 0; column < layer.outputs; column += kPanelVecs * Vec::width) {
         const int64_t vecs = std::min<int64_t>(kPanelVecs, (layer.outputs - column) / Vec::width);
         for (int64_t r = 0; r < rows; r += kBlockRows) {
             const Scalar* x = in + r * in_stride;
             const Scalar* s = start + r * start_stride + column;
-            Scalar* y = out + r * out_stride + column;
             switch (vecs) {
                 case 4:
                     if constexpr (kPanelVecs >= 4) {
-                        dense_block<kActivation, 4>(x, in_stride, layer.inputs, weight, s, start_stride, y, out_stride,
-                                                    half_turns);
+                        dense_block<4>(x, in_stride, layer.inputs, weight, s, start_stride, epilogue, r, column);
                     }
                     break;
                 case 3:
                     if constexpr (kPanelVecs >= 3) {
-                        dense_block<kActivation, 3>(x, in_stride, layer.inputs, weight, s, start_stride, y, out_stride,
-                                                    half_turns);
+                        dense_block<3>(x, in_stride, layer.inputs, weight, s, start_stride, epilogue, r, column);
                     }
                     break;
                 case 2:
-                    dense_block<kActivation, 2>(x, in_stride, layer.inputs, weight, s, start_stride, y, out_stride,
-                                                half_turns);
+                    dense_block<2>(x, in_stride, layer.inputs, weight, s, start_stride, epilogue, r, column);
                     break;
                 default:
-                    dense_block<kActivation, 1>(x, in_stride, layer.inputs, weight, s, start_stride, y, out_stride,
-                                                half_turns);
+                    dense_block<1>(x, in_stride, layer.inputs, weight, s, start_stride, epilogue, r, column);
             }
         }
         weight += layer.inputs * vecs * Vec::width;

@@ -4,6 +4,8 @@
 
 using Siren = TrainedNetwork<Activation::kSine>;
 
+constexpr int64_t kChannelBlock = 32;  // channels at most of a map that one task owns
+
 class QueryGradient : public Query {
  public:
     QueryGradient(const QueryParameters<Scalar>& p, const QueryGradients<Scalar>& g)
@@ -13,16 +15,23 @@ class QueryGradient : public Query {
           flow(p.flow, p.omega, true),
           encode(p.encode, p.omega, true),
           hr_pair(2 * features),
-          d_hr(pixels * features),
-          d_warped(pixels * hr_pair),
-          d_encode(pixels * encode_width),
-          d_feat(pixels * feat_width),
-          d_flow_sum(pixels * flow_width),
-          d_flow(4 * pixels),
-          d_colours(g.d_colours ? pixels * 18 : 0) {
-        feat_sums.assign(kSlabs, feat.zero_gradient());
-        flow_sums.assign(kSlabs, flow.zero_gradient());
-        encode_sums.assign(kSlabs, encode.zero_gradient());
+          d_hr(new Scalar[pixels * features]),
+          d_warped(new Scalar[pixels * hr_pair]),
+          d_encode(new Scalar[pixels * encode_width]),
+          d_feat(new Scalar[pixels * feat_width]),
+          d_flow_sum(new Scalar[pixels * flow_width]),
+          d_flow(new Scalar[4 * pixels]),
+          d_colours(g.d_colours ? new Scalar[pixels * 18] : nullptr),
+          feat_sums(feat),
+          flow_sums(flow),
+          encode_sums(encode) {
+        int64_t first = 0;
+        for (const int64_t width : {feat_width, flow_width, encode_width, encode_width}) {
+            for (int64_t c = 0; c < width; c += kChannelBlock) {
+                map_blocks.push_back({first + c, std::min(kChannelBlock, width - c)});
+            }
+            first += width;
+        }
     }
 
     void run(ParallelFor parallel_for) {
@@ -31,14 +40,16 @@ class QueryGradient : public Query {
                 set_time();
                 parallel_for(tiles, &tiles_of<&QueryGradient::decode_tile>, static_cast<Query*>(this));
                 parallel_for(kSlabs, &tasks_of<&QueryGradient::encode_slab>, this);
-                parallel_for(features / kChannelBlock, &tasks_of<&QueryGradient::scatter_hr>, this);
+                parallel_for((features + kChannelBlock - 1) / kChannelBlock, &tasks_of<&QueryGradient::scatter_hr>,
+                             this);
                 parallel_for(kSlabs, &tasks_of<&QueryGradient::decode_slab>, this);
-                parallel_for(p.map_channels / kChannelBlock, &tasks_of<&QueryGradient::scatter_maps>, this);
+                parallel_for(int64_t(map_blocks.size()), &tasks_of<&QueryGradient::scatter_maps>, this);
                 if (g.d_colours) scatter_colours();
             }
         }
-        Scalar* out = feat.add_slabs(feat_sums, g.d_weights);
-        encode.add_slabs(encode_sums, flow.add_slabs(flow_sums, out));
+        Scalar* out = feat_sums.add_to(g.d_weights, parallel_for);
+        out = flow_sums.add_to(out, parallel_for);
+        encode_sums.add_to(out, parallel_for);
     }
 
  private:
@@ -70,18 +81,18 @@ class QueryGradient : public Query {
             }
             encode.forward(s, count);
             load_planes(grad, outputs, first, count, s.dz, s.columns);
-            encode.backward(s, count, now(), true, &encode_sums[slab]);
+            encode.backward(s, count, now(), true, &encode_sums, slab);
             for (int64_t i = 0; i < count; ++i) {
                 const int64_t index = first + i;
                 const Scalar *dx = s.other + i * s.columns, *dz = s.dz + i * s.columns;
-                std::copy(dz, dz + encode_width, d_encode.data() + index * encode_width);
+                std::copy(dz, dz + encode_width, d_encode.get() + index * encode_width);
                 for (int64_t end = 0; end < 2; ++end) {
-                    Scalar* row = d_warped.data() + index * hr_pair + end * features;
+                    Scalar* row = d_warped.get() + index * hr_pair + end * features;
                     std::copy(dx + end * F, dx + (end + 1) * F, row);
                     std::fill(row + F, row + features, Scalar(0));
                     add_flow_gradient(index, end, row, dz, dx + 2 * F + 6 * end);
                 }
-                if (g.d_colours) std::copy(dx + 2 * F, dx + 2 * F + 12, d_colours.data() + index * 18 + 6);
+                if (g.d_colours) std::copy(dx + 2 * F, dx + 2 * F + 12, d_colours.get() + index * 18 + 6);
             }
         }
     }
@@ -89,7 +100,7 @@ class QueryGradient : public Query {
     // Gradient of the flow of one end: from what was read at the position, and from what follows the op.
     void add_flow_gradient(int64_t index, int64_t end, const Scalar* d_feature, const Scalar* d_start,
                            const Scalar* d_colour) {
-        const Scalar gy = warped_y(index, end), gx = warped_x(index, end);
+        const auto [gy, gx] = warp(index / p.width, index % p.width, end);
         Scalar dgy = 0, dgx = 0;
         const auto add = [&](const Scalar* map, int64_t channels, int64_t height, int64_t width, Scalar n_y, Scalar n_x,
                              const Scalar* d, int64_t count) {
@@ -118,25 +129,27 @@ class QueryGradient : public Query {
         }
     }
 
-    template <typename Position>
-    void scatter(const Scalar* d, int64_t stride, Scalar* map, int64_t channels, int64_t height, int64_t width,
-                 int64_t block, Position position) const {
-        for (int64_t index = 0; index < pixels; ++index, d += stride) {
-            const auto [y, x] = position(index);
-            add_at_corners(d, map, channels, height, width, block, y, x);
+    // add(pixel, row, column) for every output pixel.
+    template <typename Add>
+    void each_pixel(Add add) const {
+        int64_t index = 0;
+        for (int64_t row = 0; row < p.height; ++row) {
+            for (int64_t column = 0; column < p.width; ++column) add(index++, row, column);
         }
     }
 
+    // One block of channels of the HR feature.
     void scatter_hr(int64_t block) {
-        const int64_t c = block * kChannelBlock;
-        for (int64_t index = 0; index < pixels; ++index) {
-            std::fill_n(d_hr.data() + index * features + c, kChannelBlock, Scalar(0));
-        }
+        const int64_t c = block * kChannelBlock, channels = std::min(kChannelBlock, features - c);
+        each_pixel([&](int64_t index, int64_t, int64_t) {
+            std::fill_n(d_hr.get() + index * features + c, channels, Scalar(0));
+        });
         for (int64_t end = 0; end < 2; ++end) {
-            scatter(d_warped.data() + end * features + c, hr_pair, d_hr.data() + c, features, p.height, p.width,
-                    kChannelBlock, [&](int64_t index) {
-                        return std::pair(pixel(warped_y(index, end), p.height), pixel(warped_x(index, end), p.width));
-                    });
+            each_pixel([&](int64_t index, int64_t row, int64_t column) {
+                const Warp at = warp(row, column, end);
+                add_at_corners(d_warped.get() + index * hr_pair + end * features + c, d_hr.get() + c, features,
+                               p.height, p.width, channels, pixel(at.y, p.height), pixel(at.x, p.width));
+            });
         }
     }
 
@@ -147,7 +160,7 @@ class QueryGradient : public Query {
         for (int64_t tile = slab_begin(slab); tile < slab_begin(slab + 1); ++tile) {
             const int64_t first = tile * kTile, count = std::min(kTile, pixels - first);
             for (int64_t i = 0; i < count; ++i) {
-                const Place at = place(first + i);
+                const Place at = place((first + i) / p.width, (first + i) % p.width);
                 Scalar* start = s.start + i * s.columns;
                 for (int64_t c = 0; c < feat_width; c += Vec::width) {
                     (Vec::load(at.nearest + c) + Vec::load(feat_start.data() + c)).store(start + c);
@@ -158,55 +171,52 @@ class QueryGradient : public Query {
                 std::copy(hr, hr + F, f.x + i * f.columns);
             }
             flow.forward(f, count);
-            load_planes(d_flow.data(), 4, first, count, f.dz, f.columns);
-            flow.backward(f, count, now(), true, &flow_sums[slab]);
+            load_planes(d_flow.get(), 4, first, count, f.dz, f.columns);
+            flow.backward(f, count, now(), true, &flow_sums, slab);
             feat.forward(s, count);
             for (int64_t i = 0; i < count; ++i) {
                 const int64_t index = first + i;
-                const Scalar *dx = f.other + i * f.columns, *warped = d_hr.data() + index * features;
+                const Scalar *dx = f.other + i * f.columns, *warped = d_hr.get() + index * features;
                 Scalar* dz = s.dz + i * s.columns;
                 for (int64_t c = 0; c < F; ++c) dz[c] = dx[c] + warped[c];
                 std::fill(dz + F, dz + features, Scalar(0));
-                std::copy_n(f.dz + i * f.columns, flow_width, d_flow_sum.data() + index * flow_width);
-                if (g.d_colours) std::copy(dx + F, dx + F + 6, d_colours.data() + index * 18);
+                std::copy_n(f.dz + i * f.columns, flow_width, d_flow_sum.get() + index * flow_width);
+                if (g.d_colours) std::copy(dx + F, dx + F + 6, d_colours.get() + index * 18);
             }
-            feat.backward(s, count, now(), false, &feat_sums[slab]);
+            feat.backward(s, count, now(), false, &feat_sums, slab);
             for (int64_t i = 0; i < count; ++i) {
-                std::copy_n(s.dz + i * s.columns, feat_width, d_feat.data() + (first + i) * feat_width);
+                std::copy_n(s.dz + i * s.columns, feat_width, d_feat.get() + (first + i) * feat_width);
             }
         }
     }
 
     // One block of channels of the four maps, side by side: feat nearest, flow, encode at A and at B.
-    void scatter_maps(int64_t block) {
-        const int64_t channel = block * kChannelBlock, map_size = p.map_height * p.map_width * p.map_channels;
-        Scalar* to = g.d_maps + image * map_size + channel;
-        const auto coarse = [&](const Scalar* d, int64_t stride, auto position) {
-            scatter(d, stride, to, p.map_channels, p.map_height, p.map_width, kChannelBlock, position);
+    void scatter_maps(int64_t task) {
+        const auto [channel, channels] = map_blocks[task];
+        Scalar* to = g.d_maps + image * p.map_height * p.map_width * p.map_channels + channel;
+        const auto add = [&, channels = channels](const Scalar* d, Scalar y, Scalar x) {
+            add_at_corners(d, to, p.map_channels, p.map_height, p.map_width, channels, y, x);
         };
-        int64_t c = channel;
-        if (c < feat_width) {
-            for (int64_t index = 0; index < pixels; ++index) {
-                Scalar* nearest = to + (place(index).nearest - map());
-                const Scalar* d = d_feat.data() + index * feat_width + c;
-                for (int64_t k = 0; k < kChannelBlock; k += Vec::width)
+        const int64_t after_feat = channel - feat_width, after_flow = after_feat - flow_width;
+        if (after_feat < 0) {
+            each_pixel([&, channel = channel, channels = channels](int64_t index, int64_t row, int64_t column) {
+                Scalar* nearest = to + (place(row, column).nearest - map());
+                const Scalar* d = d_feat.get() + index * feat_width + channel;
+                for (int64_t k = 0; k < channels; k += Vec::width)
                     (Vec::load(nearest + k) + Vec::load(d + k)).store(nearest + k);
-            }
-            return;
-        }
-        c -= feat_width;
-        if (c < flow_width) {
-            coarse(d_flow_sum.data() + c, flow_width, [&](int64_t index) {
-                const Place at = place(index);
-                return std::pair(at.y, at.x);
             });
-            return;
+        } else if (after_flow < 0) {
+            each_pixel([&](int64_t index, int64_t row, int64_t column) {
+                const Place at = place(row, column);
+                add(d_flow_sum.get() + index * flow_width + after_feat, at.y, at.x);
+            });
+        } else {
+            const int64_t end = after_flow / encode_width, c = after_flow % encode_width;
+            each_pixel([&](int64_t index, int64_t row, int64_t column) {
+                const Warp at = warp(row, column, end);
+                add(d_encode.get() + index * encode_width + c, pixel(at.y, p.lr_height), pixel(at.x, p.lr_width));
+            });
         }
-        c -= flow_width;
-        const int64_t end = c / encode_width;
-        coarse(d_encode.data() + c % encode_width, encode_width, [&](int64_t index) {
-            return std::pair(pixel(warped_y(index, end), p.lr_height), pixel(warped_x(index, end), p.lr_width));
-        });
     }
 
     void scatter_colours() {
@@ -219,24 +229,29 @@ class QueryGradient : public Query {
                 for (int64_t c = 0; c < 6; ++c) to[corners.offset[k] + c] += corners.weight[k] * d[c];
             }
         };
-        for (int64_t index = 0; index < pixels; ++index) {
-            const Scalar* d = d_colours.data() + index * 18;
-            const Place at = place(index);
+        each_pixel([&](int64_t index, int64_t row, int64_t column) {
+            const Scalar* d = d_colours.get() + index * 18;
+            const Place at = place(row, column);
             add(fine(at.y), fine(at.x), d);
             for (int64_t end = 0; end < 2; ++end) {
-                add(pixel(warped_y(index, end), p.upsample * p.lr_height),
-                    pixel(warped_x(index, end), p.upsample * p.lr_width), d + 6 + 6 * end);
+                const Warp moved = warp(row, column, end);
+                add(pixel(moved.y, p.upsample * p.lr_height), pixel(moved.x, p.upsample * p.lr_width), d + 6 + 6 * end);
             }
-        }
+        });
     }
+
+    struct Block {
+        int64_t channel, channels;
+    };
 
     const QueryGradients<Scalar>& g;
     Siren feat, flow, encode;
     int64_t hr_pair;
     // Of one image at one time: gradients of the HR feature, of what pass 2 reads of it, of the sums that the first
     // layers' maps feed, of the flow [4, pixels], and of colours as flow, encode at A and at B read them.
-    std::vector<Scalar> d_hr, d_warped, d_encode, d_feat, d_flow_sum, d_flow, d_colours;
-    std::vector<SlabGradient> feat_sums, flow_sums, encode_sums;
+    std::unique_ptr<Scalar[]> d_hr, d_warped, d_encode, d_feat, d_flow_sum, d_flow, d_colours;
+    Siren::Slabs feat_sums, flow_sums, encode_sums;
+    std::vector<Block> map_blocks;  // what tasks own of the maps' channels
 };
 
 void inr_query_backward(const QueryParameters<Scalar>& parameters, const QueryGradients<Scalar>& gradients,

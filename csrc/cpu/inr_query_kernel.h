@@ -92,8 +92,8 @@ class Query {
         Scalar y, x;            // the same place in map pixels
     };
 
-    Place place(int64_t pixel) const {
-        const int64_t ny = (2 * (pixel / p.width) + 1) * p.lr_height, nx = (2 * (pixel % p.width) + 1) * p.lr_width;
+    Place place(int64_t row, int64_t column) const {
+        const int64_t ny = (2 * row + 1) * p.lr_height, nx = (2 * column + 1) * p.lr_width;
         const int64_t ky = ny / (2 * p.height), kx = nx / (2 * p.width);
         const Scalar ry = Scalar(ny - (2 * ky + 1) * p.height) / Scalar(p.height);
         const Scalar rx = Scalar(nx - (2 * kx + 1) * p.width) / Scalar(p.width);
@@ -119,7 +119,7 @@ class Query {
     void decode_tile(int64_t first, int64_t count, Scratch& s) const {
         const Vec half_turns = half_turns_of(p.omega);
         for (int64_t i = 0; i < count; ++i) {
-            const Place at = place(first + i);
+            const Place at = place((first + i) / p.width, (first + i) % p.width);
             const Vec vy = Vec::set1(at.rel_y), vx = Vec::set1(at.rel_x);
             Scalar* hidden = s.a + i * s.columns;
             for (int64_t c = 0; c < feat_width; c += Vec::width) {
@@ -145,11 +145,13 @@ class Query {
     Scalar* flow_planes() const { return p.flows + (image * p.times + time) * 4 * pixels; }
 
     // Normalised position that the flow moves an output pixel to, for end A (0) or B (1).
-    Scalar warped_y(int64_t pixel, int64_t end) const {
-        return warped(pixel / p.width, p.height, flow_planes()[(2 * end + 1) * pixels + pixel]);
-    }
-    Scalar warped_x(int64_t pixel, int64_t end) const {
-        return warped(pixel % p.width, p.width, flow_planes()[2 * end * pixels + pixel]);
+    struct Warp {
+        Scalar y, x;
+    };
+
+    Warp warp(int64_t row, int64_t column, int64_t end) const {
+        const Scalar* flow = flow_planes() + 2 * end * pixels + row * p.width + column;
+        return {warped(row, p.height, flow[pixels]), warped(column, p.width, flow[0])};
     }
 
     Reader read_hr(Scalar gy, Scalar gx) const {
@@ -162,9 +164,10 @@ class Query {
     // The start of the colour network's first layer, and its input.
     void gather_encode_input(int64_t pixel_index, Scalar* start, Scalar* x) const {
         Scalar colours[12];
+        const int64_t row = pixel_index / p.width, column = pixel_index % p.width;
         for (int64_t c = 0; c < encode_width; c += Vec::width) Vec::load(encode_start.data() + c).store(start + c);
         for (int64_t end = 0; end < 2; ++end) {
-            const Scalar gy = warped_y(pixel_index, end), gx = warped_x(pixel_index, end);
+            const auto [gy, gx] = warp(row, column, end);
             const Reader hr = read_hr(gy, gx);
             for (int64_t c = 0; c < features; c += Vec::width) hr.at(c).store(x + end * p.features() + c);
             const Reader coarse = read_warped_map(end, gy, gx);

@@ -1,9 +1,7 @@
 // Gradients of the dense layers of a network over a tile of pixels, with activations recomputed; included inside a
 // variant's namespace, after mlp_kernel.h and outer_kernel.h.
 
-constexpr int64_t kSlabs = 16;         // more than threads, fixed so that their number does not change the result
-constexpr int64_t kChannelBlock = 16;  // channels of a map that one task owns
-static_assert(kChannelBlock == kWidthMultiple, "every padded width is a whole number of blocks");
+constexpr int64_t kSlabs = 16;  // more than threads, fixed so that their number does not change the result
 
 // An activation and its slope.
 template <Activation kActivation>
@@ -22,17 +20,54 @@ inline void activate_with_slope(Vec z, Vec half_turns, Vec omega, Scalar* value,
     }
 }
 
-// Gradients that one slab of tiles collects: per layer weight [inputs, outputs] and bias [outputs], outputs padded;
-// inputs have room for the last block of rows. `time` is the gradient of the first layer's column for t.
-struct SlabGradient {
-    std::vector<std::vector<Scalar>> weight, bias;
-    std::vector<Scalar> time;
+// What a hidden layer's sums become on the way forward: the activation and its slope.
+template <Activation kActivation>
+struct WithSlope {
+    Scalar *value, *slope;
+    int64_t stride;
+    Vec half_turns, omega;
+
+    void operator()(Vec z, int64_t row, int64_t column) const {
+        const int64_t at = row * stride + column;
+        activate_with_slope<kActivation>(z, half_turns, omega, value + at, slope + at);
+    }
 };
 
-inline void add_rows(const Scalar* rows, int64_t stride, int64_t count, Scalar factor, std::vector<Scalar>& sums) {
-    for (int64_t i = 0; i < count; ++i) {
-        for (size_t c = 0; c < sums.size(); ++c) sums[c] += factor * rows[i * stride + c];
+// And on the way back: the gradient of the layer before, times its slope.
+struct TimesSlope {
+    const Scalar* slope;
+    Scalar* out;
+    int64_t stride;
+
+    void operator()(Vec d, int64_t row, int64_t column) const {
+        const int64_t at = row * stride + column;
+        (d * Vec::load(slope + at)).store(out + at);
     }
+};
+
+// sums [kVecs vectors] += the sum of rows; `time`, where there is one, takes it t times.
+template <int kVecs>
+inline void add_rows_block(const Scalar* rows, int64_t stride, int64_t count, Scalar t, Scalar* sums, Scalar* time) {
+    Vec sum[kVecs];
+    for (int v = 0; v < kVecs; ++v) sum[v] = Vec::zero();
+    for (int64_t i = 0; i < count; ++i, rows += stride) {
+        for (int v = 0; v < kVecs; ++v) sum[v] = sum[v] + Vec::load(rows + v * Vec::width);
+    }
+    for (int v = 0; v < kVecs; ++v) {
+        const int64_t at = v * Vec::width;
+        (Vec::load(sums + at) + sum[v]).store(sums + at);
+        if (time) fma(Vec::set1(t), sum[v], Vec::load(time + at)).store(time + at);
+    }
+}
+
+inline void add_rows(const Scalar* rows, int64_t stride, int64_t count, int64_t columns, Scalar t, Scalar* sums,
+                     Scalar* time) {
+    constexpr int64_t block = 4 * Vec::width;
+    int64_t c = 0;
+    for (; c + block <= columns; c += block)
+        add_rows_block<4>(rows + c, stride, count, t, sums + c, time ? time + c : nullptr);
+    for (; c < columns; c += Vec::width)
+        add_rows_block<1>(rows + c, stride, count, t, sums + c, time ? time + c : nullptr);
 }
 
 // A network packed for both directions. Its first layer takes `x`, what is not hoisted, and adds `start`, a row for
@@ -60,7 +95,7 @@ class TrainedNetwork {
     // Buffers of one tile, all `columns` wide.
     struct Tile {
         int64_t columns;
-        std::vector<Scalar> storage;
+        LineVector<Scalar> storage;
         Scalar *x, *start, *dz, *other;
         std::vector<Scalar*> hidden, slope;  // the activation of each hidden layer, and its slope
 
@@ -77,84 +112,102 @@ class TrainedNetwork {
         }
     };
 
-    SlabGradient zero_gradient() const {
-        SlabGradient g;
-        for (const auto& layer : forward_layers) {
-            g.weight.emplace_back((layer.inputs + kBlockRows) * layer.outputs, Scalar(0));
-            g.bias.emplace_back(layer.outputs, Scalar(0));
+    // Gradients that the slabs of tiles collect, each in a stretch of one buffer: per layer weight [inputs, outputs]
+    // and bias [outputs], outputs padded, inputs with room for the last block of rows; then the gradient of the first
+    // layer's column for t.
+    class Slabs {
+     public:
+        explicit Slabs(const TrainedNetwork& network) : network(network) {
+            for (const auto& layer : network.forward_layers) {
+                weights.push_back(size);
+                size += (layer.inputs + kBlockRows) * layer.outputs;
+                biases.push_back(size);
+                size += layer.outputs;
+            }
+            time = size;
+            size += network.forward_layers[0].outputs;
+            sums.assign(kSlabs * size, Scalar(0));
         }
-        g.time.assign(forward_layers[0].outputs, Scalar(0));
-        return g;
-    }
+
+        // Adds the slabs in their order, then that to `out`: weight [outputs, inputs] and bias [outputs] of each layer
+        // in turn. The first slab holds the sum afterwards. Returns the end of `out`.
+        Scalar* add_to(Scalar* out, ParallelFor parallel_for) {
+            parallel_for((size + kAddBlock - 1) / kAddBlock, &add_blocks, this);
+            const Scalar* sum = sums.data();
+            for (size_t i = 0; i < network.layers.size(); ++i) {
+                const int64_t inputs = network.layers[i].inputs, outputs = network.layers[i].outputs;
+                const int64_t packed = network.forward_layers[i].inputs, width = network.forward_layers[i].outputs;
+                for (int64_t o = 0; o < outputs; ++o) {
+                    for (int64_t k = 0; k < packed; ++k) out[o * inputs + k] += sum[weights[i] + k * width + o];
+                    if (i == 0 && network.has_time) out[o * inputs + packed] += sum[time + o];
+                    out[outputs * inputs + o] += sum[biases[i] + o];
+                }
+                out += outputs * (inputs + 1);
+            }
+            return out;
+        }
+
+     private:
+        friend TrainedNetwork;
+        static constexpr int64_t kAddBlock = 4096;
+
+        static void add_blocks(int64_t begin, int64_t end, void* context) {
+            Slabs& s = *static_cast<Slabs*>(context);
+            const int64_t first = begin * kAddBlock, last = std::min(end * kAddBlock, s.size);
+            Scalar* sum = s.sums.data();
+            for (int64_t slab = 1; slab < kSlabs; ++slab) {
+                const Scalar* add = sum + slab * s.size;
+                for (int64_t k = first; k < last; ++k) sum[k] += add[k];
+            }
+        }
+
+        const TrainedNetwork& network;
+        int64_t size = 0, time;
+        std::vector<int64_t> weights, biases;
+        LineVector<Scalar> sums;
+    };
 
     // From x and start to the last layer's linear output, in hidden.back().
     void forward(Tile& s, int64_t count) const {
-        const Vec half_turns = half_turns_of(omega), scale = Vec::set1(omega);
-        for (size_t i = 0; i < forward_layers.size(); ++i) {
+        const size_t last = forward_layers.size() - 1;
+        for (size_t i = 0; i <= last; ++i) {
             const PackedLayer& layer = forward_layers[i];
-            const bool last = i + 1 == forward_layers.size();
-            dense<Activation::kNone>(layer, count, i == 0 ? s.x : s.hidden[i - 1], s.columns,
-                                     i == 0 ? s.start : layer.bias.data(), i == 0 ? s.columns : 0,
-                                     last ? s.hidden[i] : s.slope[i], s.columns, omega);
-            if (last) break;
-            for (int64_t row = 0; row < count; ++row) {
-                for (int64_t c = row * s.columns; c < row * s.columns + layer.outputs; c += Vec::width) {
-                    activate_with_slope<kActivation>(Vec::load(s.slope[i] + c), half_turns, scale, s.hidden[i] + c,
-                                                     s.slope[i] + c);
-                }
+            const Scalar *x = i == 0 ? s.x : s.hidden[i - 1], *start = i == 0 ? s.start : layer.bias.data();
+            const int64_t start_stride = i == 0 ? s.columns : 0;
+            if (i == last) {
+                dense<Activation::kNone>(layer, count, x, s.columns, start, start_stride, s.hidden[i], s.columns,
+                                         omega);
+            } else {
+                dense_into(
+                    layer, count, x, s.columns, start, start_stride,
+                    WithSlope<kActivation>{s.hidden[i], s.slope[i], s.columns, half_turns_of(omega), Vec::set1(omega)});
             }
         }
     }
 
-    // s.dz holds the gradient of the output, zero in padded columns. Adds to `sums`, null where not wanted; leaves the
-    // gradient of the first layer's sum in s.dz and, if `wants_x`, that of x in s.other.
-    void backward(Tile& s, int64_t count, Scalar t, bool wants_x, SlabGradient* sums) const {
+    // s.dz holds the gradient of the output, zero in padded columns. Adds to `slab` of `slabs`, null where not wanted;
+    // leaves the gradient of the first layer's sum in s.dz and, if `wants_x`, that of x in s.other.
+    void backward(Tile& s, int64_t count, Scalar t, bool wants_x, Slabs* slabs, int64_t slab) const {
+        Scalar* sums = slabs ? slabs->sums.data() + slab * slabs->size : nullptr;
         for (size_t i = forward_layers.size(); i-- > 0;) {
-            const PackedLayer& layer = forward_layers[i];
+            const PackedLayer &layer = forward_layers[i], &back = backward_layers[i];
             if (sums) {
                 add_outer(i == 0 ? s.x : s.hidden[i - 1], s.columns, layer.inputs, s.dz, s.columns, layer.outputs,
-                          count, sums->weight[i].data());
-                add_rows(s.dz, s.columns, count, Scalar(1), sums->bias[i]);
-                if (i == 0 && has_time) add_rows(s.dz, s.columns, count, t, sums->time);
+                          count, sums + slabs->weights[i]);
+                add_rows(s.dz, s.columns, count, layer.outputs, t, sums + slabs->biases[i],
+                         i == 0 && has_time ? sums + slabs->time : nullptr);
             }
-            if (i == 0 && !wants_x) return;
-            dense<Activation::kNone>(backward_layers[i], count, s.dz, s.columns, backward_layers[i].bias.data(), 0,
-                                     s.other, s.columns, omega);
-            if (i == 0) return;
-            for (int64_t row = 0; row < count; ++row) {
-                for (int64_t c = row * s.columns; c < row * s.columns + forward_layers[i - 1].outputs;
-                     c += Vec::width) {
-                    (Vec::load(s.other + c) * Vec::load(s.slope[i - 1] + c)).store(s.dz + c);
+            if (i == 0) {
+                if (wants_x) {
+                    dense<Activation::kNone>(back, count, s.dz, s.columns, back.bias.data(), 0, s.other, s.columns,
+                                             omega);
                 }
+                return;
             }
+            dense_into(back, count, s.dz, s.columns, back.bias.data(), 0,
+                       TimesSlope{s.slope[i - 1], s.other, s.columns});
+            std::swap(s.dz, s.other);
         }
-    }
-
-    // Adds the slabs, in their order, to `out`: weight [outputs, inputs] and bias [outputs] of each layer in turn. The
-    // first slab holds their sum afterwards.
-    Scalar* add_slabs(std::vector<SlabGradient>& slabs, Scalar* out) const {
-        const auto add = [](std::vector<Scalar>& to, const std::vector<Scalar>& from) {
-            for (size_t k = 0; k < to.size(); ++k) to[k] += from[k];
-        };
-        SlabGradient& sum = slabs[0];
-        for (size_t slab = 1; slab < slabs.size(); ++slab) {
-            add(sum.time, slabs[slab].time);
-            for (size_t i = 0; i < layers.size(); ++i) {
-                add(sum.weight[i], slabs[slab].weight[i]);
-                add(sum.bias[i], slabs[slab].bias[i]);
-            }
-        }
-        for (size_t i = 0; i < layers.size(); ++i) {
-            const int64_t inputs = layers[i].inputs, outputs = layers[i].outputs, width = forward_layers[i].outputs;
-            const int64_t packed = forward_layers[i].inputs;
-            for (int64_t o = 0; o < outputs; ++o) {
-                for (int64_t k = 0; k < packed; ++k) out[o * inputs + k] += sum.weight[i][k * width + o];
-                if (i == 0 && has_time) out[o * inputs + packed] += sum.time[o];
-                out[outputs * inputs + o] += sum.bias[i][o];
-            }
-            out += outputs * (inputs + 1);
-        }
-        return out;
     }
 
     int64_t outputs() const { return layers.back().outputs; }

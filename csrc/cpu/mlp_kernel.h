@@ -23,7 +23,7 @@ struct PackedTail {
 // Buffers of a tile's rows.
 struct Scratch {
     int64_t columns;
-    std::vector<Scalar> storage;
+    LineVector<Scalar> storage;
     Scalar *a, *b, *x, *start;
 
     // Four of them, `columns` wide; zeros, so that rows past a short tile hold numbers.

@@ -37,12 +37,19 @@ struct SlopeReader {
     }
 
     void add_slopes(const Scalar* d, int64_t channels, Scalar& dy, Scalar& dx) const {
-        for (int k = 0; k < 4; ++k) {
-            Scalar dot = 0;
-            for (int64_t c = 0; c < channels; ++c) dot += d[c] * reader.row[k][c];
-            dy += dot * d_dy[k];
-            dx += dot * d_dx[k];
+        HalfVec sum[4];
+        for (auto& s : sum) s = HalfVec::zero();
+        const int64_t whole = channels / HalfVec::width * HalfVec::width;
+        for (int64_t c = 0; c < whole; c += HalfVec::width) {
+            const HalfVec v = HalfVec::load(d + c);
+            for (int k = 0; k < 4; ++k) sum[k] = fma(v, HalfVec::load(reader.row[k] + c), sum[k]);
         }
+        Scalar dot[4];
+        sum_lanes(sum, dot);
+        for (int64_t c = whole; c < channels; ++c) {
+            for (int k = 0; k < 4; ++k) dot[k] += d[c] * reader.row[k][c];
+        }
+        for (int k = 0; k < 4; ++k) dy += dot[k] * d_dy[k], dx += dot[k] * d_dx[k];
     }
 };
 

@@ -116,14 +116,26 @@ void with_variant(const Arguments& arguments, Call&& call, Double portable64, Si
                   Single avx512) {
     if (arguments.is_double()) return call(0.0, portable64);
     switch (chosen_variant()) {
+        case Variant::kAmxBf16:
         case Variant::kAvx512Bf16:
         case Variant::kAvx512:
             return call(0.0f, avx512);
         case Variant::kAvx2:
             return call(0.0f, avx2);
-        default:
-            return call(0.0f, portable);
+        case Variant::kPortable:
+            break;
     }
+    call(0.0f, portable);
+}
+
+// Whether this variant rounds operands to bfloat16; if so, it has run call.
+template <typename Call>
+bool ran_bfloat16(Call&& call) {
+#if defined(__x86_64__) && defined(__GNUC__)
+    if (chosen_variant() == Variant::kAmxBf16) return call(0.0f, amx_bf16::sampled_mlp), true;
+    if (chosen_variant() == Variant::kAvx512Bf16) return call(0.0f, avx512_bf16::sampled_mlp), true;
+#endif
+    return false;
 }
 
 #if defined(__x86_64__) && defined(__GNUC__)
@@ -134,7 +146,7 @@ void with_variant(const Arguments& arguments, Call&& call, Double portable64, Si
 
 Tensor sampled_mlp(std::vector<Tensor> maps, std::vector<Tensor> positions, std::vector<bool> nearest,
                    std::optional<Tensor> x, std::optional<Tensor> x_weight, std::optional<Tensor> bias,
-                   std::vector<Tensor> layers, std::string activation, double omega) {
+                   std::vector<Tensor> layers, std::string activation, double omega, bool bfloat16) {
     const Arguments a(maps, positions, nearest, x, x_weight, bias, layers, activation, omega);
     Tensor out = a.empty({a.batch, a.points, a.outputs});
     const auto run = [&](auto zero, auto kernel) {
@@ -143,7 +155,7 @@ Tensor sampled_mlp(std::vector<Tensor> maps, std::vector<Tensor> positions, std:
         p.out = static_cast<scalar_t*>(out.mutable_data_ptr());
         kernel(p, &run_parallel);
     };
-    with_variant(a, run, VINR_VARIANTS(sampled_mlp));
+    if (!bfloat16 || a.is_double() || !ran_bfloat16(run)) with_variant(a, run, VINR_VARIANTS(sampled_mlp));
     return out;
 }
 

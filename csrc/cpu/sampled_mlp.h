@@ -49,5 +49,11 @@ VINR_DECLARE_SAMPLED_MLP(portable64, double)
 VINR_DECLARE_SAMPLED_MLP(avx2, float)
 VINR_DECLARE_SAMPLED_MLP(avx512, float)
 #undef VINR_DECLARE_SAMPLED_MLP
+namespace avx512_bf16 {
+void sampled_mlp(const SampledMlpParameters<float>& parameters, ParallelFor parallel_for);
+}
+namespace amx_bf16 {
+void sampled_mlp(const SampledMlpParameters<float>& parameters, ParallelFor parallel_for);
+}
 
 }  // namespace vinr

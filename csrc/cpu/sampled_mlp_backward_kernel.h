@@ -14,7 +14,7 @@ class SampledMlpBackward : SampledMlp<kActivation> {
  public:
     SampledMlpBackward(const SampledMlpParameters<Scalar>& p, const SampledMlpGradients<Scalar>& g)
         : Base(p), g(g), network(p.layers, p.omega, false) {
-        if (g.weights) sums.assign(kSlabs, network.zero_gradient());
+        if (g.weights) sums.emplace(network);
         if (!g.maps.empty()) d_start.resize(std::min(kSlabs * kSlabTiles, tiles) * kTile * width);
     }
 
@@ -27,7 +27,7 @@ class SampledMlpBackward : SampledMlp<kActivation> {
                              this);
             }
         }
-        if (g.weights) network.add_slabs(sums, g.weights);
+        if (sums) sums->add_to(g.weights, parallel_for);
     }
 
  private:
@@ -50,7 +50,7 @@ class SampledMlpBackward : SampledMlp<kActivation> {
                 std::copy_n(g.grad_output + (first + i) * outputs, outputs, dz);
                 std::fill(dz + outputs, dz + padded_width(outputs), Scalar(0));
             }
-            network.backward(s, count, Scalar(0), g.x != nullptr, g.weights ? &sums[index] : nullptr);
+            network.backward(s, count, Scalar(0), g.x != nullptr, sums ? &*sums : nullptr, index);
             for (int64_t i = 0; i < count; ++i) {
                 const int64_t row = first + i;
                 const Scalar* dz = s.dz + i * s.columns;
@@ -101,7 +101,7 @@ class SampledMlpBackward : SampledMlp<kActivation> {
     Network network;
     int64_t chunk_begin = 0, chunk_end = 0;  // tiles that are under way
     std::vector<Scalar> d_start;             // of the chunk: gradient of the first layer's sum
-    std::vector<SlabGradient> sums;
+    std::optional<typename Network::Slabs> sums;
 };
 
 void sampled_mlp_backward(const SampledMlpParameters<Scalar>& parameters, const SampledMlpGradients<Scalar>& gradients,

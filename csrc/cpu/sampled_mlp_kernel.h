@@ -64,6 +64,7 @@ class SampledMlpForward : SampledMlp<kActivation> {
     static void tiles_of(int64_t begin, int64_t end, void* context) {
         const auto& self = *static_cast<const SampledMlpForward*>(context);
         Scratch scratch(self.columns);
+        [[maybe_unused]] const DenseScope scope;
         for (int64_t tile = begin; tile < end; ++tile) {
             self.tile(tile * kTile, std::min(kTile, self.rows - tile * kTile), scratch);
         }

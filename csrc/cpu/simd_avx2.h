@@ -34,6 +34,7 @@ inline Vec fold_half_turns(Vec x) {
 
 inline Vec operator-(Vec a, Vec b) { return {_mm256_sub_ps(a.v, b.v)}; }
 inline Vec operator/(Vec a, Vec b) { return {_mm256_div_ps(a.v, b.v)}; }
+inline Vec reciprocal(Vec x) { return Vec::set1(Scalar(1)) / x; }
 
 // b where either is NaN.
 inline Vec max(Vec a, Vec b) { return {_mm256_max_ps(a.v, b.v)}; }
@@ -51,6 +52,8 @@ inline Vec power_of_two(Vec n) {
     const __m256i exponent = _mm256_add_epi32(_mm256_cvtps_epi32(n.v), _mm256_set1_epi32(127));
     return {_mm256_castsi256_ps(_mm256_slli_epi32(exponent, 23))};
 }
+
+#include "cpu/simd_transpose.h"
 
 constexpr int kPanelVecs = 2;  // 6 x 2 accumulators, 2 weights and a broadcast fit the 16 registers
 constexpr int kBlockRows = 6;

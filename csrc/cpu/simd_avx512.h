@@ -45,6 +45,12 @@ inline Vec fold_half_turns(Vec x) {
 inline Vec operator-(Vec a, Vec b) { return {_mm512_sub_ps(a.v, b.v)}; }
 inline Vec operator/(Vec a, Vec b) { return {_mm512_div_ps(a.v, b.v)}; }
 
+// 1 / x to 1e-7, where that is a normal number.
+inline Vec reciprocal(Vec x) {
+    const __m512 guess = _mm512_rcp14_ps(x.v);
+    return {_mm512_mul_ps(guess, _mm512_fnmadd_ps(x.v, guess, _mm512_set1_ps(2.0f)))};
+}
+
 // b where either is NaN.
 inline Vec max(Vec a, Vec b) { return {_mm512_max_ps(a.v, b.v)}; }
 inline Vec min(Vec a, Vec b) { return {_mm512_min_ps(a.v, b.v)}; }
@@ -58,6 +64,8 @@ inline Vec round_whole(Vec x) { return {_mm512_roundscale_ps(x.v, _MM_FROUND_TO_
 
 // 2^n for a whole number n in [-126, 127].
 inline Vec power_of_two(Vec n) { return {_mm512_scalef_ps(_mm512_set1_ps(1.0f), n.v)}; }
+
+#include "cpu/simd_transpose.h"
 
 constexpr int kPanelVecs = 4;  // 6 x 4 accumulators, 4 weights and a broadcast fill the 32 registers
 constexpr int kBlockRows = 6;

@@ -47,6 +47,7 @@ inline Vec fold_half_turns(Vec x) {
 
 inline Vec operator-(Vec a, Vec b) { return {a.v - b.v}; }
 inline Vec operator/(Vec a, Vec b) { return {a.v / b.v}; }
+inline Vec reciprocal(Vec x) { return Vec::set1(Scalar(1)) / x; }
 
 // b where either is NaN.
 inline Vec max(Vec a, Vec b) { return {a.v > b.v ? a.v : b.v}; }
@@ -70,6 +71,15 @@ inline Vec power_of_two(Vec n) {
     Vec out;
     __builtin_memcpy(&out.v, &bits, sizeof(bits));
     return out;
+}
+
+constexpr int64_t kTurn = 4;
+
+// to[c * to_stride + r] = from[r * from_stride + c] for r, c below kTurn
+inline void transpose_block(const Scalar* from, int64_t from_stride, Scalar* to, int64_t to_stride) {
+    for (int64_t r = 0; r < kTurn; ++r) {
+        for (int64_t c = 0; c < kTurn; ++c) to[c * to_stride + r] = from[r * from_stride + c];
+    }
 }
 
 constexpr int kPanelVecs = 2;  // 6 x 2 accumulators, 2 weights and a broadcast fit 16 registers

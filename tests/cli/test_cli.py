@@ -12,7 +12,8 @@ import pytest
 import torch
 
 import vinr_engine as vinr
-from video.clips import panning, read, write
+from evaluation.frames import folder
+from video.clips import leftovers, panning, read, write
 from vinr_engine import cli, demo
 
 
@@ -161,6 +162,50 @@ def test_a_wrong_backend_variable_is_one_line(clip, tmp_path, weights):
 def default_interrupt():
     # A suite started in the background hands an ignored SIGINT on to its children.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+@pytest.fixture(scope="module")
+def true_clips(tmp_path_factory):
+    root = tmp_path_factory.mktemp("true")
+    for n, name in enumerate(("one", "two")):
+        folder(root / name, 5, seed=n)
+    return root
+
+
+def test_evaluate(tmp_path, true_clips, weights, capsys):
+    arguments = ["evaluate", true_clips, "--weights", weights, "--scale", "2", "--keep", "2,4"]
+    code, out, err = run(capsys, *arguments, "-o", tmp_path / "out")
+    assert code == 0
+    assert err.startswith("vinr: note: wrote results.json")
+    assert f"weights: {weights}" in out
+    for part in ("VideoINR", "bicubic + blend", "mean of 2 clips", "1 of 4 frames kept", "border 2", "between"):
+        assert part in out
+    assert leftovers(tmp_path) == []
+    code, printed, err = run(capsys, *arguments, "--json", "--quiet")
+    assert (code, err) == (0, "")
+    stored = json.loads((tmp_path / "out" / "results.json").read_text())
+    for one, other in zip(json.loads(printed)["runs"], stored["runs"], strict=True):
+        assert one["results"] == other["results"]
+    # an untrained network's picture means nothing, and the table says so
+    gains = [r["all"]["psnr"] for r in stored["runs"][0]["results"] if r["clip"] is None]
+    assert gains[0] < gains[1] - 1
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "text"),
+    [([], 2, "latest_G.pth"), (["--baselines", "--protocol", "x"], 2, "--protocol"),
+     (["--baselines", "--keep", "2,x"], 2, "--keep"), (["--baselines", "--layout", "vid5"], 2, "--layout"),
+     (["--baselines", "--list", "none.txt"], 1, "cannot read the list"),
+     (["--baselines", "--keep", "8"], 1, "too short"), (["--baselines", "-o", "no/such"], 1, "does not exist")],
+)  # fmt: skip
+def test_evaluate_refuses_in_one_line(tmp_path, true_clips, capsys, monkeypatch, options, code, text):
+    monkeypatch.chdir(tmp_path)
+    got, out, err = run(capsys, "evaluate", true_clips, *options)
+    assert (got, out) == (code, "")
+    assert err.startswith("vinr: ")
+    assert err.count("\n") == 1
+    assert text in err
+    assert list(tmp_path.iterdir()) == []
 
 
 def start(*arguments, **options):

@@ -77,6 +77,8 @@ def test_variants_in_bfloat16(variant, sample):
     pairs = [list(pair) for pair in sample.geometry]
     actual = torch.ops.vinr.deform_conv2d(*single, *pairs, True)
     assert (relative_error(actual, expected) > OP[torch.float32]) == (variant in ("avx512_bf16", "amx_bf16"))
+    for layout in (torch.contiguous_format, torch.channels_last):
+        assert torch.equal(run(in_layout(tensors, layout), sample.geometry), actual.bfloat16())
     grad_output = torch.rand(expected.shape, dtype=torch.float64) - 0.5
     wanted = gradients(specification, wide, sample.geometry, grad_output)
     given = gradients(run, tensors, sample.geometry, grad_output.bfloat16())
@@ -131,6 +133,25 @@ def test_opcheck(layout, dtype):
     for wanted in ([True] * 5, [False, True, False, True, False]):
         arguments = (grad, input, offset, weight, mask, *pairs, wanted)
         torch.library.opcheck(torch.ops.vinr.deform_conv2d_backward.default, arguments)
+
+
+@needs_extension
+@layouts
+def test_opcheck_in_bfloat16(layout):
+    sample = Sample("opcheck", batch=2, channels=16, offset_groups=2, size=(5, 4))
+    pairs = [list(pair) for pair in sample.geometry]
+    input, offset_mask, weight, bias = (
+        t.bfloat16().requires_grad_() for t in in_layout(sample.packed(torch.float32), layout)
+    )
+    offset_mask = offset_mask.detach().float().requires_grad_()
+    arguments = (input, offset_mask, weight, bias, *pairs, True)
+    torch.library.opcheck(torch.ops.vinr.deform_conv2d_packed.default, arguments)
+    out = deform_conv2d_packed(*arguments[:4], *sample.geometry)
+    leaves = arguments[:4]
+    grads = torch.autograd.grad(out, leaves, torch.ones_like(out))
+    assert [g.dtype for g in grads] == [t.dtype for t in leaves]
+    with pytest.raises(RuntimeError, match="offset must be float32 where input is bfloat16"):
+        torch.ops.vinr.deform_conv2d_packed(input, offset_mask.bfloat16(), weight, bias, *pairs)
 
 
 @needs_extension
@@ -201,6 +222,44 @@ def test_positions_far_outside_read_zero(variant, position):
     grads = gradients(run, (input, offset_mask, weight, bias), sample.geometry, torch.ones_like(out))
     assert not any(g.any() for g in grads[:3])
     assert torch.equal(grads[3], torch.full((4,), 30.0))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("channels", [6, 16, 48])
+def test_only_the_corners_inside_are_read(variant, channels, value):
+    """A value that no finite weight hides shows in the samples with a corner on it, and in no other."""
+    H, W = 5, 7
+    weight, offset = torch.ones(2, channels, 1, 1), torch.zeros(1, 4, H, W)
+    for i, j in ((0, 0), (2, 3), (H - 1, W - 1)):
+        input = torch.ones(1, channels, H, W)
+        input[..., i, j] = value
+        expected = torch.full((H, W), float(channels))
+        expected[max(0, i - 1) : i + 1, max(0, j - 1) : j + 1] = float("nan")
+        for dtype in (torch.float32, torch.float64, torch.bfloat16):
+            for layout in (torch.contiguous_format, torch.channels_last):
+                out = deform_conv2d(*(t.to(dtype) for t in (input.contiguous(memory_format=layout), offset, weight)))
+                assert torch.equal(out.float().isfinite(), expected.isfinite().expand_as(out))
+                assert set(out[out.isfinite()].tolist()) == {float(channels)}
+        with vinr.backend("reference"):
+            out = deform_conv2d(input, offset, weight)
+        assert torch.equal(out.isfinite(), expected.isfinite().expand_as(out))
+
+
+def test_what_lies_outside_reaches_no_gradient(variant):
+    sample = Sample("outside", channels=16, offset_groups=2, size=(6, 7))
+    for dtype in (torch.float32, torch.float64):
+        tensors = sample.tensors(dtype)
+        tensors[0][:, :, 0, 0] = float("nan")  # where the address of a corner outside may be put
+        tensors[0][:, :, -1, -1] = float("inf")
+        grad_output = torch.rand(1, 4, *sample.out_size, dtype=dtype)
+        given = (run(tensors, sample.geometry), *gradients(run, tensors, sample.geometry, grad_output))
+        wanted = (
+            specification(tensors, sample.geometry),
+            *gradients(specification, tensors, sample.geometry, grad_output),
+        )
+        for a, b in zip(given, wanted, strict=True):
+            assert torch.equal(a.isfinite(), b.isfinite())
+            torch.testing.assert_close(a.nan_to_num(0, 0, 0), b.nan_to_num(0, 0, 0), rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("logit", [float("inf"), -float("inf"), 200.0, -200.0, 88.5, -88.5, -0.0])

@@ -154,6 +154,14 @@ def test_autocast_rounds_operands_only(variant, name):
             assert difference > 1e-4  # it did round
 
 
+@pytest.mark.parametrize("backend", ["reference", "cpu"])
+def test_features_as_the_encoder_gives_them(backend):
+    joined, *rest = problem(B=2, T=1)
+    stacked = joined.unflatten(1, (3, 4)).transpose(0, 1).contiguous().transpose(0, 1)
+    for a, b in zip(query([stacked, *rest], backend), query([joined, *rest], backend), strict=True):
+        assert relative_error(a, b) <= OP[torch.float64]
+
+
 def test_autocast_takes_low_precision_features():
     arguments = cast(problem(), torch.float32)
     arguments[0] = arguments[0].bfloat16()

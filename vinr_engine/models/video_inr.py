@@ -230,7 +230,7 @@ class VideoINR(PyramidLevels):
         """
         padded = pad_to_multiple(frames)
         return inr_query(
-            features.flatten(1, 2),
+            features,
             padded.flatten(1, 2),
             times_tensor(times, len(frames), frames),
             (frames.shape[-2], frames.shape[-1]),

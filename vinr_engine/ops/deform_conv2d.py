@@ -132,11 +132,14 @@ def deform_conv2d(
     Returns:
         [B, O, H, W] in the dtype of `input`, with H = (H_in + 2*padding - dilation*(kh - 1) - 1) // stride + 1.
 
-    A sample is bilinear; corners outside the input read zero, and so does a NaN or infinite position. bfloat16 and
-    float16 inputs take offsets and masks in their own dtype or in float32, and are computed in float32; the products of
-    bfloat16 ones with operands rounded to it and sums in float32, where the machine has those. Under autocast
-    input, weight and bias are cast, offsets and masks are not. First derivatives are provided; a second one needs
-    `backend("reference")`.
+    A sample is bilinear; corners outside the input read zero, whatever it holds, and so does a NaN or infinite
+    position. Corners inside are multiplied even by a weight of zero, as in torchvision: NaN and infinity of a pixel
+    show in every sample less than one pixel away, and in those exactly one pixel above or left of it.
+
+    bfloat16 and float16 inputs take offsets and masks in their own dtype or in float32, and are computed in float32;
+    the products of bfloat16 ones with operands rounded to it and sums in float32, where the machine has those. Under
+    autocast input, weight and bias are cast, offsets and masks are not. First derivatives are provided; a second one
+    needs `backend("reference")`.
 
     Raises:
         ValueError: shapes, dtypes or devices that do not fit.
@@ -152,9 +155,11 @@ def deform_conv2d(
     output_shape(input, offset, weight, bias, mask, *pairs)
     if backends.select(OP, input, offset, weight, bias, mask) == "reference":
         return reference.deform_conv2d(input, offset, weight, bias, *pairs, mask=mask)
-    if input.dtype in _LOW_PRECISION:
-        wide = [None if t is None else t.float() for t in (input, offset, weight, bias, mask)]
-        return torch.ops.vinr.deform_conv2d(*wide, *pairs, input.dtype == torch.bfloat16).to(input.dtype)
+    if input.dtype == torch.bfloat16:
+        return torch.ops.vinr.deform_conv2d(input, offset.float(), weight, bias, _float(mask), *pairs, True)
+    if input.dtype == torch.float16:
+        wide = [_float(t) for t in (input, offset, weight, bias, mask)]
+        return torch.ops.vinr.deform_conv2d(*wide, *pairs).to(input.dtype)
     return torch.ops.vinr.deform_conv2d(input, offset, weight, bias, mask, *pairs)
 
 
@@ -185,10 +190,16 @@ def deform_conv2d_packed(
     output_shape(input, offset, weight, bias, logits, *pairs, op=PACKED)
     if backends.select(PACKED, input, offset_mask, weight, bias) == "reference":
         return reference.deform_conv2d_packed(input, offset_mask, weight, bias, *pairs)
-    if input.dtype in _LOW_PRECISION:
-        wide = [None if t is None else t.float() for t in (input, offset_mask, weight, bias)]
-        return torch.ops.vinr.deform_conv2d_packed(*wide, *pairs, input.dtype == torch.bfloat16).to(input.dtype)
+    if input.dtype == torch.bfloat16:
+        return torch.ops.vinr.deform_conv2d_packed(input, offset_mask.float(), weight, bias, *pairs, True)
+    if input.dtype == torch.float16:
+        wide = [_float(t) for t in (input, offset_mask, weight, bias)]
+        return torch.ops.vinr.deform_conv2d_packed(*wide, *pairs).to(input.dtype)
     return torch.ops.vinr.deform_conv2d_packed(input, offset_mask, weight, bias, *pairs)
+
+
+def _float(t: Tensor | None) -> Tensor | None:
+    return None if t is None else t.float()
 
 
 def _is_channels_last(t: Tensor) -> bool:
@@ -286,10 +297,17 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     ctx.wanted = ctx.needs_input_grad[:5]
 
 
+def _gradients(op: Any, ctx: Any, grad_output: Tensor) -> list[Tensor | None]:
+    """Gradients of a bfloat16 input are computed in float32; autograd narrows those of each argument to its dtype."""
+    tensors = [grad_output, *ctx.saved_tensors]
+    if grad_output.dtype == torch.bfloat16:
+        tensors = [_float(t) for t in tensors]
+    grads = op(*tensors, *ctx.pairs, list(ctx.wanted))
+    return [g if wanted else None for g, wanted in zip(grads, ctx.wanted, strict=True)]
+
+
 def _backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
-    saved = ctx.saved_tensors
-    grads = torch.ops.vinr.deform_conv2d_backward(grad_output, *saved, *ctx.pairs, list(ctx.wanted))
-    return (*(g if wanted else None for g, wanted in zip(grads, ctx.wanted, strict=True)), None, None, None, None)
+    return *_gradients(torch.ops.vinr.deform_conv2d_backward, ctx, grad_output), None, None, None, None
 
 
 def _setup_packed_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -299,9 +317,7 @@ def _setup_packed_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> 
 
 
 def _packed_backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
-    saved = ctx.saved_tensors
-    grads = torch.ops.vinr.deform_conv2d_packed_backward(grad_output, *saved, *ctx.pairs, list(ctx.wanted))
-    return (*(g if wanted else None for g, wanted in zip(grads, ctx.wanted, strict=True)), None, None, None, None)
+    return *_gradients(torch.ops.vinr.deform_conv2d_packed_backward, ctx, grad_output), None, None, None, None
 
 
 def _second_backward(ctx: Any, *grads: Tensor) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -37,7 +38,8 @@ def inr_query(
     """Colour and flow of every output pixel at every time.
 
     Args:
-        features: [B, C, h', w'], the encoder's three feature maps joined; h' >= h and w' >= w with the padding.
+        features: [B, C, h', w'], the encoder's three feature maps joined, or [B, 3, C / 3, h', w'] as it gives them,
+            which saves a copy (any number of maps will do); h' >= h and w' >= w with the padding.
         frames: [B, 6, h', w'], both frames joined, padded like the features, in [0, 1].
         times: [T, B] in [0, 1], 0 at the first frame and 1 at the second.
         lr_size: (h, w) of the unpadded frames, which the output covers.
@@ -69,8 +71,10 @@ def inr_query(
         bfloat16 = torch.get_autocast_dtype(device) == torch.bfloat16
         features = features.to(frames.dtype)
     (h, w), (HH, WW) = lr_size, size
-    check_rank(OP, "features", features, "[B, C, h', w']")
-    B, C, padded_h, padded_w = features.shape
+    if features.dim() != 5:
+        check_rank(OP, "features", features, "[B, C, h', w']")
+    B, *channels, padded_h, padded_w = features.shape
+    C = math.prod(channels)
     check(
         0 < h <= padded_h and 0 < w <= padded_w,
         OP,
@@ -105,8 +109,9 @@ def inr_query(
     # A phase is a product times 30: autocast must not touch what is not asked for by name.
     with torch.autocast(device, enabled=False):
         if backends.select(OP, features, frames, times) == "reference":
+            joined = features.flatten(1, -3)
             image, flow = reference.inr_query(
-                features, frames, times, lr_size, size, *networks, frame_upsample=frame_upsample
+                joined, frames, times, lr_size, size, *networks, frame_upsample=frame_upsample
             )
         else:
             maps, layers = hoist(features, frames, *networks, frame_upsample=frame_upsample)

@@ -122,8 +122,10 @@ def sampled_mlp(
     Returns:
         [B, N, out of the last layer], before any activation; with no layers, z [B, N, D].
 
-    bfloat16 and float16 tensors, and tensors under autocast, are computed in float32 on the cpu backend; positions may
-    then be float32 beside them. First derivatives are provided; a second one needs `backend("reference")`.
+    bfloat16 and float16 tensors, and tensors under autocast, are computed in float32 on the cpu backend; the products
+    of bfloat16 ones with operands rounded to it and sums in float32, where the machine has those. Positions may be
+    float32 beside them. Gradients are computed in float32. First derivatives are provided; a second one needs
+    `backend("reference")`.
 
     Raises:
         ValueError: shapes, dtypes or devices that do not fit, an unknown activation or mode, no map and no x.
@@ -147,6 +149,7 @@ def sampled_mlp(
         [t.to(dtype) for layer in layers for t in layer],
         activation,
         omega,
+        result == torch.bfloat16 and dtype == torch.float32,
     )
     return out.to(result)
 
@@ -161,6 +164,7 @@ def _fake(
     layers: list[Tensor],
     activation: str,
     omega: float,
+    bfloat16: bool,
 ) -> Tensor:
     pairs = list(zip(layers[::2], layers[1::2], strict=True))
     modes = ["nearest" if n else "bilinear" for n in nearest]
@@ -183,7 +187,7 @@ def _fake_backward(
     omega: float,
     output_mask: list[bool],
 ) -> tuple[list[Tensor], list[Tensor], Tensor, Tensor]:
-    like = _fake(maps, positions, nearest, x, x_weight, bias, layers, activation, omega)
+    like = _fake(maps, positions, nearest, x, x_weight, bias, layers, activation, omega, False)
     check_shape(OP, "grad_output", grad_output, "[B, N, out]", like.shape)
     D = maps[0].shape[3] if maps else x_weight.shape[0]  # type: ignore[union-attr]
     weights = D + sum(t.numel() for t in layers) + (0 if x_weight is None else x_weight.numel())
@@ -196,7 +200,7 @@ def _fake_backward(
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    maps, positions, ctx.nearest, x, x_weight, bias, layers, ctx.activation, ctx.omega = inputs
+    maps, positions, ctx.nearest, x, x_weight, bias, layers, ctx.activation, ctx.omega, _ = inputs
     ctx.map_count = len(maps)
     ctx.save_for_backward(x, x_weight, bias, *maps, *positions, *layers)
 
@@ -230,6 +234,7 @@ def _backward(ctx: Any, grad_output: Tensor) -> tuple[Any, ...]:
         d_x_weight,
         d_bias,
         d_layers,
+        None,
         None,
         None,
     )

@@ -33,7 +33,8 @@ def axis_grid(n_in: int, n_out: int, dtype: torch.dtype, device: torch.device) -
 def sample_bilinear(maps: Tensor, y: Tensor, x: Tensor) -> Tensor:
     """maps [B, C, H, W] read at y, x [B, *N], in pixels, centres at whole numbers -> [B, C, *N].
 
-    Of the four corners those outside the map read zero. NaN reads as outside. Differentiable in maps, y and x.
+    Of the four corners those outside the map read zero, whatever the map holds; those inside count even where their
+    weight is zero, so that their NaN shows. A NaN position reads as outside. Differentiable in maps, y and x.
     """
     B, C, H, W = maps.shape
     inside = (y > -1) & (y < H) & (x > -1) & (x < W)
@@ -49,6 +50,7 @@ def sample_bilinear(maps: Tensor, y: Tensor, x: Tensor) -> Tensor:
             weight = torch.where(valid, (fy if dy else 1 - fy) * (fx if dx else 1 - fx), 0)
             index = yi.clamp(0, max(H - 1, 0)) * W + xi.clamp(0, max(W - 1, 0))
             corner = flat.gather(2, index.flatten(1).unsqueeze(1).expand(B, C, -1)).reshape(B, C, *index.shape[1:])
+            corner = torch.where(valid.unsqueeze(1), corner, 0)  # a weight of zero would let NaN through
             out = out + corner * weight.to(maps.dtype).unsqueeze(1)
     return out
 

@@ -88,19 +88,19 @@ def multiplier(value: int | float) -> int:
     return int(value)
 
 
-def size(value: str | tuple[int, int]) -> tuple[int, int]:
-    """Output width and height in pixels from ``1280x720`` or a pair."""
+def size(value: str | tuple[int, int], name: str = "--size") -> tuple[int, int]:
+    """Width and height in pixels from ``1280x720`` or a pair."""
     if isinstance(value, str):
         match = re.fullmatch(r"\s*(\d{1,9})\s*[xX×]\s*(\d{1,9})\s*", value)
         if match is None:
-            raise UsageError(f"--size must be WIDTHxHEIGHT such as 1280x720, got {value!r}")
+            raise UsageError(f"{name} must be WIDTHxHEIGHT such as 1280x720, got {value!r}")
         width, height = int(match[1]), int(match[2])
     else:
         try:
             width, height = (operator.index(v) for v in value)
         except (TypeError, ValueError):
-            raise UsageError(f"--size must be a pair (width, height) of whole numbers, got {value!r}") from None
-    check_size(width, height, f"--size {width}x{height}")
+            raise UsageError(f"{name} must be a pair (width, height) of whole numbers, got {value!r}") from None
+    check_size(width, height, f"{name} {width}x{height}")
     return width, height
 
 

@@ -58,11 +58,11 @@ def check_distinct(src: str, dst: str) -> None:
             raise UsageError(f"{dst} is the input itself: choose another output")
 
 
-def _foreign(folder: Path) -> str | None:
+def _foreign(folder: Path, ours: re.Pattern[str]) -> str | None:
     """The name of something in a folder that this program did not write, None if there is nothing such."""
     with os.scandir(folder) as entries:
         for entry in entries:
-            if not (_OURS.fullmatch(entry.name) and entry.is_file(follow_symlinks=False)):
+            if not (ours.fullmatch(entry.name) and entry.is_file(follow_symlinks=False)):
                 return entry.name
     return None
 
@@ -70,11 +70,12 @@ def _foreign(folder: Path) -> str | None:
 class Draft:
     """A file or folder beside DST that takes DST's name at ``commit`` and is removed if that never comes.
 
-    The constructor refuses a DST that exists without ``overwrite``, a folder that holds anything but our own
-    frame_NNNNNN.png, and a folder that cannot be written. An empty folder needs no ``overwrite``.
+    The constructor refuses a DST that exists without ``overwrite``, a folder that holds anything but files of the
+    names ``ours`` (frame_NNNNNN.png), and a folder that cannot be written. An empty folder needs no ``overwrite``.
     """
 
-    def __init__(self, dst: str, folder: bool, overwrite: bool) -> None:
+    def __init__(self, dst: str, folder: bool, overwrite: bool, ours: re.Pattern[str] = _OURS) -> None:
+        self.ours = ours
         self.final = Path(os.path.abspath(dst))
         self.folder = folder
         parent = self.final.parent
@@ -94,11 +95,11 @@ class Draft:
         if self.folder != self.final.is_dir():
             raise SinkError(f"{dst} exists and is not a {'folder' if self.folder else 'file'}")
         if self.folder:
-            foreign = _foreign(self.final)
+            foreign = _foreign(self.final, self.ours)
             if foreign is not None:
                 raise SinkError(f"{dst} holds other files ({foreign}): choose an empty or a new folder")
             if any(self.final.iterdir()) and not overwrite:
-                raise SinkError(f"{dst} already holds frames (--overwrite replaces them)")
+                raise SinkError(f"{dst} already holds files (--overwrite replaces them)")
         elif not overwrite:
             raise SinkError(f"{dst} exists (--overwrite replaces it)")
 
@@ -129,7 +130,7 @@ class Draft:
             return
         old = self.path.with_name(self.path.name.replace(".partial-", ".old-"))
         os.rename(self.final, old)
-        if _foreign(old) is not None:
+        if _foreign(old, self.ours) is not None:
             os.rename(old, self.final)
             raise SinkError(f"{self.final} holds other files now: choose another folder")
         os.rename(self.path, self.final)
