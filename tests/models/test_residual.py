@@ -114,3 +114,10 @@ def test_queries_of_one_pair_can_share_what_is_enlarged(model, rng):
         enlarged = model.enlarge(features, frames, (13, 20))
         shared = model.query(features, frames, 0.3, (13, 20), enlarged=enlarged)
         assert torch.equal(shared, model.query(features, frames, 0.3, (13, 20)))
+
+
+def test_a_frame_has_not_moved_at_its_own_time(rng):
+    frames = torch.rand(1, 2, 3, 5, 8, generator=rng, dtype=torch.float64)
+    flow = torch.rand(1, 2, 4, 5, 8, generator=rng, dtype=torch.float64)
+    out = warped_blend(frames, torch.tensor([[0.0], [1.0]], dtype=torch.float64), flow)
+    torch.testing.assert_close(out, frames)

@@ -33,7 +33,8 @@ def warped_blend(frames: Tensor, times: Tensor, flow: Tensor) -> Tensor:
     Args:
         frames: [B, 2, 3, HH, WW].
         times: [T, B] in [0, 1].
-        flow: [B, T, 4, HH, WW], A (x, y) and B (x, y) in pixels; with zeros this is a plain linear blend.
+        flow: [B, T, 4, HH, WW], A (x, y) and B (x, y) in pixels; with zeros this is a plain linear blend. A counts as
+            zero at t = 0, and B at t = 1.
 
     Returns:
         [B, T, 3, HH, WW] in the dtype of `frames`.
@@ -41,10 +42,12 @@ def warped_blend(frames: Tensor, times: Tensor, flow: Tensor) -> Tensor:
     T = times.shape[0]
     with torch.autocast(frames.device.type, enabled=False):
         t = times.to(frames.dtype).T[..., None, None, None]
+        # At its own time a frame has not moved.
+        flow = flow.to(frames.dtype) * torch.cat([(t > 0), (t > 0), (t < 1), (t < 1)], 2)
         first, second = (
             warp(
                 frames[:, k, None].expand(-1, T, -1, -1, -1).flatten(0, 1),
-                flow[:, :, 2 * k : 2 * k + 2].to(frames.dtype).flatten(0, 1),
+                flow[:, :, 2 * k : 2 * k + 2].flatten(0, 1),
             ).unflatten(0, (-1, T))
             for k in (0, 1)
         )
