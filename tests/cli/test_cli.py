@@ -193,7 +193,7 @@ def test_evaluate(tmp_path, true_clips, weights, capsys):
 
 @pytest.mark.parametrize(
     ("options", "code", "text"),
-    [([], 2, "latest_G.pth"), (["--baselines", "--protocol", "x"], 2, "--protocol"),
+    [(["--baselines", "--protocol", "x"], 2, "--protocol"),
      (["--baselines", "--keep", "2,x"], 2, "--keep"), (["--baselines", "--layout", "vid5"], 2, "--layout"),
      (["--baselines", "--list", "none.txt"], 1, "cannot read the list"),
      (["--baselines", "--keep", "8"], 1, "too short"), (["--baselines", "-o", "no/such"], 1, "does not exist")],
