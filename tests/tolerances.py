@@ -40,6 +40,8 @@ AUTOCAST_PSNR = 58
 # Largest absolute error of a MATLAB-like resize against the stored one, which is float32.
 RESIZE = 1e-4
 
+# Relative error of a loss against the stored one, whose Laplacian kernel was float32.
+LOSS = 1e-6
 # Largest absolute errors of measured PSNR (dB) and SSIM, which are computed in float32, against float64.
 PSNR = 1e-3
 SSIM = 1e-5
