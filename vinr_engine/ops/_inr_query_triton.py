@@ -55,7 +55,7 @@ torch.library.define("vinr::inr_query_triton", SCHEMA)
 torch.library.define("vinr::inr_query_triton_backward", BACKWARD_SCHEMA)
 torch.library.impl("vinr::inr_query_triton", ("cpu", "cuda"), _forward)
 torch.library.impl("vinr::inr_query_triton_backward", ("cpu", "cuda"), _backward)
-torch.library.register_fake("vinr::inr_query_triton", lambda *a: _single(op._fake(*a[:-1], False)))
+torch.library.register_fake("vinr::inr_query_triton", lambda *a: _single(op._fake(*(*a[:-1], False))))
 torch.library.register_fake("vinr::inr_query_triton_backward", lambda *a: _single(op._fake_backward(*a[:-1])))
 torch.library.register_autograd(
     "vinr::inr_query_triton", op._differentiate("inr_query_triton_backward"), setup_context=_setup_context

@@ -29,7 +29,7 @@ def _some(arguments: tuple[Any, ...]) -> Tensor:
 
 
 def _fake(*arguments: Any) -> Tensor:
-    like = op._fake(*arguments[:-1], False)
+    like = op._fake(*(*arguments[:-1], False))
     return like.new_empty(like.shape, dtype=_some(arguments).dtype)
 
 
