@@ -76,11 +76,12 @@ def _output(tool: str, *arguments: str) -> str:
     return subprocess.run([TOOLS / tool, *arguments], capture_output=True, text=True, check=True).stdout
 
 
-def configurations() -> Iterator[object]:
-    """Every configuration that ships, of every Triton op."""
-    from vinr_engine.kernels import deform_conv2d_compiled
+def configurations(capability: int) -> Iterator[object]:
+    """Every configuration that ships for a compute capability, of every Triton op."""
+    from vinr_engine.kernels import deform_conv2d_compiled, query_compiled
 
     yield from deform_conv2d_compiled.configurations()
+    yield from query_compiled.configurations(capability)
 
 
 def main() -> None:
@@ -90,7 +91,7 @@ def main() -> None:
     arguments = parser.parse_args()
     from vinr_engine.kernels import _compile
 
-    for configuration in configurations():
+    for configuration in configurations(arguments.capability):
         if re.search(arguments.match, configuration.name):
             kernel = _compile.compile_for(configuration, arguments.capability)
             facts = asdict(read(kernel.asm["cubin"])) | {"shared": kernel.metadata.shared}

@@ -67,7 +67,7 @@ def onnx(
     sides = None if size is None else parse.size(size)
     enlarge.check_weights(weights, untrained, given=False)
     pair = to_onnx(
-        enlarge.load(weights), out, profile=profile, deform_conv=deform_conv, dtype=dtype, frame_upsample=upsample,
+        enlarge.load(weights, untrained), out, profile=profile, deform_conv=deform_conv, dtype=dtype, frame_upsample=upsample,
         times=_numbers(times, "--times"), size=None if sides is None else (sides[1], sides[0]), opset=opset,
         overwrite=overwrite,
     )  # fmt: skip

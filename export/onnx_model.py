@@ -199,7 +199,8 @@ def to_onnx(
     limits and the version. Nothing is written if the export fails.
 
     Raises:
-        UsageError: an option out of its range, or a file that exists and `overwrite` is not set.
+        UsageError: an option out of its range, a residual network (its enlarged frames have no graph yet), or a file that
+            exists and `overwrite` is not set.
         VinrError: a package that the export needs is not installed, or the files cannot be written.
     """
     from vinr_engine.export.packages import require
@@ -207,6 +208,8 @@ def to_onnx(
     options = Options(
         profile, deform_conv, dtype, frame_upsample, None if times is None else tuple(times), size, opset
     )
+    if model.config["residual"]:
+        raise UsageError("a residual network, such as the package's own, cannot be exported yet: give --weights of another")
     require("onnx", "onnxscript")
     from vinr_engine.export import schemas
 

@@ -72,3 +72,17 @@ def sine_cosine(z, HIGH: tl.constexpr, LOW: tl.constexpr, APPROXIMATE: tl.conste
     """sin(omega z) and cos(omega z), from one folded argument."""
     r, sign = fold(z, HIGH, LOW)
     return _flip(_folded_sine(r, APPROXIMATE), sign), _flip(_folded_cosine(r, APPROXIMATE), sign)
+
+
+@triton.jit
+def short_sine(turns):
+    """sin(2 pi (turns - 1/4)) to 4e-5, well below the rounding of a result that is kept in float16 or bfloat16.
+
+    It is a polynomial in r (1 - r), which has the sine's symmetry within a turn: no sign needs to be flipped.
+    """
+    r = turns - tl.floor(turns)
+    s = r - r * r
+    p = 45.64677552 * s + 36.75689863
+    p = p * s + 19.98823964
+    p = p * s - 0.007918470755
+    return p * s - 0.9999597926

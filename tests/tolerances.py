@@ -5,11 +5,18 @@ import torch
 # Largest absolute error against the published network's stored outputs. They are float32, which bounds the second.
 GOLDEN = {torch.float32: 1e-4, torch.float64: 1e-6}
 
+# The same with every op on the triton backend, in float32.
+GOLDEN_TRITON = 2e-4
+
 # Largest relative error of a gradient against the stored one: max |a - b| / max |b|.
 GOLDEN_GRADIENT = {torch.float32: 1e-3, torch.float64: 1e-6}
 
 # Largest relative error of an op against the reference in float64.
 OP = {torch.float32: 2e-5, torch.float64: 1e-12, torch.bfloat16: 2e-2, torch.float16: 3e-3}
+
+# Largest relative error of the Triton kernels of networks against the reference in float64 on the same numbers. With
+# 16-bit operands every layer's activations are rounded.
+TRITON = {torch.float32: 1e-4, torch.float16: 2e-2, torch.bfloat16: 1e-1}
 
 # The same where the operands of float32 products are rounded to TF32: 10 bits of fraction.
 TF32 = 2e-3
@@ -33,6 +40,8 @@ AUTOCAST_PSNR = 58
 # Largest absolute error of a MATLAB-like resize against the stored one, which is float32.
 RESIZE = 1e-4
 
+# Relative error of a loss against the stored one, whose Laplacian kernel was float32.
+LOSS = 1e-6
 # Largest absolute errors of measured PSNR (dB) and SSIM, which are computed in float32, against float64.
 PSNR = 1e-3
 SSIM = 1e-5

@@ -26,6 +26,7 @@ NAMES = ("auto", *ORDER)
 # How the triton backend multiplies float32: as float32, as three products of tf32 parts (nearly as exact), or as one
 # product of numbers rounded to tf32 (10 bits after the point).
 PRECISIONS = ("ieee", "tf32x3", "tf32")
+TRITON_WIDTH = 512  # widest layer of a network whose activations a tile of pixels holds in registers
 _LOG = logging.getLogger("vinr_engine")
 
 
@@ -92,6 +93,11 @@ def input_precision(name: str) -> Iterator[None]:
 def chosen_input_precision() -> str:
     """The precision in force."""
     return _input_precision
+
+
+def chosen_operands(dtype: torch.dtype) -> str:
+    """What the triton backend's networks multiply for tensors of `dtype`: the precision in force, or a 16-bit dtype."""
+    return _input_precision if dtype == torch.float32 else str(dtype).removeprefix("torch.")
 
 
 def _unknown_variant() -> str:
@@ -161,6 +167,23 @@ def _cpu_sampled_mlp(*tensors: torch.Tensor | None) -> str:
     return _cpu_deform_conv2d(*tensors)
 
 
+def _triton_sampled_mlp(*tensors: torch.Tensor | None) -> str:
+    for tensor in tensors:
+        if tensor is not None and tensor.dim() == 2 and max(tensor.shape) > TRITON_WIDTH:
+            return f"it takes layers of up to {TRITON_WIDTH} inputs and outputs, got {list(tensor.shape)}"
+    return triton_runtime.refusal(*tensors)
+
+
+def _triton_inr_query(*tensors: torch.Tensor | None) -> str:
+    features, frames, times, *weights = tensors
+    if torch.is_grad_enabled() and times is not None and times.requires_grad:
+        return "it has no gradient of times"
+    for weight in weights:
+        if weight is not None and weight.shape[0] > TRITON_WIDTH:
+            return f"it takes layers of up to {TRITON_WIDTH} outputs, got {weight.shape[0]}"
+    return triton_runtime.refusal(features, frames, times)
+
+
 # Backend -> op -> a function of the op's tensors that says why the backend cannot run it; empty if it can.
 OPS_OF: dict[str, dict[str, Callable[..., str]]] = {
     "cpu": {
@@ -169,7 +192,12 @@ OPS_OF: dict[str, dict[str, Callable[..., str]]] = {
         "inr_query": _cpu_inr_query,
         "sampled_mlp": _cpu_sampled_mlp,
     },
-    "triton": {"deform_conv2d": triton_runtime.refusal, "deform_conv2d_packed": triton_runtime.refusal},
+    "triton": {
+        "deform_conv2d": triton_runtime.refusal,
+        "deform_conv2d_packed": triton_runtime.refusal,
+        "inr_query": _triton_inr_query,
+        "sampled_mlp": _triton_sampled_mlp,
+    },
     "cuda": {
         "deform_conv2d": _cuda.refusal,
         "deform_conv2d_packed": _cuda.refusal,

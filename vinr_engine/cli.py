@@ -23,9 +23,16 @@ app = typer.Typer(
 )
 
 INTERRUPTED = "interrupted; nothing was written"
+KEEPING = {
+    "train": "interrupted; train --resume continues from the last state",
+    "prepare": "interrupted; call it again",
+}
 Weights = Annotated[
     str | None,
-    typer.Option(metavar="FILE", help="Checkpoint: the published latest_G.pth of VideoINR, or a .safetensors of it."),
+    typer.Option(
+        metavar="FILE",
+        help="Checkpoint: the published latest_G.pth of VideoINR, or a .safetensors [default: the package's own].",
+    ),
 ]
 Untrained = Annotated[
     bool, typer.Option("--untrained", help="Random weights: tries the tool; the picture means nothing.")
@@ -237,14 +244,69 @@ def demo(
 ) -> None:
     """Upscale the clip that comes with the package, and compare.
 
-    Four times in space and eight times in time, beside the low-resolution clip and a bicubic one. Without --weights
-    the network is untrained and its picture means nothing.
+    Four times in space and eight times in time, beside the low-resolution clip and a bicubic one.
     """
     from vinr_engine import demo as demonstration
 
     demonstration.run(
         out_dir, weights=weights, device=device, backend=backend, dtype=dtype, quiet=quiet, say=typer.echo
     )
+
+
+@app.command()
+def train(
+    out: Annotated[str, typer.Argument(metavar="OUT_DIR", help="Folder of the run: states, weights, log, pictures.")],
+    config: Annotated[Path | None, typer.Option(metavar="FILE", help="YAML file that describes the run.")] = None,
+    preset: Annotated[
+        str | None, typer.Option(help="Instead of --config: stage1, stage2, both (as published) or small.")
+    ] = None,
+    change: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change one value, such as optimiser.lr=2e-4."),
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder of clips, such as vinr prepare makes.")
+    ] = None,
+    names: Annotated[Path | None, typer.Option(metavar="FILE", help="List of the clips to use, a name a line.")] = None,
+    init: Annotated[Path | None, typer.Option(metavar="FILE", help="Checkpoint to start from.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in OUT_DIR.")] = False,
+) -> None:
+    """Train a network.
+
+    On several processes or machines: torchrun --nproc-per-node N -m vinr_engine.cli train ... . What was trained so
+    far lies in OUT_DIR; an interrupted run continues with --resume.
+    """
+    load, run = _training()
+    changes = [*(change or []), *([f"init={init}"] if init is not None else [])]
+    run(load(config, preset, changes, data, names), Path(out), resume=resume, say=typer.echo)
+
+
+def _training() -> tuple[Any, Any]:
+    """What `vinr train` runs; UsageError where the packages that only training needs are not there."""
+    try:
+        from vinr_engine.training.config import load
+        from vinr_engine.training.loop import train as run
+    except ModuleNotFoundError as error:
+        raise UsageError(f"train needs the package {error.name}: pip install 'vinr_engine[train]'") from None
+    return load, run
+
+
+@app.command()
+def prepare(
+    videos: Annotated[Path, typer.Argument(metavar="VIDEOS", help="Folder of video files.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT_DIR", help="Folder for the clips, one folder each.")],
+    jobs: Annotated[int | None, typer.Option(min=1, help="Videos at once [default: as many as processors].")] = None,
+) -> None:
+    """Turn videos into clips for `vinr train`: folders of numbered PNG.
+
+    Clips that are there already are skipped, so that the same command continues an interrupted one.
+    """
+    from vinr_engine.training.prepare import prepare as run
+
+    done = run(videos, out, jobs, say=typer.echo)
+    typer.echo(f"{out}: {len(done.made)} made, {len(done.skipped)} there before, {len(done.failed)} failed")
+    if done.failed:
+        raise typer.Exit(1)
 
 
 @app.command(
@@ -278,6 +340,8 @@ class Interrupted(KeyboardInterrupt):
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; returns the exit code: 0, 2 wrong usage, 1 failure, 130 interrupted."""
     signals: list[int] = []
+    command = (sys.argv[1:] if argv is None else argv)[:1]
+    interruption = KEEPING.get(command[0] if command else "", INTERRUPTED)
 
     def interrupted(number: int, frame: Any) -> None:
         signals.append(number)
@@ -292,10 +356,10 @@ def main(argv: list[str] | None = None) -> int:
     except BaseException as error:
         # C code turns a KeyboardInterrupt that meets it into errors of its own
         if signals or isinstance(error, (KeyboardInterrupt, typer.Abort)):
-            return _fail(INTERRUPTED, 130)
+            return _fail(interruption, 130)
         return _failure(error)
     # typer turns an interruption into this code
-    return _fail(INTERRUPTED, 130) if code == 130 else code if isinstance(code, int) else 0
+    return _fail(interruption, 130) if code == 130 else code if isinstance(code, int) else 0
 
 
 def _failure(error: BaseException) -> int:

@@ -15,7 +15,6 @@ from vinr_engine.video import enlarge
 from vinr_engine.video.errors import SinkError, reason
 from vinr_engine.video.progress import Bar
 from vinr_engine.video.upscale import upscale
-from vinr_engine.video.video_source import VideoSource
 
 if TYPE_CHECKING:
     import torch
@@ -49,26 +48,6 @@ class Resize:
         return torch.stack([torch.nn.functional.interpolate(f, size, mode=self.mode) for f in shown], 1)
 
 
-def visible(model: Any) -> Any:
-    """Scale and shift the last layer of an untrained network so that its output on the clip is grey 0.5 +- 0.2.
-
-    At initialisation the output varies by a thousandth around zero: correct, and black to the eye.
-    """
-    import torch
-
-    source = VideoSource(CLIP)
-    pictures = [torch.from_numpy(p.rgb)[None] for _, p in zip(range(2), source.pictures(), strict=False)]
-    source.close()
-    layer = model.encode_imnet.net[-1]
-    with torch.no_grad():
-        features = model.encode_pyramids(*map(model.pyramid, pictures))
-        out = model.query(features, torch.stack(pictures, 1), [0.5], size=pictures[0].shape[-2:])[0, 0]
-        mean, gain = out.mean((1, 2)), 0.2 / out.std((1, 2)).clamp_min(1e-9)
-        layer.weight.mul_(gain[:, None])
-        layer.bias.sub_(mean).mul_(gain).add_(0.5)
-    return model
-
-
 def run(
     out_dir: str | os.PathLike[str],
     *,
@@ -86,9 +65,9 @@ def run(
     enlarge.check_device(device)
     enlarge.check_dtype(dtype, device)
     enlarge.check_backend(backend)
-    enlarge.check_weights(weights, weights is None, False)
+    enlarge.check_weights(weights, False, False)
     device = str(enlarge.resolve_device(device, dtype))
-    model = visible(enlarge.load(None)) if weights is None else enlarge.load(weights)
+    model = enlarge.load(weights)
     folder = Path(out_dir)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -103,7 +82,7 @@ def run(
             CLIP, ours, model=model, device=device, backend=backend, dtype=dtype, progress=bar.update, **common
         )
     rows = [("low resolution, pixels repeated", low), ("bicubic, frames repeated", bicubic)]
-    name = "VideoINR" if weights is not None else "VideoINR, untrained, contrast stretched"
+    name = "VideoINR"
     comparison = folder / "comparison.png"
     sheet([*rows, (name, ours)], comparison)
     width, height = done.size
@@ -113,9 +92,7 @@ def run(
     say(f"to {done.frames_out} frames, {width}x{height}, in {speed}. Compare:")
     for text, path in ((*rows[0],), (*rows[1],), (name, ours), ("the three side by side", comparison)):
         say(f"  {path}  {text}")
-    if weights is None:
-        say("The network is untrained: its picture means nothing until --weights FILE is given (it would be black,")
-        say("so its contrast is stretched). The time is that of a trained network.")
+    say(f"Weights: {weights or enlarge.DEFAULT_NAME}")
     return [low, bicubic, ours, comparison]
 
 

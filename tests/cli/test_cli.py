@@ -54,7 +54,6 @@ def test_upscale(tmp_path, clip, weights, capsys):
 @pytest.mark.parametrize(
     ("arguments", "code", "text"),
     [(["upscale", "SRC"], 2, "DST"), (["upscale", "no.mp4", "DST", "--untrained"], 1, "no such file"),
-     (["upscale", "SRC", "DST"], 2, "latest_G.pth"),
      (["upscale", "SRC", "DST", "--weights", "x", "--untrained"], 2, "exclude"),
      (["upscale", "SRC", "DST", "--untrained", "--space", "0"], 2, "--space"),
      (["upscale", "SRC", "DST", "--untrained", "--space", "nan"], 2, "--space"),
@@ -80,6 +79,13 @@ def test_errors_are_one_line(tmp_path, clip, capsys, monkeypatch, arguments, cod
     assert text in err
     assert "Traceback" not in err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_default_weights(tmp_path, clip, capsys):
+    code, out, err = run(capsys, "upscale", clip, tmp_path / "o.mp4", "--space", 2, "--time", 2)
+    assert (code, err) == (0, "")
+    assert "weights: the package's own (small.safetensors)" in out
+    assert len(read(tmp_path / "o.mp4")) == 6
 
 
 def test_unexpected_errors_are_one_line_too(tmp_path, clip, weights, capsys, monkeypatch):
@@ -123,7 +129,7 @@ def test_demo(tmp_path, weights, capsys, monkeypatch):
     assert code == 0
     assert sorted(p.name for p in (tmp_path / "d").iterdir()) == names
     assert all(name in out for name in names)
-    assert "untrained" not in out
+    assert f"Weights: {weights}" in out
     shown = [read(tmp_path / "d" / n) for n in names if n.endswith(".mp4")]
     assert {(len(f), f[0].width, f[0].height) for f in shown} == {(28, 256, 144)}
 
@@ -151,16 +157,6 @@ def test_a_wrong_backend_variable_is_one_line(clip, tmp_path, weights):
     assert wrong.stderr.count("\n") == 1
     assert "VINR_BACKEND" in wrong.stderr
     assert subprocess.run([*command, "info"], env=environment, capture_output=True).returncode == 0
-
-
-def test_demo_makes_an_untrained_network_visible():
-    torch.manual_seed(0)
-    model = demo.visible(vinr.VideoINR(nf=8, groups=2, front_blocks=1, back_blocks=1))
-    frames = torch.rand(1, 2, 3, 16, 16)
-    with torch.inference_mode():
-        out = model(frames, [0.5], (16, 16))
-    assert 0.2 < float(out.mean()) < 0.8
-    assert float(out.std()) > 0.02
 
 
 def default_interrupt():
@@ -197,7 +193,7 @@ def test_evaluate(tmp_path, true_clips, weights, capsys):
 
 @pytest.mark.parametrize(
     ("options", "code", "text"),
-    [([], 2, "latest_G.pth"), (["--baselines", "--protocol", "x"], 2, "--protocol"),
+    [(["--baselines", "--protocol", "x"], 2, "--protocol"),
      (["--baselines", "--keep", "2,x"], 2, "--keep"), (["--baselines", "--layout", "vid5"], 2, "--layout"),
      (["--baselines", "--list", "none.txt"], 1, "cannot read the list"),
      (["--baselines", "--keep", "8"], 1, "too short"), (["--baselines", "-o", "no/such"], 1, "does not exist")],

@@ -69,3 +69,21 @@ def test_inference_kernels(capability):
 @pytest.mark.parametrize("capability", CAPABILITIES)
 def test_training_kernels(capability):
     check(compiled(capability, "backward.* (float16|bfloat16|float32 tf32)"), 20)
+
+
+def test_the_first_pass_of_the_query():
+    check(compiled(90, "inr_query decode float16$"), 1)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3000)
+@pytest.mark.parametrize("capability", CAPABILITIES)
+def test_inference_kernels_of_the_query(capability):
+    check(compiled(capability, "inr_query.* b?float16"), 10)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3000)
+@pytest.mark.parametrize("capability", CAPABILITIES)
+def test_training_kernels_of_the_query_compile(capability):
+    assert len(compiled(capability, "mlp_backward|sample_rows")) == 6

@@ -134,12 +134,15 @@ def config_from_shapes(state: Mapping[str, Tensor]) -> dict[str, Any]:
         "feat_hidden": feat_hidden,
         "flow_hidden": hidden("flow_imnet")[0],
         "encode_hidden": hidden("encode_imnet")[0],
+        "recurrent": any(name.startswith("ConvBLSTM.") for name in state),
+        "motion_features": "motion.weight" in state,
     }
 
 
 def _check_names_and_shapes(path: pathlib.Path, state: Mapping[str, Tensor], model: VideoINR) -> None:
     expected = {name: tensor.shape for name, tensor in model.state_dict().items()}
-    missing = [n for n in expected if n not in state and not n.startswith(_UNUSED)]
+    unused = () if model.config["residual"] else _UNUSED
+    missing = [n for n in expected if n not in state and not n.startswith(unused)]
     unexpected = [n for n in state if n not in expected]
     misshapen = [
         f"{n} is {list(state[n].shape)}, not {list(s)}"
@@ -188,15 +191,16 @@ def load_model(path: str | os.PathLike[str]) -> VideoINR:
     return model.requires_grad_(True).eval()
 
 
-def save_checkpoint(model: VideoINR, path: str | os.PathLike[str]) -> None:
+def save_checkpoint(model: VideoINR, path: str | os.PathLike[str], dtype: torch.dtype | None = None) -> None:
     """Write `model` as safetensors, its constructor values as metadata; `path` must end in .safetensors.
 
-    The file appears under its name when it is complete.
+    `dtype`, such as torch.float16, is that of the file, the model's own if not given. The file appears under its name
+    when it is complete.
     """
     path = pathlib.Path(path)
     if path.suffix != ".safetensors":
         raise ValueError(f"{path}: the name of a checkpoint must end in .safetensors")
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    state = {name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in model.state_dict().items()}
     beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
     beside.touch(exist_ok=False)
     mode = beside.stat().st_mode

@@ -17,9 +17,12 @@ from vinr_engine.models.blocks import Pyramid, PyramidLevels, ResidualBlocks, co
 from vinr_engine.models.conv_blstm import ConvBLSTM
 from vinr_engine.models.pcd_align import PCDAlign
 from vinr_engine.models.siren import Siren
+from vinr_engine.models.warped_blend import bicubic, warped_blend
 from vinr_engine.ops import inr_query
 
 Times = float | Sequence[float] | Tensor
+# What a residual network's last layers count in, input pixels and colour, so that their weights are of common size.
+FLOW_UNIT, DETAIL_UNIT = 4.0, 0.1
 PADDING_MULTIPLE = 4  # the pyramid halves the frame twice
 
 
@@ -63,6 +66,13 @@ class VideoINR(PyramidLevels):
         front_blocks, back_blocks: residual blocks before and after the recurrent part.
         hr_features: width of the HR feature that the first query network decodes.
         feat_hidden, flow_hidden, encode_hidden: hidden widths of the three query networks.
+        recurrent: whether a ConvBLSTM runs over the three feature maps before the blocks at the back. It is most of the
+            encoder's work: networks made to be fast leave it out.
+        residual: whether colours are added to the frames, enlarged (`enlarge`), warped by the flows and blended
+            (`warped_blend`), instead of standing for themselves. Such a network starts as bicubic enlargement and
+            linear blend, and its flow follows the scale.
+        motion_features: whether the features between the frames also get what the alignment's offsets come from, by a
+            1x1 convolution `motion`. Motion is then seen without a detour, and learned in far fewer steps.
 
     The defaults are the published values. Raises ValueError for values that make no network.
     """
@@ -77,11 +87,17 @@ class VideoINR(PyramidLevels):
         feat_hidden: Sequence[int] = (64, 64, 256),
         flow_hidden: Sequence[int] = (64, 64, 256),
         encode_hidden: Sequence[int] = (64, 64, 256, 256),
+        recurrent: bool = True,
+        residual: bool = False,
+        motion_features: bool = False,
     ) -> None:
         _check_config("nf, groups, hr_features", (nf, groups, hr_features), 1)
         _check_config("front_blocks, back_blocks", (front_blocks, back_blocks), 0)
         for name, widths in (("feat", feat_hidden), ("flow", flow_hidden), ("encode", encode_hidden)):
             _check_config(f"{name}_hidden", widths, 1)
+        for name, flag in (("recurrent", recurrent), ("residual", residual), ("motion_features", motion_features)):
+            if not isinstance(flag, bool):
+                raise ValueError(f"VideoINR: {name} must be true or false, got {flag!r}")
         if nf % groups:
             raise ValueError(f"VideoINR: groups must divide nf, got nf {nf}, groups {groups}")
         nn.Module.__init__(self)
@@ -94,6 +110,9 @@ class VideoINR(PyramidLevels):
             "feat_hidden": list(feat_hidden),
             "flow_hidden": list(flow_hidden),
             "encode_hidden": list(encode_hidden),
+            "recurrent": recurrent,
+            "residual": residual,
+            "motion_features": motion_features,
         }
         # Registered in the order of the published checkpoint.
         self.conv_first = conv3x3(3, nf)
@@ -103,9 +122,12 @@ class VideoINR(PyramidLevels):
             self.add_module(name, layer)
         self.pcd_align = PCDAlign(nf, groups)
         self.fusion = nn.Conv2d(2 * nf, nf, 1)
-        self.ConvBLSTM = ConvBLSTM(nf, groups)
+        if motion_features:
+            self.motion = nn.Conv2d(2 * nf, nf, 1)
+        if recurrent:
+            self.ConvBLSTM = ConvBLSTM(nf, groups)
         self.recon_trunk = ResidualBlocks(back_blocks, nf)
-        # The published checkpoint holds an upsampler that its network never runs.
+        # The published checkpoint holds an upsampler that its network never runs; a residual network does.
         self.upconv1 = conv3x3(nf, 4 * nf)
         self.upconv2 = conv3x3(nf, 4 * nf)
         self.HRconv = conv3x3(nf, nf)
@@ -114,6 +136,10 @@ class VideoINR(PyramidLevels):
         self.feat_imnet = Siren(sampled + 3, feat_hidden, hr_features)
         self.flow_imnet = Siren(hr_features + sampled + 1, flow_hidden, 4)
         self.encode_imnet = Siren(2 * (hr_features + sampled) + 1, encode_hidden, 3)
+        if residual:
+            for layer in (self.flow_imnet.net[-1], self.encode_imnet.net[-1], self.conv_last):
+                for parameter in layer.parameters():
+                    nn.init.zeros_(parameter)
 
     @classmethod
     def from_checkpoint(cls, path: str | os.PathLike[str]) -> VideoINR:
@@ -137,8 +163,15 @@ class VideoINR(PyramidLevels):
 
     def encode_pyramids(self, first: Pyramid, second: Pyramid) -> Tensor:
         """The pyramids of two frames -> features [B, 3, nf, ceil4(h), ceil4(w)]: at t = 0, between, at t = 1."""
-        between = self.fusion(self.pcd_align(self.pcd_align.know(first), second))
-        sequence = self.ConvBLSTM([first.level1, between, second.level1])
+        known = self.pcd_align.know(first)
+        if self.config["motion_features"]:
+            aligned, offsets = self.pcd_align.with_offsets(known, second)
+            between = self.fusion(aligned) + self.motion(offsets)
+        else:
+            between = self.fusion(self.pcd_align(known, second))
+        sequence = [first.level1, between, second.level1]
+        if self.config["recurrent"]:
+            sequence = self.ConvBLSTM(sequence)
         return self.recon_trunk(torch.cat(sequence)).unflatten(0, (3, len(between))).transpose(0, 1)
 
     def encode(self, frames: Tensor) -> Tensor:
@@ -156,6 +189,7 @@ class VideoINR(PyramidLevels):
         size: tuple[int, int],
         frame_upsample: int = 4,
         return_flow: bool = False,
+        enlarged: Tensor | None = None,
     ) -> Tensor | tuple[Tensor, Tensor]:
         """Decode the frames at `times`.
 
@@ -167,6 +201,7 @@ class VideoINR(PyramidLevels):
             frame_upsample: factor by which colours are enlarged bilinearly before they are read; 4 on the published
                 test path, 1 on its training path.
             return_flow: also give the two flows.
+            enlarged: what `enlarge` gave, for several queries of one pair to a residual network.
 
         Returns:
             [B, T, 3, HH, WW], not clamped to [0, 1]; if asked for, also flow [B, T, 4, HH, WW]: A (x, y) and B (x, y)
@@ -174,25 +209,63 @@ class VideoINR(PyramidLevels):
         """
         self._check_frames(frames)
         B, _, _, h, w = frames.shape
-        padded = pad_to_multiple(frames)
-        expected = (B, 3, self.config["nf"], *padded.shape[-2:])
+        expected = (B, 3, self.config["nf"], h + -h % PADDING_MULTIPLE, w + -w % PADDING_MULTIPLE)
         if tuple(features.shape) != expected:
             raise ValueError(
                 f"features must be [B, 3, nf, ceil4(h), ceil4(w)] = {list(expected)} for frames {list(frames.shape)}, "
                 f"got {list(features.shape)}"
             )
-        out, flow = inr_query(
+        out, flow = self.decode(features, frames, times, size, frame_upsample)
+        if self.config["residual"]:
+            enlarged = self.enlarge(features, frames, size) if enlarged is None else enlarged
+            out = out + warped_blend(enlarged, times_tensor(times, B, frames), flow)
+        return (out, flow) if return_flow else out
+
+    def decode(
+        self, features: Tensor, frames: Tensor, times: Times, size: tuple[int, int], frame_upsample: int = 4
+    ) -> tuple[Tensor, Tensor]:
+        """The query networks alone, arguments as of `query`: colours [B, T, 3, HH, WW] and flow [B, T, 4, HH, WW].
+
+        The colours of a residual network are what it adds.
+        """
+        padded = pad_to_multiple(frames)
+        return inr_query(
             features,
             padded.flatten(1, 2),
-            times_tensor(times, B, frames),
-            (h, w),
+            times_tensor(times, len(frames), frames),
+            (frames.shape[-2], frames.shape[-1]),
             size,
             self.feat_imnet.layers(),
-            self.flow_imnet.layers(),
+            self._flow_layers((frames.shape[-2], frames.shape[-1]), size),
             self.encode_imnet.layers(),
             frame_upsample,
         )
-        return (out, flow) if return_flow else out
+
+    def enlarge(self, features: Tensor, frames: Tensor, size: tuple[int, int]) -> Tensor:
+        """Both frames [B, 2, 3, h, w] at `size`, from what `encode` gave: [B, 2, 3, HH, WW], bicubic plus detail.
+
+        The detail is made at four times the input's size, by sub-pixel convolution, and resized from there.
+        """
+        B, _, _, h, w = frames.shape
+        x = features[:, ::2].flatten(0, 1).contiguous(memory_format=torch.channels_last)
+        for conv in (self.upconv1, self.upconv2):
+            x = lrelu(F.pixel_shuffle(conv(x), 2))
+        detail = DETAIL_UNIT * self.conv_last(lrelu(self.HRconv(x)))[:, :, : 4 * h, : 4 * w]
+        with torch.autocast(frames.device.type, enabled=False):
+            return bicubic(frames, size) + bicubic(detail.to(frames.dtype).unflatten(0, (B, 2)), size)
+
+    def _flow_layers(self, lr_size: tuple[int, int], size: tuple[int, int]) -> list[tuple[Tensor, Tensor]]:
+        """The flow network's layers, whose last gives output pixels whatever the scale.
+
+        The query tells its networks nothing of the scale. The published one has to do with that; here, a residual
+        network's flow is in units of FLOW_UNIT input pixels, which also suits the size of its last layer's weights.
+        """
+        *layers, (weight, bias) = self.flow_imnet.layers()
+        if self.config["residual"]:
+            y, x = (FLOW_UNIT * out / n for n, out in zip(lr_size, size, strict=True))
+            unit = weight.new_tensor([x, y, x, y])
+            weight, bias = weight * unit[:, None], bias * unit
+        return [*layers, (weight, bias)]
 
     def forward(self, frames: Tensor, times: Times, size: tuple[int, int], frame_upsample: int = 4) -> Tensor:
         """frames [B, 2, 3, h, w] in [0, 1] -> [B, T, 3, HH, WW] at `times`; see `query`."""

@@ -56,9 +56,10 @@ def inr_query(
 
     Under autocast to bfloat16 the cpu backend rounds the operands of the networks' products to bfloat16, where the
     machine has AVX-512 BF16; sums, phases, coordinates, flow and the gradients stay float32, and so does everything on
-    other machines, dtypes and backends. bfloat16 and float16 arguments are computed in float32. The cuda backend rounds
-    operands to bfloat16 or float16 under autocast to it, and for arguments of it, and to TF32 where
-    `torch.backends.cuda.matmul.allow_tf32` says so; it has no gradients.
+    other machines and dtypes. The triton backend rounds operands, projected maps and the HR feature to bfloat16 or
+    float16 under autocast to it, and for arguments of it; else bfloat16 and float16 arguments are computed in float32.
+    The cuda backend rounds operands in the same cases, and to TF32 where `torch.backends.cuda.matmul.allow_tf32` says
+    so; it has no gradients.
 
     Raises:
         ValueError: shapes or devices that do not fit.
@@ -120,10 +121,12 @@ def inr_query(
             )
         else:
             maps, layers = hoist(features, frames, *networks, frame_upsample=frame_upsample)
-            image, flow = torch.ops.vinr.inr_query(
-                *maps, times, lr_size, size, frame_upsample, *layers, OMEGA, bfloat16,
-                _cuda.operands(operands) if backend == "cuda" else "",
-            )  # fmt: skip
+            arguments = (*maps, times, lr_size, size, frame_upsample, *layers, OMEGA)
+            if backend == "triton":
+                image, flow = torch.ops.vinr.inr_query_triton(*arguments, backends.chosen_operands(operands))
+            else:
+                rounded_to = _cuda.operands(operands) if backend == "cuda" else ""
+                image, flow = torch.ops.vinr.inr_query(*arguments, bfloat16, rounded_to)
     return image.to(dtype), flow.to(dtype)
 
 
@@ -171,23 +174,29 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tens
     maps, colours, times, ctx.lr_size, ctx.size, ctx.u, feat, flow, encode, ctx.omega, _, operands = inputs
     ctx.rest = 2 if operands else 1  # PyTorch counts no last argument that has its default
     ctx.counts = len(feat), len(flow), len(encode)
+    ctx.extra = ()
     ctx.save_for_backward(maps, colours, times, *feat, *flow, *encode)
 
 
-def _backward(ctx: Any, grad_image: Tensor, grad_flow: Tensor) -> tuple[Any, ...]:
-    maps, colours, times, *tensors = ctx.saved_tensors
-    if ctx.needs_input_grad[2]:
-        raise NotImplementedError(f'{OP}: no gradient of times here; use `with vinr_engine.backend("reference")`')
-    a, b, _ = ctx.counts
-    networks = tensors[:a], tensors[a : a + b], tensors[a + b :]
-    d_maps, d_colours, d_weights = torch.ops.vinr.inr_query_backward(
-        grad_image, grad_flow, maps, colours, times, ctx.lr_size, ctx.size, ctx.u, *networks, ctx.omega,
-        ctx.needs_input_grad[1],
-    )  # fmt: skip
-    flat = iter(d_weights.split([t.numel() for t in tensors]))
-    grads = [[next(flat).view_as(t) for t in network] for network in networks]
-    sampled = d_maps, d_colours if ctx.needs_input_grad[1] else None
-    return *sampled, None, None, None, None, *grads, None, *[None] * ctx.rest
+def _differentiate(name: str) -> Any:
+    """The formula of a forward op, by its backward op `name`."""
+
+    def backward(ctx: Any, grad_image: Tensor, grad_flow: Tensor) -> tuple[Any, ...]:
+        maps, colours, times, *tensors = ctx.saved_tensors
+        if ctx.needs_input_grad[2]:
+            raise NotImplementedError(f'{OP}: no gradient of times here; use `with vinr_engine.backend("reference")`')
+        a, b, _ = ctx.counts
+        networks = tensors[:a], tensors[a : a + b], tensors[a + b :]
+        d_maps, d_colours, d_weights = getattr(torch.ops.vinr, name)(
+            grad_image, grad_flow, maps, colours, times, ctx.lr_size, ctx.size, ctx.u, *networks, ctx.omega,
+            ctx.needs_input_grad[1], *ctx.extra,
+        )  # fmt: skip
+        flat = iter(d_weights.split([t.numel() for t in tensors]))
+        grads = [[next(flat).view_as(t).to(t.dtype) for t in network] for network in networks]
+        d_colours = d_colours.to(colours.dtype) if ctx.needs_input_grad[1] else None
+        return d_maps.to(maps.dtype), d_colours, None, None, None, None, *grads, None, *[None] * ctx.rest
+
+    return backward
 
 
 def _second_backward(ctx: Any, *grads: Tensor) -> None:
@@ -199,5 +208,7 @@ def _second_backward(ctx: Any, *grads: Tensor) -> None:
 if EXTENSION.path is not None:
     torch.library.register_fake("vinr::inr_query", _fake)
     torch.library.register_fake("vinr::inr_query_backward", _fake_backward)
-    torch.library.register_autograd("vinr::inr_query", _backward, setup_context=_setup_context)
+    torch.library.register_autograd(
+        "vinr::inr_query", _differentiate("inr_query_backward"), setup_context=_setup_context
+    )
     torch.library.register_autograd("vinr::inr_query_backward", _second_backward)

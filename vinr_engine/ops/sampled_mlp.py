@@ -123,7 +123,8 @@ def sampled_mlp(
         [B, N, out of the last layer], before any activation; with no layers, z [B, N, D].
 
     bfloat16 and float16 tensors, and tensors under autocast, are computed in float32 on the cpu backend; the products
-    of bfloat16 ones with operands rounded to it and sums in float32, where the machine has those. Positions may be
+    of bfloat16 ones with operands rounded to it and sums in float32, where the machine has those. On the triton backend
+    maps, weights and activations are rounded to that dtype, and sums, phases and x are float32. Positions may be
     float32 beside them. Gradients are computed in float32. First derivatives are provided; a second one needs
     `backend("reference")`.
 
@@ -134,12 +135,19 @@ def sampled_mlp(
     modes = ["bilinear"] * len(maps) if modes is None else list(modes)
     output_shape(maps, positions, layers, x, x_weight, bias, modes, activation)
     tensors = [tensor for _, tensor in _named(maps, positions, layers, x, x_weight, bias)]
-    if backends.select(OP, *tensors) == "reference":
+    backend = backends.select(OP, *tensors)
+    if backend == "reference":
         return reference.sampled_mlp(
             maps, positions, layers, x=x, x_weight=x_weight, bias=bias, modes=modes, activation=activation, omega=omega
         )
     some = tensors[0]
-    result = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else some.dtype
+    device = some.device.type
+    result = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else some.dtype
+    if backend == "triton":
+        return torch.ops.vinr.sampled_mlp_triton(
+            [m.to(result).permute(0, 2, 3, 1) for m in maps], positions, [mode == "nearest" for mode in modes], x,
+            x_weight, bias, [t for layer in layers for t in layer], activation, omega, backends.chosen_operands(result),
+        ).to(result)  # fmt: skip
     dtype = torch.float64 if all(t.dtype == torch.float64 for t in tensors) else torch.float32
     out = torch.ops.vinr.sampled_mlp(
         [m.to(dtype).permute(0, 2, 3, 1) for m in maps],
@@ -202,6 +210,7 @@ def _fake_backward(
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     maps, positions, ctx.nearest, x, x_weight, bias, layers, ctx.activation, ctx.omega, _ = inputs
     ctx.map_count = len(maps)
+    ctx.extra = ()
     ctx.save_for_backward(x, x_weight, bias, *maps, *positions, *layers)
 
 
@@ -209,35 +218,40 @@ def _any(needs: bool | Sequence[bool]) -> bool:
     return needs if isinstance(needs, bool) else any(needs)
 
 
-def _backward(ctx: Any, grad_output: Tensor) -> tuple[Any, ...]:
-    x, x_weight, bias, *tensors = ctx.saved_tensors
-    n = ctx.map_count
-    maps, positions, layers = tensors[:n], tensors[n : 2 * n], tensors[2 * n :]
-    needs = [_any(need) for need in ctx.needs_input_grad]
-    d_maps, d_positions, d_x, d_weights = torch.ops.vinr.sampled_mlp_backward(
-        grad_output, maps, positions, ctx.nearest, x, x_weight, bias, layers, ctx.activation, ctx.omega,
-        [needs[0], needs[1], needs[3], needs[4] or needs[5] or needs[6]],
-    )  # fmt: skip
-    d_x_weight, d_bias, d_layers = None, None, [None] * len(layers)
-    if d_weights.numel() > 0:
-        D = maps[0].shape[3] if maps else x_weight.shape[0]
-        X = 0 if x_weight is None else x_weight.shape[1]
-        flat = d_weights.split([D * X, D, *(t.numel() for t in layers)])
-        d_x_weight = flat[0].view(D, X) if needs[4] else None
-        d_bias = flat[1] if needs[5] else None
-        d_layers = [d.view_as(t) for d, t in zip(flat[2:], layers, strict=True)]
-    return (
-        d_maps if needs[0] else [None] * n,
-        d_positions if needs[1] else [None] * n,
-        None if n > 0 else [],  # of `nearest`: torch takes an empty list for one of tensors
-        d_x if needs[3] else None,
-        d_x_weight,
-        d_bias,
-        d_layers,
-        None,
-        None,
-        None,
-    )
+def _differentiate(name: str) -> Any:
+    """The formula of a forward op, by its backward op `name`."""
+
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Any, ...]:
+        x, x_weight, bias, *tensors = ctx.saved_tensors
+        n = ctx.map_count
+        maps, positions, layers = tensors[:n], tensors[n : 2 * n], tensors[2 * n :]
+        needs = [_any(need) for need in ctx.needs_input_grad]
+        d_maps, d_positions, d_x, d_weights = getattr(torch.ops.vinr, name)(
+            grad_output, maps, positions, ctx.nearest, x, x_weight, bias, layers, ctx.activation, ctx.omega,
+            [needs[0], needs[1], needs[3], needs[4] or needs[5] or needs[6]], *ctx.extra,
+        )  # fmt: skip
+        d_x_weight, d_bias, d_layers = None, None, [None] * len(layers)
+        if d_weights.numel() > 0:
+            D = maps[0].shape[3] if maps else x_weight.shape[0]
+            X = 0 if x_weight is None else x_weight.shape[1]
+            flat = d_weights.split([D * X, D, *(t.numel() for t in layers)])
+            d_x_weight = flat[0].view(D, X).to(x_weight.dtype) if needs[4] else None
+            d_bias = flat[1].to(bias.dtype) if needs[5] else None
+            d_layers = [d.view_as(t).to(t.dtype) for d, t in zip(flat[2:], layers, strict=True)]
+        return (
+            [d.to(t.dtype) for d, t in zip(d_maps, maps, strict=True)] if needs[0] else [None] * n,
+            [d.to(t.dtype) for d, t in zip(d_positions, positions, strict=True)] if needs[1] else [None] * n,
+            None if n > 0 else [],  # of `nearest`: torch takes an empty list for one of tensors
+            d_x.to(x.dtype) if needs[3] else None,
+            d_x_weight,
+            d_bias,
+            d_layers,
+            None,
+            None,
+            None,
+        )
+
+    return backward
 
 
 def _second_backward(ctx: Any, *grads: Tensor) -> None:
@@ -249,5 +263,7 @@ def _second_backward(ctx: Any, *grads: Tensor) -> None:
 if EXTENSION.path is not None:
     torch.library.register_fake("vinr::sampled_mlp", _fake)
     torch.library.register_fake("vinr::sampled_mlp_backward", _fake_backward)
-    torch.library.register_autograd("vinr::sampled_mlp", _backward, setup_context=_setup_context)
+    torch.library.register_autograd(
+        "vinr::sampled_mlp", _differentiate("sampled_mlp_backward"), setup_context=_setup_context
+    )
     torch.library.register_autograd("vinr::sampled_mlp_backward", _second_backward)

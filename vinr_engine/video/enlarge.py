@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 DTYPES = ("float32", "bfloat16", "float16", "float64")
 SEED = 20220607
 """Seed of the weights that --untrained draws."""
+DEFAULT_WEIGHTS = Path(__file__).parents[1] / "assets" / "small.safetensors"
+"""What is used where no weights are given: a small network, trained as docs/default-weights.md says."""
+DEFAULT_NAME = "the package's own (small.safetensors)"
 
 
 class Model(Protocol):
@@ -87,28 +90,24 @@ def check_backend(name: str) -> str:
 
 
 def check_weights(weights: str | os.PathLike[str] | None, untrained: bool, given: bool) -> None:
-    """That exactly one of weights, ``untrained`` and a loaded model (``given``) is there; WeightsError, UsageError."""
+    """That at most one of weights, ``untrained`` and a loaded model (``given``) is there; WeightsError, UsageError."""
     if (weights is not None and untrained) or (given and (weights is not None or untrained)):
         raise UsageError("--weights and --untrained exclude each other (and a loaded model excludes both)")
-    if weights is None and not untrained and not given:
-        raise WeightsError(
-            "no weights: give --weights FILE (the published checkpoint latest_G.pth of VideoINR, or a .safetensors "
-            "of it), or --untrained to try the tool with random weights"
-        )
     if weights is not None and not Path(weights).is_file():
         raise WeightsError(f"no such weights file: {weights}")
 
 
-def load(weights: str | os.PathLike[str] | None) -> Model:
-    """The network from a checkpoint, or for None freshly initialised at the published size with a fixed seed."""
+def load(weights: str | os.PathLike[str] | None, untrained: bool = False) -> Model:
+    """The network of a checkpoint, the package's own for None; or an untrained one of the published size, of SEED."""
     import torch
 
     import vinr_engine as vinr
 
-    if weights is None:
+    if untrained:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(SEED)
             return vinr.VideoINR()
+    weights = DEFAULT_WEIGHTS if weights is None else weights
     try:
         return vinr.VideoINR.from_checkpoint(str(weights))
     except vinr.CheckpointError as error:
@@ -148,6 +147,7 @@ class Pair:
         self.first, self.second = first, second
         self._frames = torch.stack([first.frame, second.frame], 1)
         self._features: Any = None
+        self._shared: dict[str, Any] = {}
 
     def at(self, position: Fraction) -> Array:
         """The enlarged picture [3, H, W], clamped to [0, 1], at ``position`` in [0, 1] between the two."""
@@ -156,9 +156,12 @@ class Pair:
             enlarger.encodings += 1
             with enlarger.autocast():
                 features = enlarger.model.encode_pyramids(self.first.pyramid, self.second.pyramid)
-            self._features = features.to(enlarger.work)
+                self._features = features.to(enlarger.work)
+                self._shared = enlarger.shared(self._features, self._frames)
         with enlarger.autocast():
-            out = enlarger.model.query(self._features, self._frames, [float(position)], size=enlarger.size)
+            out = enlarger.model.query(
+                self._features, self._frames, [float(position)], size=enlarger.size, **self._shared
+            )
         picture: Array = out[0, 0].float().clamp(0, 1).cpu().numpy()
         if not np.isfinite(picture).all():
             raise VinrError("the network's output is not finite: the weights are damaged, or --dtype is too narrow")
@@ -196,6 +199,13 @@ class Enlarger:
         import torch
 
         return torch.autocast(self.device.type, self._low) if self._low else nullcontext()
+
+    def shared(self, features: torch.Tensor, frames: torch.Tensor) -> dict[str, Any]:
+        """What all queries of one pair share."""
+        model: Any = self.model
+        if not getattr(model, "config", {}).get("residual"):
+            return {}
+        return {"enlarged": model.enlarge(features, frames, self.size)}
 
     def slot(self, rgb: Array) -> Slot:
         """One picture [3, h, w]."""

@@ -133,7 +133,8 @@ def upscale(
     before the last frame's end, a folder every n up to the last frame. A one-frame clip is enlarged and held. Across
     a scene cut the earlier frame is held (``cuts=False`` interpolates there too).
 
-    model: a loaded VideoINR, or a vinr_engine.export.ExportedModel, or ``weights``: a checkpoint file, or ``untrained=True``: random weights of a fixed seed.
+    model: a loaded VideoINR or vinr_engine.export.ExportedModel, or ``weights``: a checkpoint file, or ``untrained=True``: random
+    weights of a fixed seed; the package's own small network if nothing is given.
     device: auto, cpu, cuda, cuda:N, mps. backend: see vinr_engine.backend; auto is the one in force, such as
     VINR_BACKEND's. dtype: float32, float64, bfloat16 or (GPU) float16; the last two for the encoder, the query stays
     float32.
@@ -154,7 +155,8 @@ def upscale(
     enlarge.check_device(device)
     enlarge.check_dtype(dtype, device)
     backend = enlarge.check_backend(backend)
-    enlarge.check_weights(weights, untrained, model is not None)
+    given = model is not None
+    enlarge.check_weights(weights, untrained, given)
     say = note or (lambda text: None)
     with ExitStack() as stack:
         draft = paths.Draft(job.dst, job.folder, overwrite)
@@ -186,9 +188,9 @@ def upscale(
         stack.callback(sink.close)
         torch_device = None if model is not None and device == "auto" else enlarge.resolve_device(device, dtype)
         if model is None:
-            if weights is None:
-                say("the network is untrained: its pictures mean nothing (nearly black) until weights are given")
-            model = enlarge.load(weights)
+            if untrained:
+                say("the network is untrained: its pictures mean nothing (nearly black)")
+            model = enlarge.load(weights, untrained)
         enlarger = enlarge.Enlarger(model, (height, width), torch_device, dtype)
         total = expected_frames(job, info)
         pipeline = Pipeline(
@@ -207,14 +209,16 @@ def upscale(
         cuts=counts.cuts,
         audio_streams=len(sound.streams) if sound else 0,
         seconds=clock_time.monotonic() - began,
-        weights="untrained" if untrained else os.fspath(weights) if weights is not None else _name(model),
+        weights=_weights_name(model if given else None, weights, untrained),
     )
 
 
-def _name(model: Any) -> str:
-    """What the summary calls a model that was given."""
-    name = getattr(model, "name", None)
-    return name if isinstance(name, str) else "given model"
+def _weights_name(given: Any, weights: str | os.PathLike[str] | None, untrained: bool) -> str:
+    if given is not None:
+        return str(getattr(given, "name", "given model"))
+    if untrained:
+        return "untrained"
+    return enlarge.DEFAULT_NAME if weights is None else os.fspath(weights)
 
 
 def _run(pipeline: Pipeline, pictures: Iterator[Picture], backend: str) -> Any:

@@ -1,0 +1,57 @@
+"""The forward pass of sampled_mlp over tiles of positions."""
+
+import triton
+import triton.language as tl
+from vinr_engine.kernels._layers import layers_after_first, load_vector, multiply
+from vinr_engine.kernels._sampling import corners, pixel_below, read_bilinear, read_chunk
+
+
+@triton.jit(do_not_specialize=["rows", "points"])
+def sampled_mlp(
+    maps, positions, heights, widths, x, x_matrices, matrices, vectors, out, rows, points,
+    LAYERS: tl.constexpr, WIDTH: tl.constexpr, X: tl.constexpr, OUTPUTS: tl.constexpr,
+    NEAREST: tl.constexpr, ACTIVATION: tl.constexpr, OMEGA: tl.constexpr, SHORT: tl.constexpr, PRECISION: tl.constexpr,
+    X_PRECISION: tl.constexpr, CHUNK: tl.constexpr, M: tl.constexpr, STAGES: tl.constexpr, LARGE: tl.constexpr,
+):  # fmt: skip
+    """maps: a tuple of [B, height, width, WIDTH], positions: of [rows, 2] (y, x), rows = B * points; x [rows, X] -> out
+    [rows, OUTPUTS]. x and its weight are multiplied in float32: they are coordinates more often than not.
+
+    The first of LAYERS lies in x_matrices as it does in matrices, whose copy is not used.
+    """
+    FIRST: tl.constexpr = LAYERS[0]
+    C: tl.constexpr = min(FIRST.outputs, CHUNK)
+    C_X: tl.constexpr = min(FIRST.inputs, CHUNK)
+    C_OUT: tl.constexpr = min(LAYERS[len(LAYERS) - 1].outputs, CHUNK)
+    for tile in tl.range(tl.program_id(0), tl.cdiv(rows, M), tl.num_programs(0), num_stages=1):
+        row = (tl.zeros((M,), tl.int64) + tile) * M + tl.arange(0, M)
+        valid = row < rows
+        row = tl.minimum(row, rows - 1)
+        xs = ()
+        for i in tl.static_range(FIRST.inputs // C_X if X > 0 else 0):
+            column = i * C_X + tl.arange(0, C_X)
+            at = x + row[:, None] * X + column[None, :]
+            xs = xs + (tl.load(at, mask=(column < X)[None, :], other=0.0).to(tl.float32),)
+        zs, biases = (), ()
+        for j in tl.static_range(FIRST.outputs // C):
+            z = tl.zeros((M, C), tl.float32)
+            for k in tl.static_range(len(maps)):
+                at_y = tl.load(positions[k] + 2 * row).to(tl.float32)
+                at_x = tl.load(positions[k] + 2 * row + 1).to(tl.float32)
+                base = maps[k] + (row // points * heights[k] * widths[k] * WIDTH)[:, None]
+                if NEAREST[k]:
+                    pixel, read = pixel_below(at_y, at_x, heights[k], widths[k])
+                    z += read[:, None] * read_chunk(base, pixel, (0, WIDTH, WIDTH), j, C, LARGE)
+                else:
+                    at = corners(at_y, at_x, heights[k], widths[k])
+                    z = read_bilinear(base, at, (0, WIDTH, WIDTH), j, C, LARGE, z)
+            if X > 0:
+                z = multiply(xs, z, x_matrices, FIRST, j, 0, C, X_PRECISION)
+            zs = zs + (z,)
+            biases = biases + (load_vector(vectors, FIRST, 0, j, C),)
+        outs = layers_after_first(
+            zs, biases, matrices, vectors, LAYERS, CHUNK, ACTIVATION, OMEGA, SHORT, PRECISION, STAGES
+        )
+        for k in tl.static_range(LAYERS[len(LAYERS) - 1].outputs // C_OUT):
+            column = k * C_OUT + tl.arange(0, C_OUT)
+            mask = valid[:, None] & (column < OUTPUTS)[None, :]
+            tl.store(out + row[:, None] * OUTPUTS + column[None, :], outs[k], mask=mask)

@@ -1,0 +1,125 @@
+"""What inr_query and sampled_mlp launch, described so that it compiles with no GPU: the published widths."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from vinr_engine.kernels import _mlp_backward, _query, _sample_rows, _sampled_mlp
+from vinr_engine.kernels._compile import Configuration
+from vinr_engine.kernels._gradients import ROWS, backward_constants, chunk_of
+from vinr_engine.kernels._launch import OPERANDS, launch_constants
+from vinr_engine.kernels._packing import Split, padded, plan
+from vinr_engine.kernels.inr_query import layout, map_channels
+from vinr_engine.kernels.sampled_mlp import mlp_constants
+
+OMEGA = 30.0
+FEATURES, HIDDEN = 64, ((64, 64, 256), (64, 64, 256), (64, 64, 256, 256))
+LIIF = (256, 256, 256, 256, 3)  # widths of the published LIIF's network, behind a hoisted first layer
+_TYPES = {"float16": "*fp16", "bfloat16": "*bf16"}
+_SIZES = tuple(_query.SIZES)
+
+
+def networks(upsampled: bool) -> list[list[torch.Tensor]]:
+    """Weight and bias of each layer of the published networks, behind hoisted maps; of no memory."""
+    c = 6 if upsampled else 0
+    inputs = 3, FEATURES + c + 1, 2 * (FEATURES + c) + 1
+    outputs = FEATURES, 4, 3
+    found = []
+    for first, hidden, last in zip(inputs, HIDDEN, outputs, strict=True):
+        pairs = itertools.pairwise((first, *hidden, last))
+        found.append([t for a, b in pairs for t in (torch.empty(b, a, device="meta"), torch.empty(b, device="meta"))])
+    return found
+
+
+def _query_passes(operands: str, capability: int) -> Iterator[Configuration]:
+    pointer = _TYPES.get(operands, "*fp32")
+    pointers = dict.fromkeys(("maps", "colours", "matrices", "hr"), pointer)
+    pointers |= dict.fromkeys(("times", "vectors", "flow"), "*fp32")
+    for upsampled, large in ((True, False), (False, False), (True, True)):
+        nets = networks(upsampled)
+        feat, flow, encode = layout(*nets, upsampled).networks
+        maps = map_channels(nets)
+        name = f"{operands}{'' if upsampled else ', no upsampling'}{', 64-bit offsets' if large else ''}"
+        passes: Sequence[tuple[str, Any, dict[str, str], dict[str, Any]]] = (
+            ("decode", _query.decode, {}, dict(FEAT=feat, FLOW=flow, FEAT_MAP=maps[0], FLOW_MAP=maps[1])),
+            ("colour", _query.colour, {"out": "*fp32"},
+             dict(ENCODE=encode, F=FEATURES, MAP_A=maps[2], MAP_B=maps[3], OUTPUTS=3)),
+        )  # fmt: skip
+        for which, kernel, more, constants in passes:
+            shared = launch_constants(which, operands, OMEGA, capability)
+            warps = shared.pop("num_warps")
+            yield Configuration(
+                name=f"inr_query {which} {name}",
+                kernel=kernel,
+                signature=pointers | more | dict.fromkeys(_SIZES, "i32"),
+                constexprs=shared | constants | {"COLOURS": upsampled, "LARGE": large},
+                num_warps=warps,
+                num_stages=shared["STAGES"],
+                aligned=frozenset(pointers | more),
+                matrix=operands != "ieee",
+            )
+
+
+def _sampled_mlp_forward(operands: str, capability: int) -> Iterator[Configuration]:
+    pointer = _TYPES.get(operands, "*fp32")
+    shapes = tuple((b, a) for a, b in itertools.pairwise((4, *LIIF)))
+    (layers,) = plan((shapes,), (Split((4,)),)).networks
+    for activation in ("relu", "sine"):
+        shared = mlp_constants(operands, activation, OMEGA, capability)
+        warps = shared.pop("num_warps")
+        pointers = dict(maps=(pointer,), positions=("*fp32",), x="*fp32", x_matrices="*fp32", matrices=pointer,
+                        vectors="*fp32", out=pointer)  # fmt: skip
+        yield Configuration(
+            name=f"sampled_mlp forward {operands}, {activation}",
+            kernel=_sampled_mlp.sampled_mlp,
+            signature=pointers | dict(heights=("i32",), widths=("i32",), rows="i32", points="i32"),
+            constexprs=shared
+            | dict(LAYERS=layers, WIDTH=LIIF[0], X=4, OUTPUTS=LIIF[-1], NEAREST=(False,), LARGE=False),
+            num_warps=warps,
+            num_stages=shared["STAGES"],
+            aligned=frozenset(pointers),
+            matrix=operands != "ieee",
+        )
+
+
+def _training(precision: str) -> Iterator[Configuration]:
+    shapes = tuple((b, a) for a, b in itertools.pairwise((141, *HIDDEN[2], 3)))
+    layers = plan((shapes,), (Split((141,)),))
+    rows = dict.fromkeys(("grad", "sums", "x", "d_sums", "d_x", "d_matrices", "d_vectors", "scratch"), "*fp32")
+    constants = backward_constants(layers, 141, 64, 3, True, True, True, "sine", OMEGA, precision)
+    yield Configuration(
+        name=f"mlp_backward {precision}", kernel=_mlp_backward.mlp_backward,
+        signature=rows | {"matrices": "*fp32", "vectors": "*fp32", "rows": "i32"}, constexprs=constants, num_warps=4,
+        num_stages=2, aligned=frozenset((*rows, "matrices", "vectors")), training=True, matrix=precision != "ieee",
+    )  # fmt: skip
+
+
+def _scatter() -> Iterator[Configuration]:
+    sizes = dict.fromkeys(("rows", "points", "first", "repeat", "height", "width"), "i32")
+    shared = dict(FROM=(64, 64, 256), LARGE=False, M=ROWS, C=chunk_of(64), NEAREST=False)
+    yield Configuration(
+        "sample_rows", _sample_rows.sample_rows, dict.fromkeys(("maps", "positions", "out"), "*fp32") | sizes,
+        shared | dict(OUT=(0, 64), ADD=True), 4, 2, frozenset(("maps", "positions", "out")), True, False,
+    )  # fmt: skip
+    pointers = dict.fromkeys(("d_rows", "maps", "positions", "d_positions", "scale"), "*fp32")
+    for fixed in (False, True):
+        yield Configuration(
+            f"sample_rows_backward{', deterministic' if fixed else ''}", _sample_rows.sample_rows_backward,
+            pointers | {"d_maps": "*i64" if fixed else "*fp32"} | sizes,
+            shared | dict(D=(0, 64), WANTS_MAPS=True, WANTS_POSITIONS=True, FIXED=fixed), 4, 2,
+            frozenset((*pointers, "d_maps")), True, False,
+        )  # fmt: skip
+
+
+def configurations(capability: int = 90) -> Iterator[Configuration]:
+    """Every kernel in every precision, as it is launched on a GPU of this compute capability."""
+    assert padded(FEATURES) == FEATURES
+    for operands in (*OPERANDS, "tf32", "tf32x3", "ieee"):
+        yield from _query_passes(operands, capability)
+        yield from _sampled_mlp_forward(operands, capability)
+    for precision in ("tf32", "tf32x3", "ieee"):
+        yield from _training(precision)
+    yield from _scatter()

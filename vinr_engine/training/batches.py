@@ -1,0 +1,103 @@
+"""Batches of samples: everything about batch number k follows from the seed and k, whoever computes it.
+
+That makes a run reproducible, whatever the number of workers; lets it resume with nothing saved; lets processes share
+a batch without talking; and makes each epoch differ.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from vinr_engine.training.config import Data, Stage
+from vinr_engine.training.procedural import Scene
+from vinr_engine.training.resize import resize
+
+FRAMES = 9  # consecutive frames of a sample: its inputs are the first and the last
+Batch = dict[str, Tensor]
+"""frames [B, 2, 3, h, w], target [B, T, 3, HH, WW], times [T, B]; procedural: also flow [B, T, 4, HH, WW]."""
+
+
+class Source(Protocol):
+    """What makes a sample of `Batch` (no B), all of it drawn from `rng`; `times` [T], of which 8 t is whole."""
+
+    def sample(
+        self, rng: np.random.Generator, times: Tensor, input_crop: int, scale: float, target_shrink: float
+    ) -> Batch: ...
+
+
+class ProceduralSource:
+    """Scenes made of photographs."""
+
+    def __init__(self, data: Data) -> None:
+        self.data = data
+
+    def sample(
+        self, rng: np.random.Generator, times: Tensor, input_crop: int, scale: float, target_shrink: float
+    ) -> Batch:
+        """`target_shrink` plays no part: photographs are fine enough."""
+        side = round(input_crop * scale)
+        scene = Scene(rng, side, self.data.photos, self.data.motion)
+        known = {t: scene.frame_and_flow(t) for t in {0.0, 1.0, *times.tolist()}}
+        inputs = torch.stack([known[0.0][0], known[1.0][0]])
+        pictures, flows = zip(*(known[t] for t in times.tolist()), strict=True)
+        low = resize(inputs, input_crop / side, (input_crop, input_crop))
+        return {"frames": low, "target": torch.stack(pictures), "flow": torch.stack(flows), "times": times}
+
+
+def open_source(data: Data) -> Source:
+    """The source of a configuration. Raises DataError."""
+    if data.source == "procedural":
+        return ProceduralSource(data)
+    from vinr_engine.training.clips import ClipSource
+
+    return ClipSource(data)
+
+
+def draw_times(rng: np.random.Generator, stage: Stage) -> Tensor:
+    """[T]: eighths from 0 to 1, none twice."""
+    if stage.times == "any":
+        eighths = rng.permutation(FRAMES)[: stage.targets]
+    else:
+        ends = [0, FRAMES - 1] if stage.times == "ends_and_between" else [rng.integers(2) * (FRAMES - 1)]
+        between = rng.permutation(np.arange(1, FRAMES - 1))[: stage.targets - len(ends)]
+        eighths = np.array([*ends, *between])
+    return torch.tensor(eighths / (FRAMES - 1), dtype=torch.float32)
+
+
+def draw_scale(rng: np.random.Generator, stage: Stage) -> float:
+    """One of the stage's scales."""
+    low, high = stage.scales()
+    return high if low == high or rng.random() < stage.largest_scale_share else rng.uniform(low, high)
+
+
+def join(samples: list[Batch]) -> Batch:
+    """Samples of one size as a batch."""
+    batch = {key: torch.stack([sample[key] for sample in samples]) for key in samples[0]}
+    return {**batch, "times": batch["times"].T.contiguous()}
+
+
+class Batches(Dataset[Batch]):
+    """Batch k of a stage, or of it the part of process `rank` of `world`.
+
+    Raises (from item access) what the source raises.
+    """
+
+    def __init__(self, stage: Stage, source: Source, seed: int, rank: int = 0, world: int = 1) -> None:
+        self.stage, self.source, self.seed = stage, source, seed
+        self.share = range(rank * stage.batch // world, (rank + 1) * stage.batch // world)
+
+    def __getitem__(self, k: int) -> Batch:
+        # All processes draw the same scale: a batch has one size.
+        scale = draw_scale(np.random.default_rng([self.seed, k]), self.stage)
+        samples = []
+        for number in self.share:
+            rng = np.random.default_rng([self.seed, k, number])
+            times = draw_times(rng, self.stage)
+            stage = self.stage
+            samples.append(self.source.sample(rng, times, stage.input_crop, scale, stage.target_shrink))
+        return join(samples)

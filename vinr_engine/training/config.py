@@ -1,0 +1,265 @@
+"""The configuration of a run: what may stand in the YAML file, with its defaults."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from vinr_engine.training.errors import ConfigError
+from vinr_engine.training.losses import LOSSES
+from vinr_engine.training.published import is_published, translate
+from vinr_engine.video.errors import reason
+
+PRESETS = Path(__file__).parent / "presets"
+Whole = Annotated[int, Field(ge=1, strict=True)]
+Count = Annotated[int, Field(ge=0, strict=True)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Section(BaseModel):
+    """Unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Model(Section):
+    """The constructor's values of VideoINR; the defaults are the published ones."""
+
+    nf: Whole = 64
+    groups: Whole = 8
+    front_blocks: Count = 5
+    back_blocks: Count = 40
+    hr_features: Whole = 64
+    feat_hidden: tuple[Whole, ...] = (64, 64, 256)
+    flow_hidden: tuple[Whole, ...] = (64, 64, 256)
+    encode_hidden: tuple[Whole, ...] = (64, 64, 256, 256)
+    recurrent: bool = True
+    residual: bool = False
+    motion_features: bool = False
+
+
+class Data(Section):
+    """Where samples come from."""
+
+    source: Literal["clips", "procedural"] = "clips"
+    root: Path | None = None  # clips: a folder of folders of numbered frames
+    names: Path | None = None  # clips: a file with a clip's name a line; all clips of the root if not given
+    photos: Literal["training", "held_out"] = "training"  # procedural
+    motion: Annotated[float, Field(ge=0, le=64)] = 16.0  # procedural: largest shift, in pixels of the targets
+
+    @model_validator(mode="after")
+    def _paths(self) -> Data:
+        if self.source == "clips":
+            if self.root is None:
+                raise ValueError("root: needed where source is clips")
+            if not self.root.is_dir():
+                raise ValueError(f"root: no such folder: {self.root}")
+            if self.names is not None and not self.names.is_file():
+                raise ValueError(f"names: no such file: {self.names}")
+        return self
+
+
+class Stage(Section):
+    """A part of a run with samples and a loss of its own; see docs/network.md for the published two."""
+
+    steps: Whole
+    batch: Whole
+    data: Data
+    input_crop: Annotated[int, Field(ge=4, strict=True)] = 32  # side of the inputs
+    scale: Positive | tuple[Positive, Positive] = 4.0  # targets over inputs; a range is drawn from once a batch
+    largest_scale_share: Share = 0.0  # of a range: how often its end is taken
+    target_shrink: Positive = 2.0  # clips: original over target
+    targets: Whole = 1  # a sample
+    # Of a sample: any of the nine; or one of the two ends, and others between; or both ends first, and others between.
+    times: Literal["any", "end_and_between", "ends_and_between"] = "any"
+    # Residual networks: learn the enlarged frames at both ends, and the flow at the inputs' size, which is cheap, and
+    # the query's colours not at all.
+    parts: bool = False
+    loss: str = "charbonnier"
+    reduction: Literal["sum", "mean"] = "sum"
+    flow_weight: Annotated[float, Field(ge=0)] = 0.0  # procedural: of the mean error of the flow, in pixels
+
+    @model_validator(mode="after")
+    def _check(self) -> Stage:
+        if self.loss not in LOSSES:
+            raise ValueError(f"loss: must be one of {', '.join(LOSSES)}, got {self.loss!r}")
+        if self.scales()[0] > self.scales()[1]:
+            raise ValueError(f"scale: a range goes upwards, got {list(self.scales())}")
+        if self.flow_weight and self.data.source != "procedural":
+            raise ValueError("flow_weight: only procedural data has a known flow")
+        if self.parts and (self.data.source != "procedural" or self.times != "ends_and_between"):
+            raise ValueError("parts: needs procedural data and times ends_and_between")
+        if self.times == "ends_and_between" and self.targets < 2:
+            raise ValueError(f"targets: two ends are at least two, got {self.targets}")
+        if self.targets > 9 or (self.times == "end_and_between" and self.targets > 8):
+            raise ValueError(f"targets: a sample has nine frames, got {self.targets}")
+        return self
+
+    def scales(self) -> tuple[float, float]:
+        """The lowest and the highest."""
+        return self.scale if isinstance(self.scale, tuple) else (self.scale, self.scale)
+
+
+class Optimiser(Section):
+    """Adam and its learning rate; `vinr_engine.training.schedule` says how the rate runs."""
+
+    lr: Positive = 1e-4
+    sine_lr: Positive | None = None  # of the layers before a sine, which multiplies a step by 30; lr if not given
+    minimum: Annotated[float, Field(ge=0)] = 1e-7
+    betas: tuple[Share, Share] = (0.9, 0.99)
+    warmup: Count = 0
+    period: Whole | None = None
+    decay: Whole | None = None
+    clip: Positive | None = None  # largest norm of the gradient
+    ema: Annotated[float, Field(ge=0, lt=1)] | None = None
+    accumulate: Whole = 1  # batches a step
+
+    @model_validator(mode="after")
+    def _check(self) -> Optimiser:
+        if self.period is not None and self.decay is not None:
+            raise ValueError("decay: excludes period")
+        return self
+
+
+class Validation(Section):
+    """Pictures that are decoded now and then; the first samples of a source, always the same."""
+
+    every: Whole = 1000
+    data: Data
+    samples: Whole = 16
+    input_crop: Annotated[int, Field(ge=4, strict=True)] = 32
+    scale: Positive = 4.0
+    target_shrink: Positive = 2.0
+    images: Count = 4
+
+
+class Config(Section):
+    """A run: its stages follow each other under one schedule of the learning rate."""
+
+    seed: Count = 0
+    model: Model = Model()
+    init: Path | None = None  # a checkpoint to start from
+    scaled_initialisation: bool = False  # without init; see initialise.py
+    frame_upsample: Literal[1, 4] = 1
+    stages: Annotated[tuple[Stage, ...], Field(min_length=1)]
+    optimiser: Optimiser = Optimiser()
+    validation: Validation | None = None
+    device: Literal["auto", "cpu"] = "auto"
+    precision: Literal["no", "bf16", "fp16", "float64"] = "no"
+    workers: Count = 2
+    checkpoint_every: Whole = 1000
+    checkpoints_kept: Whole = 2
+    log_every: Whole = 50
+    bad_steps_allowed: Count = 20
+    trackers: tuple[str, ...] = ("tensorboard",)
+
+    @model_validator(mode="after")
+    def _check(self) -> Config:
+        if self.init is not None and not self.init.is_file():
+            raise ValueError(f"init: no such file: {self.init}")
+        if any(stage.parts for stage in self.stages) and not self.model.residual:
+            raise ValueError("stages: parts needs a residual model")
+        return self
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps of the whole run."""
+        return sum(stage.steps for stage in self.stages)
+
+
+def presets() -> list[str]:
+    """The names that `load` takes for a preset."""
+    return sorted(path.stem for path in PRESETS.glob("*.yaml"))
+
+
+def load(
+    config: Path | None = None,
+    preset: str | None = None,
+    changes: Sequence[str] = (),
+    data: Path | None = None,
+    names: Path | None = None,
+) -> Config:
+    """The configuration of a YAML file or of a preset, with `changes` such as "optimiser.lr=2e-4".
+
+    A file may also be a published one, such as train_zsm.yml. `data` and `names` are the root and the list of all
+    stages that train on clips. Raises ConfigError: one line that names the key.
+    """
+    if (config is None) == (preset is None):
+        raise ConfigError(f"give --config FILE or --preset, one of {', '.join(presets())}")
+    if preset is not None:
+        if preset not in presets():
+            raise ConfigError(f"--preset must be one of {', '.join(presets())}, got {preset!r}")
+        path = PRESETS / f"{preset}.yaml"
+    else:
+        assert config is not None
+        path = config
+    content = _read(path)
+    if is_published(content):
+        content = translate(content)
+    for change in changes:
+        _change(content, change)
+    _point_to(content, {"root": data, "names": names})
+    return parse(content, path.name if preset is None else f"preset {preset}")
+
+
+def _point_to(content: Any, paths: dict[str, Path | None]) -> None:
+    """Put `paths` into every stage of `content` that trains on clips."""
+    stages = content.get("stages") if isinstance(content, dict) else None
+    for stage in stages if isinstance(stages, list) else []:
+        data = stage.get("data") if isinstance(stage, dict) else None
+        if isinstance(data, dict) and data.get("source", "clips") == "clips":
+            data.update({key: str(path) for key, path in paths.items() if path is not None})
+
+
+def parse(content: Any, name: str) -> Config:
+    """A configuration from what YAML gave. Raises ConfigError, which begins with `name`."""
+    if not isinstance(content, dict):
+        raise ConfigError(f"{name}: must be a mapping of keys, got {type(content).__name__}")
+    try:
+        return Config.model_validate(content)
+    except ValidationError as error:
+        raise ConfigError(f"{name}: {_first(error)}") from None
+
+
+def _read(path: Path) -> Any:
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {reason(error)}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not YAML: {reason(error)}") from None
+
+
+def _first(error: ValidationError) -> str:
+    """The first fault: its key, and what is wrong."""
+    fault = error.errors()[0]
+    key = ".".join(str(part) for part in fault["loc"] if part not in ("float", "tuple[constrained-float, ...]"))
+    text = fault["msg"].removeprefix("Value error, ")
+    if fault["type"] == "value_error":
+        return f"{key}.{text}" if key else text
+    if fault["type"] == "extra_forbidden":
+        return f"{key}: unknown key"
+    got = "" if fault["type"] == "missing" else f", got {fault['input']!r}"
+    return f"{key}: {text[0].lower()}{text[1:]}{got}"
+
+
+def _change(content: Any, change: str) -> None:
+    key, equals, text = change.partition("=")
+    if not equals:
+        raise ConfigError(f"--set takes KEY=VALUE, got {change!r}")
+    *parents, last = key.split(".")
+    try:
+        value = yaml.safe_load(text)
+        for parent in parents:
+            content = content[int(parent)] if isinstance(content, list) else content.setdefault(parent, {})
+        if isinstance(content, list):
+            content[int(last)] = value
+        else:
+            content[last] = value
+    except (yaml.YAMLError, ValueError, IndexError, TypeError, AttributeError):
+        raise ConfigError(f"--set: no such key: {key}") from None

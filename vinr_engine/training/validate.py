@@ -1,0 +1,75 @@
+"""Validation: pictures decoded from samples that are always the same, beside bicubic enlargement and linear blend."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from vinr_engine.models.video_inr import VideoINR
+from vinr_engine.models.warped_blend import bicubic, warped_blend
+from vinr_engine.training.batches import Batch, Source
+from vinr_engine.training.config import Validation
+
+SEED = 20220607
+TIMES = (0.0, 0.5)  # an end, and the moment hardest to guess
+
+
+def samples(source: Source, v: Validation) -> list[Batch]:
+    """The samples, each with `TIMES` as its targets."""
+    times = torch.tensor(TIMES)
+    return [
+        source.sample(np.random.default_rng([SEED, k]), times, v.input_crop, v.scale, v.target_shrink)
+        for k in range(v.samples)
+    ]
+
+
+def psnr_y(output: Tensor, target: Tensor) -> Tensor:
+    """[..., 3, H, W] in [0, 1] -> [...]: PSNR of the luma of BT.601, in dB."""
+    weights = output.new_tensor([65.481, 128.553, 24.966])[:, None, None] / 255
+    error = ((output.clamp(0, 1) - target) * weights).sum(-3).square().mean((-1, -2))
+    return -10 * error.clamp_min(1e-10).log10()
+
+
+@torch.no_grad()
+def validate(
+    model: VideoINR, samples: list[Batch], autocast: Any, device: torch.device
+) -> tuple[dict[str, float], list[Tensor]]:
+    """Mean PSNR-Y at the ends and in between, and by how much it beats the blend; and of each sample a picture.
+
+    A picture is [3, H, 4 W]: the blend, the network's output, the target in between, ten times the output's error.
+    """
+    was_training = model.training
+    model.eval()
+    ours, blend, pictures = [], [], []
+    for sample in samples:
+        frames, target = sample["frames"][None].to(device), sample["target"].to(device)
+        times, size = sample["times"].to(device), (target.shape[-2], target.shape[-1])
+        with autocast():
+            out = model(frames, times, size)[0].float()
+        enlarged = bicubic(frames, size)
+        base = warped_blend(enlarged, times[:, None], frames.new_zeros(1, len(times), 4, *size))[0]
+        ours.append(psnr_y(out, target))
+        blend.append(psnr_y(base, target))
+        error = (10 * (out[-1] - target[-1])).abs()
+        pictures.append(torch.cat([base[-1], out[-1], target[-1], error], -1).clamp(0, 1).cpu())
+    model.train(was_training)
+    mean, mean_blend = torch.stack(ours).mean(0).tolist(), torch.stack(blend).mean(0).tolist()
+    figures = {
+        "psnr_end": mean[0],
+        "psnr_between": mean[1],
+        "gain_end": mean[0] - mean_blend[0],
+        "gain_between": mean[1] - mean_blend[1],
+    }
+    return figures, pictures
+
+
+def write_pictures(pictures: list[Tensor], path: Path) -> None:
+    """One PNG, a row a picture."""
+    sheet = (torch.cat(pictures, 1).permute(1, 2, 0) * 255).round().byte().numpy()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(sheet).save(path)
