@@ -28,7 +28,8 @@ def root() -> None:
 @app.command()
 def onnx(
     out: Annotated[
-        str, typer.Argument(metavar="OUT", help="Folder for encoder.onnx and query.onnx; NAME.onnx: NAME.encoder.onnx ...")
+        str,
+        typer.Argument(metavar="OUT", help="Folder for encoder.onnx and query.onnx; NAME.onnx: NAME.encoder.onnx ..."),
     ],
     weights: Annotated[str | None, typer.Option(metavar="FILE", help="Checkpoint, as for upscale.")] = None,
     untrained: Annotated[bool, typer.Option("--untrained", help="Random weights: tries the export.")] = False,
@@ -46,9 +47,7 @@ def onnx(
     times: Annotated[
         str | None, typer.Option(metavar="T,T,...", help="Times in [0, 1] to fix; else given at each run.")
     ] = None,
-    size: Annotated[
-        str | None, typer.Option(metavar="WxH", help="Output size to fix; else given at each run.")
-    ] = None,
+    size: Annotated[str | None, typer.Option(metavar="WxH", help="Output size to fix; else given at each run.")] = None,
     opset: Annotated[int, typer.Option(help="ONNX opset, 20 to 22.")] = 20,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")] = False,
 ) -> None:
@@ -57,6 +56,7 @@ def onnx(
     `vinr upscale --runtime onnxruntime --model OUT` then upscales a video with them.
     """
     from vinr_engine.export.onnx_model import to_onnx
+
     from vinr_engine.video import enlarge, parse
 
     upsample: int | None = None
@@ -67,9 +67,9 @@ def onnx(
     sides = None if size is None else parse.size(size)
     enlarge.check_weights(weights, untrained, given=False)
     pair = to_onnx(
-        enlarge.load(weights, untrained), out, profile=profile, deform_conv=deform_conv, dtype=dtype, frame_upsample=upsample,
-        times=_numbers(times, "--times"), size=None if sides is None else (sides[1], sides[0]), opset=opset,
-        overwrite=overwrite,
+        enlarge.load(weights, untrained), out, profile=profile, deform_conv=deform_conv, dtype=dtype,
+        frame_upsample=upsample, times=_numbers(times, "--times"), size=None if sides is None else (sides[1], sides[0]),
+        opset=opset, overwrite=overwrite,
     )  # fmt: skip
     for path in (pair.encoder, pair.query):
         typer.echo(f"{path}: {path.stat().st_size / 1e6:.1f} MB")

@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from vinr_engine.export.tensorrt_build import MODULES, Limits, paths, runtime_module
 
 from vinr_engine._version import __version__
-from vinr_engine.export.tensorrt_build import MODULES, Limits, paths, runtime_module
 from vinr_engine.models.video_inr import pad_to_multiple
 from vinr_engine.video.errors import UsageError, WeightsError
 
@@ -84,7 +84,9 @@ class Engine:
         major, minor = torch.cuda.get_device_capability()
         targets = self.report["targets"]
         if targets and f"SM{major}{minor}" not in targets:
-            raise WeightsError(f"{path}: built for {', '.join(targets)}, this GPU is SM{major}{minor}: build it for that")
+            raise WeightsError(
+                f"{path}: built for {', '.join(targets)}, this GPU is SM{major}{minor}: build it for that"
+            )
         _, trt = runtime_module(name)
         self._logger = trt.Logger(trt.Logger.ERROR)
         self._runtime = trt.Runtime(self._logger)
@@ -128,5 +130,3 @@ class EngineMaps:
 
 def _tuples(value: Any) -> Any:
     return tuple(_tuples(v) for v in value) if isinstance(value, list) else value
-
-

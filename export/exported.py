@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-
 from vinr_engine.export.onnx_model import FORMAT, METADATA, Pair, paths
 from vinr_engine.export.packages import require
 from vinr_engine.export.sessions import SESSIONS, Array
+
 from vinr_engine.models.video_inr import pad_to_multiple
 from vinr_engine.video.errors import UsageError, WeightsError
 
@@ -40,7 +40,9 @@ def find(folder: str | os.PathLike[str]) -> Pair:
             raise WeightsError(f"{folder}: no such model (no {pair.encoder.name} and {pair.query.name})")
         return pair
     encoders = sorted(path.glob("*encoder.onnx"))
-    pairs = [Pair(e, q) for e in encoders if (q := e.with_name(e.name[: -len("encoder.onnx")] + "query.onnx")).is_file()]
+    pairs = [
+        Pair(e, q) for e in encoders if (q := e.with_name(e.name[: -len("encoder.onnx")] + "query.onnx")).is_file()
+    ]
     if len(pairs) != 1:
         names = ", ".join(p.encoder.name for p in pairs)
         found = f"several models ({names}): name one of them" if pairs else "no encoder.onnx with its query.onnx"
@@ -87,7 +89,9 @@ class ExportedModel:
         WeightsError: files that are missing, are not ours, or that the runtime refuses.
     """
 
-    def __init__(self, folder: str | os.PathLike[str], runtime: str = "onnxruntime", provider: str | None = None) -> None:
+    def __init__(
+        self, folder: str | os.PathLike[str], runtime: str = "onnxruntime", provider: str | None = None
+    ) -> None:
         if runtime not in SESSIONS:
             raise UsageError(f"--runtime must be one of {', '.join(SESSIONS)}, got {runtime!r}")
         self.pair = pair = find(folder)
@@ -97,7 +101,9 @@ class ExportedModel:
         if facts["options"] != other["options"] or facts["config"] != other["config"]:
             raise WeightsError(f"{folder}: its encoder and query were exported apart: export both again")
         if facts["options"]["profile"] == "plugin":
-            raise UsageError(f"{folder}: the plugin profile is for TensorRT; --runtime {runtime} needs the portable one")
+            raise UsageError(
+                f"{folder}: the plugin profile is for TensorRT; --runtime {runtime} needs the portable one"
+            )
         self.options: dict[str, Any] = facts["options"]
         self.name = f"{folder} ({runtime})"
         self._dtype = np.dtype(self.options["dtype"])
@@ -141,5 +147,7 @@ class ExportedModel:
 def open_model(folder: str | None, runtime: str | None, provider: str | None) -> ExportedModel:
     """`ExportedModel` from the options of a command line. Raises UsageError unless both of the first are given."""
     if runtime is None or folder is None:
-        raise UsageError("--runtime and --model go together (--provider with both): vinr export onnx DIR writes a model")
+        raise UsageError(
+            "--runtime and --model go together (--provider with both): vinr export onnx DIR writes a model"
+        )
     return ExportedModel(folder, runtime, provider)

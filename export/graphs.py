@@ -45,7 +45,7 @@ def hoisted(model: VideoINR, features: Tensor, frames: Tensor, frame_upsample: i
 
 
 class Encoder(nn.Module):
-    """frames [1, 2, 3, h', w'] in [0, 1], h' and w' multiples of 4 -> maps [1, h', w', M] and colours [1, u h', u w', 8].
+    """frames [1, 2, 3, h', w'] in [0, 1], h' and w' multiples of 4 -> maps [1, h', w', M], colours [1, u h', u w', 8].
 
     Colours are enlarged by u = `frame_upsample`, or where it is None by a second input, int64 [1] from 2 up. With 1
     there are none: the maps hold them.

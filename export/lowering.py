@@ -1,4 +1,4 @@
-"""What `vinr::deform_conv2d_packed` and `vinr::inr_query` become in an ONNX graph: standard nodes, or nodes of our own."""
+"""What the ops become in an ONNX graph: standard nodes, or nodes of our own."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import numpy as np
 import onnx_ir as ir
 import torch
 from onnxscript import opset20 as op
-
 from vinr_engine.export import schemas
+
 from vinr_engine.ops.inr_query import OMEGA
 
 OPSET = 20
@@ -74,9 +74,17 @@ def deform_conv(input, offset_mask, weight, bias, stride, padding, dilation, bfl
     taps = weight.shape[2] * weight.shape[3]
     offset, mask, groups = _logits_split(offset_mask, taps)
     return op.DeformConv(
-        input, weight, offset, bias, mask,
-        dilations=list(dilation), group=input.shape[1] // weight.shape[1], kernel_shape=list(weight.shape[2:]),
-        offset_group=groups, pads=[*padding, *padding], strides=list(stride),
+        input,
+        weight,
+        offset,
+        bias,
+        mask,
+        dilations=list(dilation),
+        group=input.shape[1] // weight.shape[1],
+        kernel_shape=list(weight.shape[2:]),
+        offset_group=groups,
+        pads=[*padding, *padding],
+        strides=list(stride),
     )
 
 

@@ -116,7 +116,9 @@ def _encoder(model: VideoINR, options: Options) -> Any:
         shapes.append(None)
     deform_conv = "plugin" if options.profile == "plugin" else options.deform_conv
     outputs = ["maps"] if options.frame_upsample == 1 else ["maps", "colours"]
-    return _export(Encoder(model, options.frame_upsample), arguments, shapes, names, outputs, options.opset, deform_conv)
+    return _export(
+        Encoder(model, options.frame_upsample), arguments, shapes, names, outputs, options.opset, deform_conv
+    )
 
 
 def _query(model: VideoINR, options: Options) -> Any:
@@ -199,17 +201,17 @@ def to_onnx(
     limits and the version. Nothing is written if the export fails.
 
     Raises:
-        UsageError: an option out of its range, a residual network (its enlarged frames have no graph yet), or a file that
-            exists and `overwrite` is not set.
+        UsageError: an option out of its range, a residual network (its enlarged frames have no graph yet), or a file
+            that exists and `overwrite` is not set.
         VinrError: a package that the export needs is not installed, or the files cannot be written.
     """
     from vinr_engine.export.packages import require
 
-    options = Options(
-        profile, deform_conv, dtype, frame_upsample, None if times is None else tuple(times), size, opset
-    )
+    options = Options(profile, deform_conv, dtype, frame_upsample, None if times is None else tuple(times), size, opset)
     if model.config["residual"]:
-        raise UsageError("a residual network, such as the package's own, cannot be exported yet: give --weights of another")
+        raise UsageError(
+            "a residual network, such as the package's own, cannot be exported yet: give --weights of another"
+        )
     require("onnx", "onnxscript")
     from vinr_engine.export import schemas
 

@@ -8,8 +8,8 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-
 from vinr_engine.export.packages import require
+
 from vinr_engine.video.errors import UsageError, WeightsError, reason
 
 Array = NDArray[Any]

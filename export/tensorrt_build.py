@@ -1,4 +1,4 @@
-"""Builds TensorRT engines of both graphs: with full TensorRT for the GPU at hand, or with TensorRT-RTX ahead of time."""
+"""Builds TensorRT engines of both graphs: with TensorRT for the GPU at hand, or with TensorRT-RTX ahead of time."""
 
 from __future__ import annotations
 
@@ -238,7 +238,6 @@ def to_tensorrt(
 def map_width(model: VideoINR) -> int:
     """M, the width of the maps between the two graphs."""
     import torch
-
     from vinr_engine.export.graphs import hoisted
 
     like = next(model.parameters())

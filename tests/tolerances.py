@@ -56,6 +56,7 @@ def relative_error(actual, expected):
         return 0.0
     return ((actual - expected).abs().max() / expected.abs().max().clamp(min=1e-30)).item()
 
+
 # Largest absolute error of an exported float32 network against the engine, in ONNX Runtime and in OpenVINO.
 EXPORT, OPENVINO = 1e-4, 1e-3
 

@@ -141,9 +141,10 @@ def upscale(
         exported = open_model(model, runtime, provider)
     with Bar(quiet) as bar:
         summary = run(
-            src, dst, model=exported, space=space, size=size, time=time, fps=fps, weights=weights, untrained=untrained, device=device,
-            backend=backend, dtype=dtype, codec=codec, crf=crf, start=start, end=end, input_fps=input_fps,
-            overwrite=overwrite, cuts=not no_cuts, audio=not no_audio, progress=bar.update, note=bar.note,
+            src, dst, model=exported, space=space, size=size, time=time, fps=fps, weights=weights,
+            untrained=untrained, device=device, backend=backend, dtype=dtype, codec=codec, crf=crf, start=start,
+            end=end, input_fps=input_fps, overwrite=overwrite, cuts=not no_cuts, audio=not no_audio,
+            progress=bar.update, note=bar.note,
         )  # fmt: skip
     if not quiet:
         width, height = summary.size

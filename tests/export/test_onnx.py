@@ -6,14 +6,14 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from vinr_engine.export import ExportedModel, to_onnx
+from vinr_engine.export.onnx_model import METADATA
 
 import golden_cases
 import vinr_engine as vinr
 from tolerances import EXPORT, EXPORT_FLOAT16_PSNR, OPENVINO
 from video.clips import panning, read, write
 from vinr_engine import cli
-from vinr_engine.export import ExportedModel, to_onnx
-from vinr_engine.export.onnx_model import METADATA
 from vinr_engine.video.errors import UsageError, WeightsError
 
 SMALL = dict(
@@ -61,7 +61,7 @@ def psnr(actual, expected):
     return -10 * (actual.double() - expected.double()).square().mean().log10().item()
 
 
-@pytest.mark.parametrize("lr, size, times", CASES)
+@pytest.mark.parametrize(("lr", "size", "times"), CASES)
 @pytest.mark.parametrize(
     ("options", "runtime"),
     [({}, "onnxruntime"), ({"deform_conv": "deform_conv"}, "onnxruntime"), ({}, "openvino"),
@@ -183,14 +183,15 @@ def test_wrong_files(model, exported, tmp_path, capsys):
         to_onnx(model, folder)
     with pytest.raises(WeightsError, match="no such model"):
         ExportedModel(tmp_path / "none")
-    with pytest.raises(WeightsError, match="no encoder.onnx with its query.onnx"):
+    with pytest.raises(WeightsError, match=r"no encoder\.onnx with its query\.onnx"):
         ExportedModel(tmp_path)
     for name in ("encoder", "query"):
         (tmp_path / f"{name}.onnx").write_bytes((folder / f"{name}.onnx").read_bytes()[:-200])
     with pytest.raises(WeightsError, match="truncated"):
         ExportedModel(tmp_path)
-    for key, value, text in (("format", "99", "export it again"), ("graph", '"query"', "graphs query and query"),
-                             ("options", "{}", "exported apart"), ("config", "not json", "not exported by")):  # fmt: skip
+    wrong = [("format", "99", "export it again"), ("graph", '"query"', "graphs query and query"),
+             ("options", "{}", "exported apart"), ("config", "not json", "not exported by")]  # fmt: skip
+    for key, value, text in wrong:
         for name in ("encoder", "query"):
             graph = onnx.load(folder / f"{name}.onnx")
             if name == "encoder":
@@ -200,7 +201,7 @@ def test_wrong_files(model, exported, tmp_path, capsys):
             ExportedModel(tmp_path)
     with pytest.raises(UsageError, match="--runtime must be one of onnxruntime, openvino, got 'torch'"):
         ExportedModel(folder, "torch")
-    with pytest.raises(UsageError, match="--provider Magic: this ONNX Runtime has .*CPUExecutionProvider"):
+    with pytest.raises(UsageError, match=r"--provider Magic: this ONNX Runtime has .*CPUExecutionProvider"):
         ExportedModel(folder, provider="Magic")
     with pytest.raises(UsageError, match="plugin profile is for TensorRT"):
         ExportedModel(exported(profile="plugin"))

@@ -133,8 +133,8 @@ def upscale(
     before the last frame's end, a folder every n up to the last frame. A one-frame clip is enlarged and held. Across
     a scene cut the earlier frame is held (``cuts=False`` interpolates there too).
 
-    model: a loaded VideoINR or vinr_engine.export.ExportedModel, or ``weights``: a checkpoint file, or ``untrained=True``: random
-    weights of a fixed seed; the package's own small network if nothing is given.
+    model: a loaded VideoINR or vinr_engine.export.ExportedModel, or ``weights``: a checkpoint file, or
+    ``untrained=True``: random weights of a fixed seed; the package's own small network if nothing is given.
     device: auto, cpu, cuda, cuda:N, mps. backend: see vinr_engine.backend; auto is the one in force, such as
     VINR_BACKEND's. dtype: float32, float64, bfloat16 or (GPU) float16; the last two for the encoder, the query stays
     float32.
