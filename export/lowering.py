@@ -13,7 +13,7 @@ from vinr_engine.export import schemas
 
 from vinr_engine.ops.inr_query import OMEGA
 
-OPSET = 20
+SAMPLING: dict[str, Any] = {"align_corners": 0, "mode": "linear", "padding_mode": "zeros"}
 
 
 def _constant(value: Any, dtype: Any = np.int64) -> Any:
@@ -31,6 +31,13 @@ def _logits_split(offset_mask: Any, taps: int) -> tuple[Any, Any, int]:
     offset = op.Slice(offset_mask, _ints(0), _ints(offsets), _ints(1))
     logits = op.Slice(offset_mask, _ints(offsets), _ints(channels), _ints(1))
     return offset, op.Sigmoid(logits), offsets // (2 * taps)
+
+
+def _sampled(maps, grid, dtype):
+    """GridSample in the grid's float32: TensorRT wants one type for both, and a float16 grid is too coarse."""
+    if dtype == ir.DataType.FLOAT:
+        return op.GridSample(maps, grid, **SAMPLING)
+    return op.Cast(op.GridSample(op.Cast(maps, to=ir.DataType.FLOAT), grid, **SAMPLING), to=dtype)
 
 
 def grid_sample(input, offset_mask, weight, bias, stride, padding, dilation, bfloat16=False):
@@ -61,7 +68,7 @@ def grid_sample(input, offset_mask, weight, bias, stride, padding, dilation, bfl
     grid = op.Concat(*(op.Unsqueeze(g, _ints(-1)) for g in grids), axis=-1)  # [B G, taps, H, W, 2]
     grid = op.Reshape(grid, op.Concat(groups, _ints(-1), op.Slice(out_size, _ints(1), _ints(2)), _ints(2), axis=0))
     planes = op.Reshape(input, op.Concat(groups, _ints(C // G), in_size, axis=0))
-    read = op.GridSample(planes, grid, align_corners=0, mode="linear", padding_mode="zeros")
+    read = _sampled(planes, grid, input.dtype)
     read = op.Reshape(read, op.Concat(groups, _ints(C // G, taps), out_size, axis=0))
     read = op.Mul(read, op.Reshape(mask, op.Concat(groups, _ints(1, taps), out_size, axis=0)))
     columns = op.Reshape(read, op.Concat(B, _ints(C * taps), out_size, axis=0))
@@ -106,7 +113,7 @@ def inr_query(maps, colours, times, lr_size, size, weights, feat_widths, flow_wi
 
 
 def sample(maps, grid):
-    return op.GridSample(maps, grid, align_corners=0, mode="linear", padding_mode="zeros")
+    return _sampled(maps, grid, maps.dtype)
 
 
 DEFORM_CONV = {"grid_sample": grid_sample, "deform_conv": deform_conv, "plugin": deform_plugin}

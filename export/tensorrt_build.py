@@ -94,7 +94,7 @@ class _Build:
     """One builder and its settings, for both graphs."""
 
     def __init__(
-        self, trt: Any, targets: Sequence[str], limits: Limits, workspace: int, cache: bytes, plugins: Path | None
+        self, trt: Any, targets: Sequence[str], limits: Limits, workspace: int | None, cache: bytes, plugins: Path | None
     ) -> None:
         self.trt, self.targets, self.limits, self.workspace, self.cache = trt, targets, limits, workspace, cache
         self.messages: list[str] = []
@@ -124,7 +124,8 @@ class _Build:
         if not parser.parse_from_file(str(path)):
             self._fail(f"the parser refuses the {graph}")
         config = builder.create_builder_config()
-        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, self.workspace)
+        if self.workspace is not None:
+            config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, self.workspace)
         if self.targets:
             config.num_compute_capabilities = len(self.targets)
             for i, target in enumerate(self.targets):
@@ -168,7 +169,7 @@ def to_tensorrt(
     targets: Sequence[str] = (),
     dtype: str = "float16",
     limits: Limits | None = None,
-    workspace: int = 4 << 30,
+    workspace: int | None = None,
     timing_cache: str | os.PathLike[str] | None = None,
     plugins: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
@@ -182,7 +183,7 @@ def to_tensorrt(
         targets: GPUs that TensorRT-RTX builds for, of TARGETS; all of them if empty. TensorRT takes none.
         dtype: "float32" or "float16", as in `to_onnx`; TensorRT keeps to the graph's types.
         limits: sizes that the engines serve.
-        workspace: bytes of GPU memory that a tactic may take.
+        workspace: bytes of GPU memory that a tactic may take; None leaves it to the builder.
         timing_cache: file that TensorRT's measurements are read from and written to; only with "tensorrt".
         plugins: the plugin library (see export/tensorrt); with it the plugin profile is built, only with "tensorrt".
         note: gets a line for each step.
