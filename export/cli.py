@@ -73,3 +73,66 @@ def onnx(
     )  # fmt: skip
     for path in (pair.encoder, pair.query):
         typer.echo(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
+
+
+def _sizes(text: str, option: str) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
+    """ "64x64,320x180,960x540" -> three of (height, width)"""
+    from vinr_engine.video import parse
+
+    parts = text.split(",")
+    if len(parts) != 3:
+        raise UsageError(f"{option} must be MIN,OPT,MAX, each as WxH, got {text!r}")
+    low, usual, high = ((height, width) for width, height in map(parse.size, parts))
+    return low, usual, high
+
+
+@app.command()
+def tensorrt(
+    out: Annotated[
+        str, typer.Argument(metavar="OUT.engine", help="OUT.encoder.engine, OUT.query.engine and OUT.json are written.")
+    ],
+    weights: Annotated[str | None, typer.Option(metavar="FILE", help="Checkpoint, as for upscale.")] = None,
+    untrained: Annotated[bool, typer.Option("--untrained", help="Random weights: tries the export.")] = False,
+    builder: Annotated[
+        str | None, typer.Option(help="tensorrt or tensorrt-rtx [default: the first that is installed].")
+    ] = None,
+    gpu: Annotated[
+        str | None, typer.Option(metavar="SM,SM,...", help="GPUs of tensorrt-rtx: SM80, SM86, SM89, SM120 [all].")
+    ] = None,
+    dtype: Annotated[str, typer.Option(help="float16 or float32.")] = "float16",
+    frames: Annotated[
+        str, typer.Option(metavar="MIN,OPT,MAX", help="Sizes of the input frames.")
+    ] = "64x64,320x180,960x540",
+    outputs: Annotated[
+        str, typer.Option(metavar="MIN,OPT,MAX", help="Sizes of the output.")
+    ] = "64x64,1280x720,3840x2160",
+    workspace: Annotated[
+        int | None, typer.Option(metavar="MB", help="GPU memory that a tactic may take [the builder's choice].")
+    ] = None,
+    timing_cache: Annotated[str | None, typer.Option(metavar="FILE", help="Kept between builds (tensorrt).")] = None,
+    plugins: Annotated[
+        str | None, typer.Option(metavar="FILE", help="A plugin library: the plugin profile is built (tensorrt).")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")] = False,
+) -> None:
+    """Build TensorRT engines of both graphs; with tensorrt-rtx no GPU is needed.
+
+    No engine was ever run by those who wrote this: they had no GPU. vinr_engine.export.Engine is to run them.
+    """
+    import json
+
+    from vinr_engine.export.tensorrt_build import Limits, to_tensorrt
+
+    from vinr_engine.video import enlarge
+
+    enlarge.check_weights(weights, untrained, given=False)
+    limits = Limits(_sizes(frames, "--frames"), _sizes(outputs, "--outputs"))
+    files = to_tensorrt(
+        enlarge.load(weights, untrained), out, builder=builder, targets=gpu.split(",") if gpu else (), dtype=dtype,
+        limits=limits, workspace=None if workspace is None else workspace << 20, timing_cache=timing_cache,
+        plugins=plugins, overwrite=overwrite, note=lambda text: typer.echo(text, err=True),
+    )  # fmt: skip
+    report = json.loads(files.report.read_text())
+    for path, graph in ((files.encoder, "encoder"), (files.query, "query")):
+        facts = report["graphs"][graph]
+        typer.echo(f"{path}: {facts['bytes'] / 1e6:.1f} MB, built in {facts['seconds']:.0f} s")

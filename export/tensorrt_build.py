@@ -40,7 +40,7 @@ class Limits:
                 text = ",".join(f"{w}x{h}" for h, w in sizes)
                 raise UsageError(f"--{name} must be rising sizes MIN,OPT,MAX from 2x2 to 32768x32768, got {text}")
         if not 1 <= self.times[0] <= self.times[1]:
-            raise UsageError(f"--batch must be rising numbers OPT,MAX from 1 up, got {self.times[0]},{self.times[1]}")
+            raise UsageError(f"times must be rising numbers from 1 up, got {self.times[0]}, {self.times[1]}")
 
     def padded(self) -> list[Size]:
         """The sizes of frames as the encoder takes them."""
@@ -94,7 +94,13 @@ class _Build:
     """One builder and its settings, for both graphs."""
 
     def __init__(
-        self, trt: Any, targets: Sequence[str], limits: Limits, workspace: int | None, cache: bytes, plugins: Path | None
+        self,
+        trt: Any,
+        targets: Sequence[str],
+        limits: Limits,
+        workspace: int | None,
+        cache: bytes,
+        plugins: Path | None,
     ) -> None:
         self.trt, self.targets, self.limits, self.workspace, self.cache = trt, targets, limits, workspace, cache
         self.messages: list[str] = []
@@ -189,12 +195,16 @@ def to_tensorrt(
         note: gets a line for each step.
 
     Raises:
-        UsageError: an option out of its range, a builder that is not installed, a file that exists.
+        UsageError: an option out of its range, a builder that is not installed, a file that exists, a residual network.
         VinrError: the builder refuses a graph, or a file cannot be written.
     """
     from vinr_engine.export.onnx_model import to_onnx
 
     files, limits, say = paths(destination), limits or Limits(), note or (lambda text: None)
+    if model.config["residual"]:
+        raise UsageError(
+            "a residual network, such as the package's own, cannot be exported yet: give --weights of another"
+        )
     unknown = [t for t in targets if t not in TARGETS]
     if unknown:
         raise UsageError(f"--gpu must be of {', '.join(TARGETS)}, got {', '.join(unknown)}")

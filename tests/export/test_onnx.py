@@ -61,6 +61,7 @@ def psnr(actual, expected):
     return -10 * (actual.double() - expected.double()).square().mean().log10().item()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("lr", "size", "times"), CASES)
 @pytest.mark.parametrize(
     ("options", "runtime"),
@@ -78,6 +79,7 @@ def test_small_network(model, exported, rng, options, runtime, lr, size, times):
     assert (out - expected).abs().max() <= (OPENVINO if runtime == "openvino" else EXPORT)
 
 
+@pytest.mark.slow
 def test_float16(model, exported, rng):
     lr, size, times = CASES[0]
     frames = torch.rand(1, 2, 3, *lr, generator=rng)
@@ -89,6 +91,7 @@ def test_float16(model, exported, rng):
         assert all(t.data_type == onnx.TensorProto.FLOAT16 for t in weights)
 
 
+@pytest.mark.slow
 def test_fixed_times_and_size(model, exported, rng):
     lr, size, _ = CASES[1]
     fixed = ExportedModel(exported(times=[0.0, 0.5, 1.0], size=size))
@@ -101,6 +104,7 @@ def test_fixed_times_and_size(model, exported, rng):
         decode(fixed, frames, [0.25], size)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"profile": "plugin"}, {"profile": "plugin", "dtype": "float16"}])
 def test_checker_and_metadata(model, exported, options):
     folder = exported(**options)
@@ -119,6 +123,7 @@ def test_checker_and_metadata(model, exported, options):
         assert inferred.graph.output[0].type.tensor_type.HasField("shape")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("deform_conv", ["grid_sample", "deform_conv"])
 def test_golden(tmp_path, deform_conv):
     """The published network, two sizes from one dynamic model."""
@@ -150,6 +155,7 @@ def run(capsys, *arguments):
     return code, out, err
 
 
+@pytest.mark.slow
 def test_from_a_checkpoint_to_a_video(tmp_path, model, capsys):
     vinr.save_checkpoint(model, tmp_path / "w.safetensors")
     clip = write(tmp_path / "in.mp4", panning(3, 16, 12))
@@ -177,6 +183,7 @@ def test_refused_options(model, tmp_path, options, text):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_wrong_files(model, exported, tmp_path, capsys):
     folder = exported()
     with pytest.raises(UsageError, match="exists: choose another name, or --overwrite"):
@@ -209,6 +216,26 @@ def test_wrong_files(model, exported, tmp_path, capsys):
     assert code == 2
     assert err.count("\n") == 1
     assert "--model go together" in err
+
+
+def test_a_residual_network_is_refused(tmp_path):
+    network = vinr.VideoINR(**SMALL, residual=True)
+    with pytest.raises(UsageError, match=r"residual network.*give --weights"):
+        to_onnx(network, tmp_path / "m")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_options_that_exclude_each_other(tmp_path, capsys):
+    for options, text in (
+        (["--runtime", "onnxruntime"], "--model go together"),
+        (["--model", "m"], "--model go together"),
+        (["--runtime", "onnxruntime", "--model", "m", "--untrained"], "--runtime excludes"),
+        (["--runtime", "onnxruntime", "--model", str(tmp_path)], "no encoder.onnx with its query.onnx"),
+        (["--runtime", "magic", "--model", "m"], "--runtime must be one of onnxruntime, openvino"),
+    ):
+        code, out, err = run(capsys, "upscale", "a.mp4", "b.mp4", *options)
+        assert (code, out, err.count("\n")) == (2, "", 1)
+        assert text in err
 
 
 def test_a_missing_package_is_named(monkeypatch):

@@ -1,0 +1,80 @@
+"""Building TensorRT engines ahead of time. None is ever run here: that needs a GPU."""
+
+import json
+
+import pytest
+import torch
+from vinr_engine.export import Engine, to_tensorrt
+from vinr_engine.export import tensorrt_build as build
+
+import vinr_engine as vinr
+from vinr_engine import cli
+from vinr_engine.video.errors import UsageError, WeightsError
+
+SMALL = dict(
+    nf=8, groups=2, front_blocks=1, back_blocks=1, hr_features=16, feat_hidden=(16,), flow_hidden=(16,),
+    encode_hidden=(16,),
+)  # fmt: skip
+LIMITS = build.Limits(((16, 16), (32, 48), (64, 64)), ((16, 16), (128, 192), (256, 256)), (1, 4))
+
+
+@pytest.fixture
+def model():
+    return vinr.VideoINR(**SMALL).eval()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_engines_are_built_without_a_gpu(model, tmp_path, dtype):
+    pytest.importorskip("tensorrt_rtx_bindings")
+    notes = []
+    files = to_tensorrt(
+        model, tmp_path / "m.engine", builder="tensorrt-rtx", targets=["SM80", "SM120"], dtype=dtype, limits=LIMITS,
+        note=notes.append,
+    )  # fmt: skip
+    assert notes == ["exporting the graphs", "building the query", "building the encoder"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["m.encoder.engine", "m.json", "m.query.engine"]
+    report = json.loads(files.report.read_text())
+    assert (report["targets"], report["dtype"], report["profile"]) == (["SM80", "SM120"], dtype, "portable")
+    for graph, path in (("encoder", files.encoder), ("query", files.query)):
+        assert report["graphs"][graph]["bytes"] == path.stat().st_size > 10_000
+    if not torch.cuda.is_available():
+        with pytest.raises(UsageError, match="needs an NVIDIA GPU"):
+            Engine(tmp_path / "m.engine")
+    files.report.write_text(files.report.read_text().replace(vinr.__version__, "0.0.0"))
+    with pytest.raises(WeightsError, match=r"built by vinr_engine 0\.0\.0, .*: build it again"):
+        Engine(tmp_path / "m.engine")
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [({"targets": ["SM75"]}, "--gpu must be of SM80, SM86, SM89, SM120, got SM75"),
+     ({"builder": "magic"}, "--builder must be one of tensorrt, tensorrt-rtx, got 'magic'"),
+     ({"builder": "tensorrt"}, "tensorrt is not installed: pip install tensorrt")],
+)  # fmt: skip
+def test_refused_options(model, tmp_path, monkeypatch, options, text):
+    monkeypatch.setattr(build, "find_spec", lambda name: None)
+    with pytest.raises(UsageError, match=text):
+        to_tensorrt(model, tmp_path / "m.engine", **options)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_refused_limits_and_names(model, tmp_path):
+    with pytest.raises(UsageError, match="--frames must be rising sizes MIN,OPT,MAX"):
+        build.Limits(frames=((64, 64), (32, 320), (540, 960)))
+    with pytest.raises(UsageError, match="times must be rising numbers"):
+        build.Limits(times=(4, 2))
+    with pytest.raises(UsageError, match=r"an engine's name ends in \.engine"):
+        to_tensorrt(model, tmp_path / "m.onnx")
+    with pytest.raises(WeightsError, match="no such engine"):
+        Engine(tmp_path / "m.engine")
+    (tmp_path / "m.json").write_text("[]")
+    with pytest.raises(WeightsError, match="not a report of vinr export tensorrt"):
+        Engine(tmp_path / "m.engine")
+
+
+def test_a_wrong_size_on_the_command_line(capsys):
+    code = cli.main(["export", "tensorrt", "m.engine", "--untrained", "--frames", "64x64"])
+    out, err = capsys.readouterr()
+    assert (code, out) == (2, "")
+    assert err == "vinr: --frames must be MIN,OPT,MAX, each as WxH, got '64x64'\n"
