@@ -26,6 +26,16 @@ def test_network(backend, case_name, dtype):
         assert (flow[:, 0] - case["flow0"]).abs().max() <= GOLDEN[dtype]
 
 
+@pytest.mark.parametrize("case_name", golden_cases.NETWORK_CASES)
+def test_network_on_every_instruction_set(variant, case_name):
+    case = golden_cases.tensors(case_name, torch.float32)
+    model = golden_cases.model(case["seed"], torch.float32)
+    size, upsample = tuple(case["size"].tolist()), golden_cases.frame_upsample(case_name)
+    with torch.inference_mode():
+        out = model(case["frames"], case["times"], size, upsample)
+    assert (out - case["out"]).abs().max() <= GOLDEN[torch.float32]
+
+
 @DTYPES
 def test_training_step(backend, dtype):
     case = golden_cases.tensors("training_step", dtype)
