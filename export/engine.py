@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from vinr_engine.export.exported import Encoded
 from vinr_engine.export.tensorrt_build import MODULES, Limits, paths, runtime_module
 
 from vinr_engine._version import __version__
@@ -98,34 +99,23 @@ class Engine:
         """The frame itself: the encoder's graph takes both frames."""
         return frame
 
-    def encode_pyramids(self, first: Tensor, second: Tensor) -> EngineMaps:
+    def encode_pyramids(self, first: Tensor, second: Tensor) -> Encoded:
         """Two frames [1, 3, h, w] in [0, 1] -> what `query` takes."""
         frames = pad_to_multiple(torch.stack([first, second], 1))
-        return EngineMaps(self._encoder.run({"frames": frames}))
+        return Encoded(dict(zip(("maps", "colours"), self._encoder.run({"frames": frames}), strict=True)))
 
-    def query(self, features: EngineMaps, frames: Tensor, times: Sequence[float], size: tuple[int, int]) -> Tensor:
+    def query(self, features: Encoded, frames: Tensor, times: Sequence[float], size: tuple[int, int]) -> Tensor:
         """Pictures [1, T, 3, HH, WW] at `times`; see `VideoINR.query`. Raises UsageError outside the profile."""
         low, _, high = self.limits.outputs
         if any(not a <= side <= b for a, side, b in zip(low, size, high, strict=True)):
             raise UsageError(
                 f"{size[1]}x{size[0]} lies outside the engine's outputs, {low[1]}x{low[0]} to {high[1]}x{high[0]}"
             )
-        feeds = dict(zip(("maps", "colours"), features.tensors, strict=True))
+        feeds = dict(features.maps)
         feeds["times"] = torch.tensor(list(times), dtype=torch.float32)
         feeds["lr_size"], feeds["size"] = torch.tensor(frames.shape[-2:]), torch.tensor(size)
         image: Tensor = self._query.run(feeds)[self._query.outputs.index("image")]
         return image
-
-
-class EngineMaps:
-    """What the encoder's engine gives for a pair of frames."""
-
-    def __init__(self, tensors: list[Tensor]) -> None:
-        self.tensors = tensors
-
-    def to(self, dtype: torch.dtype) -> EngineMaps:
-        """Itself: maps keep the engine's dtype."""
-        return self
 
 
 def _tuples(value: Any) -> Any:

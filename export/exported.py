@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from vinr_engine.export.onnx_model import FORMAT, METADATA, Pair, paths
 from vinr_engine.export.packages import require
-from vinr_engine.export.sessions import SESSIONS, Array
+from vinr_engine.export.sessions import SESSIONS
 
 from vinr_engine.models.video_inr import pad_to_multiple
 from vinr_engine.video.errors import UsageError, WeightsError
@@ -22,9 +22,9 @@ from vinr_engine.video.errors import UsageError, WeightsError
 
 @dataclass(frozen=True)
 class Encoded:
-    """What the encoder gives for a pair of frames."""
+    """What the encoder gives for a pair of frames, by the names of the query's inputs."""
 
-    maps: Mapping[str, Array]
+    maps: Mapping[str, Any]
 
     def to(self, dtype: torch.dtype) -> Encoded:
         """Itself: maps keep the graph's dtype."""

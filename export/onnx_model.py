@@ -6,7 +6,6 @@ import contextlib
 import json
 import logging
 import os
-import secrets
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -15,10 +14,11 @@ from typing import Any
 
 import torch
 from torch import nn
+from vinr_engine.export.files import draft_of
 
 from vinr_engine._version import __version__
 from vinr_engine.models import VideoINR
-from vinr_engine.video.errors import UsageError, VinrError
+from vinr_engine.video.errors import UsageError
 
 PROFILES = ("portable", "plugin")
 DEFORM_CONV = ("grid_sample", "deform_conv")
@@ -156,18 +156,6 @@ def _metadata(model: VideoINR, options: Options, graph: str) -> dict[str, str]:
     return {f"{METADATA}.{key}": json.dumps(value) for key, value in facts.items()}
 
 
-def _write(program: Any, path: Path) -> None:
-    """One file, complete or not there."""
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        program.save(draft, external_data=False)
-        os.replace(draft, path)
-    except OSError as error:
-        raise VinrError(f"cannot write {path}: {error.strerror or error}") from None
-    finally:
-        draft.unlink(missing_ok=True)
-
-
 def to_onnx(
     model: VideoINR,
     destination: str | os.PathLike[str],
@@ -226,7 +214,8 @@ def to_onnx(
     for program, path, graph in zip(programs, (pair.encoder, pair.query), ("encoder", "query"), strict=True):
         program.model.metadata_props.update(_metadata(model, options, graph))
         program.model.producer_name, program.model.producer_version = "vinr_engine", __version__
-        _write(program, path)
+        with draft_of(path) as draft:
+            program.save(draft, external_data=False)
     return pair
 
 

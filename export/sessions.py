@@ -71,7 +71,7 @@ class OpenVino:
             self._model = core.compile_model(str(path), device, precision)
         except RuntimeError as error:
             hint = " (export with --deform-conv grid_sample)" if "DeformConv" in str(error) else ""
-            raise WeightsError(f"{path}: OpenVINO refuses it{hint}: {_first_line(error)}") from None
+            raise WeightsError(f"{path}: OpenVINO refuses it{hint}: {reason(error)[:200]}") from None
 
     def run(self, feeds: Mapping[str, Array]) -> list[Array]:
         results = self._model(dict(feeds))
@@ -80,10 +80,6 @@ class OpenVino:
 
 def _plain(provider: str) -> str:
     return provider.lower().removesuffix("executionprovider")
-
-
-def _first_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]
 
 
 SESSIONS: dict[str, Callable[[Path, str | None, str], Session]] = {"onnxruntime": OnnxRuntime, "openvino": OpenVino}

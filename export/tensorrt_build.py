@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -13,6 +12,8 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+
+from vinr_engine.export.files import draft_of
 
 from vinr_engine._version import __version__
 from vinr_engine.models import VideoINR
@@ -157,14 +158,8 @@ class _Build:
 
 
 def _write(path: Path, data: bytes) -> None:
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
+    with draft_of(path) as draft:
         draft.write_bytes(data)
-        os.replace(draft, path)
-    except OSError as error:
-        raise VinrError(f"cannot write {path}: {error.strerror or error}") from None
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def to_tensorrt(
