@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -16,8 +17,6 @@ from rich.table import Table as RichTable
 from benchmarks import gpu_estimate, machine
 from benchmarks import gpu_hardware as hardware
 from benchmarks.gpu_compile import Kernel
-
-WIDTH = 120
 
 
 @dataclass(frozen=True)
@@ -54,24 +53,43 @@ def _row(kernel: Kernel) -> dict[str, float | int | str | None]:
     }
 
 
+def _short(kernel: Kernel) -> str:
+    """A name of at most 60 columns."""
+    name = re.sub(r", (\d+) pixels, (\d+) warps, (\d+) stages", r", \1 px, \2 w, \3 st", kernel.name)
+    return name.replace("float32 tf32", "tf32").replace("float32 ieee", "ieee").replace(" deterministic", " fixed")
+
+
 def _kernels(target: int, kernels: Sequence[Kernel]) -> Table:
-    gpu = hardware.gpu_of(target)
-    head = ("", "kernel", "regs", "stack", "LDL", "STL", "shared", "matrix", "MUFU", "warps", "op/px", "B/px",
-            "least ms" if gpu else "")  # fmt: skip
+    head = ("", "kernel", "regs", "stack", "LDL", "STL", "shared", "matrix", "MUFU", "warps")
     rows = []
     for kernel in kernels:
-        row = _row(kernel)
         numbers = (kernel.registers, kernel.stack, kernel.local_loads, kernel.local_stores, kernel.shared,
                    kernel.matrix, kernel.special, kernel.resident_warps)  # fmt: skip
-        work = (row["operations_per_pixel"], row["bytes_per_pixel"])
-        least = _number(row["roofline_ms"], 4) if gpu else ""  # type: ignore[arg-type]
-        cells = (*map(_number, numbers), *(_number(w) for w in work), least)  # type: ignore[arg-type]
-        mark = "!" if kernel.faults() else " "
-        name = kernel.name.replace(" stages", " st").replace(" pixels", " px")
-        rows.append((f"{mark}{kernel.backend}", name, *cells))
-    most = hardware.LIMITS[target].warps
-    title = f"sm_{target}" + (f", roofline of {gpu.name}" if gpu else "") + f"; at most {most} warps"
-    return Table(title, head, rows, left=2)
+        mark = "! " if kernel.faults() else ""
+        rows.append((f"{mark}{kernel.backend}", _short(kernel), *map(_number, numbers)))
+    gpu, limits = hardware.gpu_of(target), hardware.LIMITS[target]
+    title = f"sm_{target}" + (f" ({gpu.name})" if gpu else "")
+    note = f"At most {limits.warps} warps, {limits.blocks} blocks and {limits.shared >> 10} KB of shared memory [G]."
+    return Table(title, head, rows, 2, note)
+
+
+def _work(kernels: Sequence[Kernel]) -> Table:
+    """Launch configurations and targets do not matter: one row for each kind of pass."""
+    head = ("backend", "pass", "op/pixel", "bytes/pixel", *(f"{gpu.name}, ms" for gpu in hardware.GPUS))
+    rows = {}
+    for kernel in kernels:
+        work, name = gpu_estimate.work_of(kernel), _short(kernel).split(",")[0]
+        if work is None or (kernel.backend, name) in rows:
+            continue
+        pixels = gpu_estimate.pixels(kernel)
+        total = work.operations * pixels, work.bytes * pixels
+        times = (f"{1e3 * hardware.roofline(gpu, kernel.operands, *total):.4f}" for gpu in hardware.GPUS)
+        rows[kernel.backend, name] = (f"{work.operations:.0f}", f"{work.bytes:.0f}", *times)
+    note = (
+        "Operations, two a multiply-add, and the least bytes for an output pixel at scale 4; what the roofline of each "
+        "card allows for a 1280x720 frame, for deform_conv2d its 320x180 maps."
+    )
+    return Table("Work and roofline", head, [(*key, *cells) for key, cells in sorted(rows.items())], 2, note)
 
 
 def _peaks() -> Table:
@@ -81,8 +99,8 @@ def _peaks() -> Table:
          *(f"{g.peaks[name] / 1e12:.1f}" for name in ("float16", "tf32", "ieee")), f"{g.copy / 1e9:.0f}", g.source)
         for g in hardware.GPUS
     ]  # fmt: skip
-    sources = (hardware.__doc__ or "").split("name:\n")[1]
-    return Table("Peaks: dense products with float32 sums", head, rows, 2, " ".join(sources.split()))
+    sources = (hardware.__doc__ or "").split("name:\n")[1].strip("\n")
+    return Table("Peaks: dense products with float32 sums", head, rows, 2, sources)
 
 
 def _query(kernels: Iterable[Kernel]) -> Table:
@@ -114,11 +132,11 @@ def _query(kernels: Iterable[Kernel]) -> Table:
         total = f"{sum(one.seconds for one in passes) * 1e3:.3f}"
         rows.append((gpu.name, both[0].backend, "both", *[""] * 7, total))
     note = (
-        "ms by each part of the GPU alone, counted in machine code with all loops followed; the largest counts. A "
-        "bound and no measurement: it says that latency hides. instr/px: of a warp. issue: one a cycle and scheduler. "
-        f"matrix: dense peak, on the H100 {hardware.MMA_SYNC_REACHED:.0%} of it for mma.sync. shared: bytes "
-        "to and from shared memory and the first cache, 128 a cycle. memory: 1.5 times the least bytes, to which "
-        "tests/simt holds the sectors that the CUDA kernels touch."
+        "ms by each part of the GPU alone, counted in machine code with all loops followed; the largest counts. An "
+        "estimate and no measurement: it takes latency to be hidden. instr/px: of a warp. issue: one a cycle and "
+        f"scheduler. matrix: dense peak, on the H100 {hardware.MMA_SYNC_REACHED:.0%} of it for mma.sync. shared: bytes "
+        "to and from shared memory and the first cache, 128 a cycle; at most, since bytes that lanes share count for "
+        "each. memory: 1.5 times the least bytes, to which tests/simt holds the sectors that the CUDA kernels touch."
     )
     height, width = gpu_estimate.FRAME
     return Table(f"The query, a {width}x{height} frame at scale 4, float16: static estimate", head, rows, 3, note)
@@ -129,29 +147,29 @@ def tables(kernels: Sequence[Kernel]) -> list[Table]:
     targets = sorted({k.target for k in kernels})
     found = [_kernels(target, [k for k in kernels if k.target == target]) for target in targets]
     query = _query(kernels)
-    return [*found, *([query] if query.rows else []), _peaks()]
+    return [*found, _work(kernels), *([query] if query.rows else []), _peaks()]
 
 
 EXPLANATION = (
     "regs: registers a thread. stack: bytes. LDL, STL, matrix (HMMA, HGMMA, UTCHMMA) and MUFU: instructions as often "
     "as they stand in the code. shared: bytes a block. warps: that fit a multiprocessor, - where the launch decides. "
-    "op/px and B/px: operations (two a multiply-add) and least bytes for an output pixel at scale 4. least ms: what "
-    "the card's roofline allows for a 1280x720 frame, for deform_conv2d its 320x180 maps. !: a fault."
+    "!: a fault. px, w, st: pixels and warps of a block, stages."
 )
 
 
 def show(kernels: Sequence[Kernel], console: Console) -> None:
-    """On the screen; lines are cut off at its width, and at 120 columns none is."""
+    """On the screen, in 120 columns."""
     for table in tables(kernels):
-        out = RichTable(title=table.title, title_justify="left", title_style="bold", box=None, padding=(0, 1, 0, 0),
-                        caption=table.note or None, caption_justify="left")  # fmt: skip
+        out = RichTable(title=table.title, title_justify="left", title_style="bold", box=None, padding=(0, 1, 0, 0))
         for column, name in enumerate(table.head):
             out.add_column(name, justify="left" if column < table.left else "right", no_wrap=True)
         for row in table.rows:
             out.add_row(*row, style="red" if row[0].startswith("!") else None)
         console.print(out)
+        if table.note:
+            console.print(table.note, highlight=False, markup=False)
         console.print()
-    console.print(EXPLANATION)
+    console.print(EXPLANATION, highlight=False)
 
 
 def _write_csv(path: Path, kernels: Sequence[Kernel]) -> None:
@@ -187,7 +205,7 @@ def _write_markdown(path: Path, kernels: Sequence[Kernel]) -> None:
         rule = [":--" if i < table.left else "--:" for i in range(len(table.head))]
         cells = [table.head, rule, *table.rows]
         lines += ["", f"## {table.title}", "", *("| " + " | ".join(row) + " |" for row in cells)]
-        lines += ["", table.note] if table.note else []
+        lines += ["", *(f"{line.strip()}  " for line in table.note.splitlines())]
     _write(path, "\n".join(lines) + "\n")
 
 
