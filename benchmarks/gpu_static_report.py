@@ -197,7 +197,8 @@ def _write_markdown(path: Path, kernels: Sequence[Kernel]) -> None:
         "# GPU kernels, by their machine code",
         "",
         f"Written by `python -m benchmarks.gpu_static` at commit {made['commit']}, Triton {made['triton']}.",
-        "Compiled without a GPU: nothing here was measured on one.",
+        "Compiled without a GPU: nothing here was measured on one. It holds what was compiled in that run,",
+        f"{len(kernels)} kernels of {', '.join(f'sm_{t}' for t in sorted({k.target for k in kernels}))}.",
         "",
         EXPLANATION,
     ]
