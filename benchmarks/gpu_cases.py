@@ -185,7 +185,9 @@ class Builder:
         op, weights = self._op(case, dtype)
         if form == TORCHVISION:
             op = published.deform_conv2d
-        if form == COMPILE:  # on the CPU, where this is a rehearsal, no code is generated
+        if form == COMPILE:
+            # Afresh: past some recompilations torch runs eager. On the CPU, in a rehearsal, no code is generated.
+            torch._dynamo.reset()
             op = torch.compile(op, dynamic=False, backend="inductor" if self.device.type == "cuda" else "eager")
         if not case.step:
             return op

@@ -107,7 +107,10 @@ class Session:
             for case in cases:
                 if any(name in case.name for name in self.only) or not self.only:
                     for precision in case.precisions:
-                        found = self.check(case, precision) if title == "Right?" else self.time(case, precision)
+                        try:
+                            found = self.check(case, precision) if title == "Right?" else self.time(case, precision)
+                        except Exception as error:  # such as a GPU that no longer answers
+                            found = [Row(case.name, "all", precision, FAILED, first_line(error))]
                         rows += found
                         self.save()
                         self.console.print(table(f"{title} {case.name}, {precision}", found))

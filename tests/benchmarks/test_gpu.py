@@ -94,8 +94,20 @@ def test_one_failure_is_recorded_and_the_rest_goes_on(tmp_path, monkeypatch):
     failed = [row for row in saved["checks"] if row["status"] == FAILED]
     assert {row["form"] for row in failed} == {"compile"}
     assert {row["note"] for row in failed} == {"OutOfMemoryError: out of memory"}
-    assert [row["status"] for row in saved["times"] if row["form"] == "eager"] == [OK, OK]
+    assert [row["status"] for row in saved["times"] if row["form"] == "eager"] == [OK]
     assert all(row["ms"] and row["matrix_percent"] is None for row in saved["times"] if row["status"] == OK)
+
+
+def test_a_gpu_that_no_longer_answers_ends_in_a_report(tmp_path, monkeypatch):
+    def lost(*_):
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setattr(Session, "tidy", lost)
+    run = session(tmp_path, "deform_conv2d 10x6")
+    run.run()
+    rows = json.loads((tmp_path / "gpu.json").read_text())["times"]
+    assert [(row["form"], row["status"]) for row in rows] == [("all", FAILED)]
+    assert "illegal memory access" in rows[0]["note"]
 
 
 def test_a_failing_reference_fails_its_case(tmp_path, monkeypatch):

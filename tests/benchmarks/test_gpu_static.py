@@ -144,7 +144,7 @@ def test_files_and_tables(tmp_path, capsys):
     assert rows[0]["resident_warps"] == "8"
     assert json.loads((tmp_path / "report.json").read_text())["kernels"][0]["executed"] == GOOD.executed
     text = (tmp_path / "report.md").read_text()
-    assert "| !triton | inr_query colour float16 |" in text
+    assert "| ! triton | inr_query colour float16 |" in text
     assert "| H100 | triton | both |" in text
 
 
