@@ -218,7 +218,10 @@ def _nvcc_version() -> str:
 
 def _kernel(job: Job, facts: machine_code.MachineCode, code: machine_code.Code, **about: Any) -> Kernel:
     counted = {f.name: getattr(facts, f.name) for f in fields(Kernel) if hasattr(facts, f.name)}
-    executed = dict(machine_trace.follow(code).tile()) if about["pixels"] else {}
+    try:
+        executed = dict(machine_trace.follow(code).tile()) if about["pixels"] else {}
+    except RuntimeError:  # the estimate then says so
+        executed = {}
     return Kernel(job.target, job.backend, **about, **counted, executed=executed)
 
 

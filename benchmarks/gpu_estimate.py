@@ -84,6 +84,8 @@ def estimate(kernel: Kernel, gpu: Gpu) -> Pass:
     cycle = 1 / (gpu.clock * gpu.multiprocessors)  # of all multiprocessors
     scheduler = cycle / hardware.SCHEDULERS
     executed = kernel.executed
+    if not executed:
+        raise ValueError(f"{kernel.name}: its loops were not followed")
     products = _products(executed)
     macs = products or needed.operations / 2 * kernel.pixels
     padding = macs / (needed.operations / 2 * kernel.pixels)

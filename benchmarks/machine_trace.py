@@ -19,7 +19,7 @@ import numpy as np
 from benchmarks.machine_code import Code, Instruction, is_matrix
 
 MASK = 0xFFFFFFFF
-MOST_STEPS = 2_000_000
+MOST_STEPS = 200_000
 REGISTER = re.compile(r"[-~|]*(U?R\d+|U?RZ|SRZ)")
 PREDICATE = re.compile(r"!?(U?P(?:\d+|T))")
 LABEL = re.compile(r"`\((\.L\w+)\)")
@@ -58,21 +58,31 @@ def follow(code: Code) -> Trace:
     state = _State()
     counts: Counter[int] = Counter()
     loops: dict[tuple[int, int], None] = {}
-    at = 0
+    exits: dict[int, int] = {}  # branches of unknown condition that lead onwards -> where to
+    at, end = 0, len(code.instructions)
     for _ in range(MOST_STEPS):
-        if at >= len(code.instructions):
+        if at >= end:
             break
         instruction = code.instructions[at]
         counts[at] += 1
         name = instruction.name.split(".")[0]
-        if name == "EXIT" and state.holds(instruction.guard) is True:
-            break
+        if name == "EXIT":
+            holds = state.holds(instruction.guard)
+            if holds:
+                break
+            if holds is None:
+                exits[at] = end
         if name in ("BRA", "UBRA") and ".DIV" not in instruction.name and (label := LABEL.search(instruction.operands)):
             target, taken = code.labels[label[1]], state.branches(instruction)
             if target == at:  # the trap behind the last instruction
                 break
-            if taken is None and target <= at:
+            out = [to for place, to in exits.items() if target <= place < at < to]
+            if target > at and taken is None:
+                exits[at] = target
+            elif target < at and (taken is None or (taken and out)):  # a loop with an unknown end, below or inside
                 loops[target, at] = None
+                at = out[-1] if taken else at + 1
+                continue
             at = target if taken else at + 1
             continue
         state.step(instruction)

@@ -85,6 +85,23 @@ def test_64_bit_counters_carry():
     assert trace.loops == ()
 
 
+def test_a_loop_that_is_left_from_inside():
+    trace = machine_trace.follow(
+        listing("""
+        .L_1: LDG.E R9, desc[UR6][R4.64]
+        ISETP.NE.AND P3, PT, R9, RZ, PT
+        @P3 BRA `(.L_2)
+        HMMA.16816.F32 R12, R16, R20, R12
+        BRA `(.L_1)
+        .L_2: STG.E desc[UR6][R4.64], R12
+        EXIT
+    """)
+    )
+    assert trace.loops == ((0, 4),)
+    assert trace.counts[5] == 1
+    assert trace.tile() == {"LDG.E": 1, "ISETP.NE.AND": 1, "BRA": 2, "HMMA.16816.F32": 1}
+
+
 def test_an_endless_kernel_is_an_error(monkeypatch):
     monkeypatch.setattr(machine_trace, "MOST_STEPS", 100)
     with pytest.raises(RuntimeError, match="does not end within 100"):
