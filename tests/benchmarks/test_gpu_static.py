@@ -190,6 +190,18 @@ def test_check(monkeypatch, capsys):
     assert "does not compile: CompilationError: so\n" in capsys.readouterr().out
 
 
+def test_the_quick_part_has_every_checked_pass_on_every_target():
+    """All that would be compiled but for bfloat16, rare sizes and the sampled MLP in TF32."""
+    for target in gpu_hardware.LIMITS:
+        every = [job for job in gpu_compile.jobs(target) if job.checked]
+        part = {job.name.split(",")[0] for job in every if gpu_static.quick(job)}
+        ends = target in gpu_static.ENDS
+        rest = {job.name.split(",")[0] for job in every} - part
+        assert all("bfloat16" in name or "sampled_mlp forward tf32" in name for name in rest)
+        assert not (ends and rest)
+        assert {"inr_query decode float16", "inr_query colour tf32", "sampled_mlp forward float16"} <= part
+
+
 def test_without_nvcc_it_says_so(monkeypatch, capsys):
     monkeypatch.setattr(gpu_compile, "nvcc", lambda: None)
     assert run(monkeypatch, ([GOOD], "")) == 0
