@@ -62,7 +62,7 @@ def launch_constants(
         **sine_constants(omega, operands),
         PRECISION=precision,
         CHUNK=chunk,
-        GATHER=32 if which == "decode" or not low else 64,
+        GATHER=32 if which == "decode" else 64 if low else 16,
         TILE_Y=tile[0],
         TILE_X=tile[1],
         BAND=8,

@@ -138,7 +138,7 @@ def own_part(scratch, M: tl.constexpr, SCRATCH: tl.constexpr):
 @triton.jit
 def block(base, i, STRIDE: tl.constexpr, M: tl.constexpr, C: tl.constexpr):
     """Addresses [M, C] of columns i C and up of rows of STRIDE numbers."""
-    return base + tl.arange(0, M)[:, None] * STRIDE + (i * C + tl.arange(0, C))[None, :]
+    return base + tl.arange(0, M)[:, None] * STRIDE + (tl.arange(0, C) + i * C)[None, :]
 
 
 @triton.jit
@@ -195,10 +195,11 @@ def layers_after_first(hs, scratch, matrices, vectors, LAYERS: tl.constexpr, CHU
         return hs
     if SCRATCH > 0:
         M: tl.constexpr = hs[0].shape[0]
+        C: tl.constexpr = hs[0].shape[1]
         here = own_part(scratch, M, SCRATCH)
         tl.debug_barrier()  # rows of the tile before are read no more
         for i in tl.static_range(len(hs)):
-            tl.store(block(here, i, LAYERS[0].outputs, M, hs[i].shape[1]), hs[i])
+            tl.store(block(here, i, LAYERS[0].outputs, M, C), hs[i])
         return wide_layers(
             here, here + M * SCRATCH, matrices, vectors, LAYERS, M, CHUNK, ACTIVATION, OMEGA, SHORT, PRECISION, STAGES
         )

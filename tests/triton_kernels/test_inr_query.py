@@ -153,6 +153,13 @@ def test_64_bit_offsets(triton_device, monkeypatch):
         assert torch.equal(a, b)
 
 
+def test_activations_that_registers_do_not_hold(triton_device):
+    arguments = problem(T=1, size=(5, 6), hidden=((16, 24), (8,), (70, 80)), calm=3)
+    expected = query(arguments, "reference")
+    for actual, e in zip(on_triton(triton_device, cast(arguments, torch.float32)), expected, strict=True):
+        assert relative_error(actual, e) <= TRITON[torch.float32]
+
+
 def test_deep_networks(triton_device):
     arguments = problem(T=1, size=(3, 4), hidden=((8,) * 9, (4,), (16,) * 10), calm=3)
     expected = query(arguments, "reference")
