@@ -88,7 +88,8 @@ def decode(
     tiles = tl.cdiv(height, TILE_Y) * tl.cdiv(width, TILE_X)
     share = tl.cdiv(images * tiles, tl.num_programs(0))
     first = tl.program_id(0) * share
-    for count in tl.range(first, tl.minimum(first + share, images * tiles), num_stages=1):
+    # What a tile's work has in common with the next one's takes registers: where they run out it is worked out again.
+    for count in tl.range(first, tl.minimum(first + share, images * tiles), num_stages=1, disable_licm=not SHORT):
         image = first_image + count // tiles
         entry = image // steps
         time = tl.load(times + image % steps * batch + entry)
@@ -161,7 +162,6 @@ def colour(
     tiles = tl.cdiv(height, TILE_Y) * tl.cdiv(width, TILE_X)
     share = tl.cdiv(images * tiles, tl.num_programs(0))
     first = tl.program_id(0) * share
-    # What a tile's work has in common with the next one's is worked out again: it would take the registers.
     for count in tl.range(first, tl.minimum(first + share, images * tiles), num_stages=1, disable_licm=True):
         image = first_image + count // tiles
         entry = image // steps

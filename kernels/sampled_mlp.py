@@ -42,10 +42,10 @@ def mlp_constants(
         PRECISION=precision,
         X_PRECISION="tf32x3" if low else precision,
         CHUNK=chunk,
-        M=128 if low or INTERPRETED else 32,
+        M=128 if low or INTERPRETED else 64,
         STAGES=1 if capability == BLACKWELL or not low else 2,
         SCRATCH=scratch_columns((layers,), operands),
-        num_warps=8 if low else 4,
+        num_warps=8,
     )
 
 
