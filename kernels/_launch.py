@@ -15,6 +15,9 @@ OPERANDS = {"float16": torch.float16, "bfloat16": torch.bfloat16}
 INTERPRETED_CAPABILITY = 90
 # How many columns of activations a tile holds in registers at the most: one layer's, and those made from them.
 HELD_16_BITS, HELD_32_BITS = 320, 128
+# The query in float32, where ptxas runs out of registers that it does not need on older targets.
+CONSUMER_BLACKWELL = 120
+CONSUMER_BLACKWELL_32_BITS = {"decode": dict(CHUNK=16), "colour": dict(GATHER=32, TILE_Y=4, TILE_X=8, num_warps=4)}
 BLACKWELL = 100  # accumulators have a memory of their own: a second stage of weights costs the registers that are left
 
 
@@ -58,7 +61,7 @@ def launch_constants(
     _, precision, chunk = arithmetic(operands)
     low = operands in OPERANDS
     tile = (8, 16) if low or INTERPRETED else (8, 8)  # the interpreter is no faster on fewer pixels
-    return dict(
+    constants = dict(
         **sine_constants(omega, operands),
         PRECISION=precision,
         CHUNK=chunk,
@@ -70,6 +73,9 @@ def launch_constants(
         SCRATCH=scratch_columns(networks, operands),
         num_warps=8,
     )
+    if capability >= CONSUMER_BLACKWELL and not low:
+        constants |= CONSUMER_BLACKWELL_32_BITS[which]
+    return constants
 
 
 @functools.lru_cache(maxsize=16)
