@@ -98,7 +98,7 @@ class Query:
         self.plan = layout(feat, flow, encode, colours is not None)
         passes = {"decode": self.plan.networks[:2], "colour": self.plan.networks[2:]}
         self.constants = {
-            which: launch_constants(which, networks, operands, omega, capability_of(maps.device))
+            which: launch_constants(which, networks, colours is not None, operands, omega, capability_of(maps.device))
             for which, networks in passes.items()
         }
         short = omega if self.constants["decode"]["SHORT"] else None

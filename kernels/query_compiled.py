@@ -50,7 +50,7 @@ def _query_passes(operands: str, capability: int) -> Iterator[Configuration]:
         )  # fmt: skip
         for which, kernel, more, constants in passes:
             run = (feat, flow) if which == "decode" else (encode,)
-            shared = launch_constants(which, run, operands, OMEGA, capability)
+            shared = launch_constants(which, run, upsampled, operands, OMEGA, capability)
             warps = shared.pop("num_warps")
             yield Configuration(
                 name=f"inr_query {which} {name}",
