@@ -160,6 +160,20 @@ def test_activations_that_registers_do_not_hold(triton_device):
         assert relative_error(actual, e) <= TRITON[torch.float32]
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(not _runtime.INTERPRETED, reason="it takes one GPU's launches on another")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+@pytest.mark.parametrize("u", [4, 1])
+def test_launches_of_sm_120(triton_device, monkeypatch, dtype, u):
+    """Smaller tiles and chunks, and activations in memory where other targets keep them in registers."""
+    monkeypatch.setattr("vinr_engine.kernels.inr_query.capability_of", lambda device: 120)
+    arguments = problem(T=1, size=(5, 9), u=u, calm=3, **PUBLISHED_WIDTHS)
+    expected = query(arguments, "reference")
+    with torch.autocast(triton_device, dtype, enabled=dtype != torch.float32):
+        actual = on_triton(triton_device, cast(arguments, torch.float32))
+    assert all(relative_error(a, e) <= TRITON[dtype] for a, e in zip(actual, expected, strict=True))
+
+
 def test_deep_networks(triton_device):
     arguments = problem(T=1, size=(3, 4), hidden=((8,) * 9, (4,), (16,) * 10), calm=3)
     expected = query(arguments, "reference")
