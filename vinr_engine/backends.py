@@ -175,13 +175,13 @@ def _triton_sampled_mlp(*tensors: torch.Tensor | None) -> str:
 
 
 def _triton_inr_query(*tensors: torch.Tensor | None) -> str:
-    features, frames, times, *weights = tensors
+    _, _, times, *weights = tensors
     if torch.is_grad_enabled() and times is not None and times.requires_grad:
         return "it has no gradient of times"
     for weight in weights:
         if weight is not None and weight.shape[0] > TRITON_WIDTH:
             return f"it takes layers of up to {TRITON_WIDTH} outputs, got {weight.shape[0]}"
-    return triton_runtime.refusal(features, frames, times)
+    return triton_runtime.refusal(*tensors)
 
 
 # Backend -> op -> a function of the op's tensors that says why the backend cannot run it; empty if it can.
