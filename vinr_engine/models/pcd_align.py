@@ -85,9 +85,7 @@ class PCDAlign(nn.Module):
         finer = joined(self._layer(level, "offset_conv2", suffix), lrelu(offset), upsample2(2 * coarse))
         return lrelu(self._layer(level, "offset_conv3", suffix)(lrelu(finer)))
 
-    def _align(
-        self, target: Pyramid, known: Pyramid, second: Pyramid, suffix: str, zero: bool
-    ) -> Tensor:
+    def _align(self, target: Pyramid, known: Pyramid, second: Pyramid, suffix: str, zero: bool) -> Tensor:
         """`target`, the first or the second pyramid, moved towards the other: [B, nf, h, w].
 
         `known` is the first pyramid's share of the first offset layers; `zero` says that level 1 of the second is.
