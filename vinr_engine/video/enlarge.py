@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+from collections.abc import Callable
 from contextlib import nullcontext
 from fractions import Fraction
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from . import transfers
 from .colour import Array
 from .errors import SourceError, UsageError, VinrError, WeightsError, reason
 
@@ -120,10 +122,8 @@ class Slot:
     """One picture on the device, with its pyramid once somebody asks for it."""
 
     def __init__(self, enlarger: Enlarger, rgb: Array) -> None:
-        import torch
-
         self._enlarger = enlarger
-        self.frame = torch.from_numpy(rgb).to(enlarger.device, enlarger.work)[None]
+        self.frame = enlarger.transfers.upload(rgb).to(enlarger.work)[None]
         self._pyramid: Any = None
 
     @property
@@ -151,6 +151,10 @@ class Pair:
 
     def at(self, position: Fraction) -> Array:
         """The enlarged picture [3, H, W], clamped to [0, 1], at ``position`` in [0, 1] between the two."""
+        return self.begin(position)()
+
+    def begin(self, position: Fraction) -> Callable[[], Array]:
+        """The same for another thread to wait for: the computation is ordered here, or done on a CPU."""
         enlarger = self._enlarger
         if self._features is None:
             enlarger.encodings += 1
@@ -162,9 +166,14 @@ class Pair:
             out = enlarger.model.query(
                 self._features, self._frames, [float(position)], size=enlarger.size, **self._shared
             )
-        picture: Array = out[0, 0].float().clamp(0, 1).cpu().numpy()
-        if not np.isfinite(picture).all():
-            raise VinrError("the network's output is not finite: the weights are damaged, or --dtype is too narrow")
+        arrived = enlarger.transfers.download(out[0, 0].float().clamp(0, 1))
+
+        def picture() -> Array:
+            rgb = arrived()
+            if not np.isfinite(rgb).all():
+                raise VinrError("the network's output is not finite: the weights are damaged, or --dtype is too narrow")
+            return rgb
+
         return picture
 
 
@@ -190,6 +199,7 @@ class Enlarger:
         self.model: Model = model
         self.size = size
         self.device = device
+        self.transfers = transfers.between(device)
         self.work = torch.float64 if dtype == "float64" else torch.float32
         self._low = {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(dtype)
         self.pyramids = self.encodings = 0

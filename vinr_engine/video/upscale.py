@@ -22,6 +22,7 @@ from .pipeline import Pipeline
 from .schedule import Clock, Multiply, Rate, common_unit
 from .sink import FolderSink, Sink, VideoSink
 from .source import OpenSource, Picture, SourceInfo
+from .threads import ReadAhead, WriteBehind
 from .video_source import VideoSource
 
 DEFAULT_SPACE = 4.0
@@ -161,7 +162,8 @@ def upscale(
     with ExitStack() as stack:
         draft = paths.Draft(job.dst, job.folder, overwrite)
         source = stack.enter_context(open_source(job))
-        pictures = source.pictures()
+        pictures = ReadAhead(source.pictures())
+        stack.callback(pictures.close)
         first = next(pictures)
         info = source.info
         encoding = None if job.folder else encoders.choose(job.dst, codec, crf, info)
@@ -185,7 +187,8 @@ def upscale(
             sink = FolderSink(draft.path, job.dst, (width, height), info)
         else:
             sink = VideoSink(draft.path, job.dst, encoding, (width, height), info, rate, tick(job, info, lead), sound)
-        stack.callback(sink.close)
+        writer = WriteBehind(sink)
+        stack.callback(writer.close)
         torch_device = None if model is not None and device == "auto" else enlarge.resolve_device(device, dtype)
         if model is None:
             if untrained:
@@ -194,11 +197,10 @@ def upscale(
         enlarger = enlarge.Enlarger(model, (height, width), torch_device, dtype)
         total = expected_frames(job, info)
         pipeline = Pipeline(
-            enlarger, job.clock, sink, CutDetector() if cuts else None, lead=lead, copies=not job.folder,
+            enlarger, job.clock, writer, CutDetector() if cuts else None, lead=lead, copies=not job.folder,
             progress=(lambda done: progress(done, total)) if progress else None, cancel=cancel,
         )  # fmt: skip
         counts = _run(pipeline, chain([first], pictures), backend)
-        sink.finish()
         draft.commit()
     return Summary(
         path=job.dst,
