@@ -76,6 +76,16 @@ def resolve_device(device: str, dtype: str) -> torch.device:
     return torch.device(device)
 
 
+def check_cuda_graphs(model: Any, device: torch.device) -> None:
+    """UsageError unless the network can be recorded in CUDA graphs: a VideoINR on a CUDA device."""
+    from vinr_engine.models import VideoINR
+
+    if device.type != "cuda":
+        raise UsageError(f"--cuda-graphs needs a CUDA device, and the network runs on {device.type}")
+    if not isinstance(model, VideoINR):
+        raise UsageError("--cuda-graphs needs a network of PyTorch, not an exported one or a stand-in")
+
+
 def check_backend(name: str) -> str:
     """The backend to use; auto is the one in force. UsageError unless it exists and can run here."""
     from vinr_engine import backends
@@ -184,7 +194,10 @@ class Enlarger:
     ``pyramids`` and ``encodings`` count the work.
     """
 
-    def __init__(self, model: Any, size: tuple[int, int], device: torch.device | None, dtype: str) -> None:
+    def __init__(
+        self, model: Any, size: tuple[int, int], device: torch.device | None, dtype: str, cuda_graphs: bool = False
+    ) -> None:
+        """``cuda_graphs``: see `check_cuda_graphs`."""
         import torch
 
         if device is None:
@@ -196,6 +209,11 @@ class Enlarger:
             if any(p.is_floating_point() and p.dtype != wanted for p in getattr(model, "parameters", tuple)()):
                 model = copy.deepcopy(model).to(wanted)  # the caller's model keeps its precision
             model = model.to(device)
+        if cuda_graphs:
+            check_cuda_graphs(model, device)
+            from vinr_engine.cuda_graphs import GraphedVideoINR
+
+            model = GraphedVideoINR(model)
         self.model: Model = model
         self.size = size
         self.device = device

@@ -107,6 +107,7 @@ def upscale(
     device: str = "auto",
     backend: str = "auto",
     dtype: str = "float32",
+    cuda_graphs: bool = False,
     codec: str | None = None,
     crf: float | None = None,
     start: str | float | Fraction | None = None,
@@ -138,7 +139,8 @@ def upscale(
     ``untrained=True``: random weights of a fixed seed; the package's own small network if nothing is given.
     device: auto, cpu, cuda, cuda:N, mps. backend: see vinr_engine.backend; auto is the one in force, such as
     VINR_BACKEND's. dtype: float32, float64, bfloat16 or (GPU) float16; the last two for the encoder, the query stays
-    float32.
+    float32. cuda_graphs: record the network's launches on a CUDA device once and replay them, see
+    vinr_engine.cuda_graphs.
     codec, crf: FFmpeg encoder and quality. start, end: seconds or "[HH:]MM:SS[.fff]" from the clip's first frame;
     frames with start <= time < end are used. input_fps: the rate of images (default 25). audio: copy audio packets.
 
@@ -194,7 +196,7 @@ def upscale(
             if untrained:
                 say("the network is untrained: its pictures mean nothing (nearly black)")
             model = enlarge.load(weights, untrained)
-        enlarger = enlarge.Enlarger(model, (height, width), torch_device, dtype)
+        enlarger = enlarge.Enlarger(model, (height, width), torch_device, dtype, cuda_graphs)
         total = expected_frames(job, info)
         pipeline = Pipeline(
             enlarger, job.clock, writer, CutDetector() if cuts else None, lead=lead, copies=not job.folder,
