@@ -170,4 +170,4 @@ class GraphedVideoINR:
         at = times_tensor(times, len(frames), frames)
         given = (features, frames, at) if enlarged is None else (features, frames, at, enlarged)
         out, *flow = self._query(*given, options=(tuple(size), frame_upsample, return_flow))
-        return (out, *flow) if flow else out
+        return (out, flow[0]) if flow else out
