@@ -16,7 +16,7 @@ from torch import Tensor
 
 from vinr_engine import backends
 from vinr_engine.models.blocks import Pyramid
-from vinr_engine.models.video_inr import Times, VideoINR, times_tensor
+from vinr_engine.models.video_inr import KnownFrame, Times, VideoINR, times_tensor
 
 WARM_UP = 3  # runs before recording: kernels are compiled, tuned and loaded, and libraries take their memory
 MOST_SHAPES = 8  # recorded at most of one function; each keeps its inputs and outputs in memory
@@ -114,6 +114,10 @@ class Graphed:
         return _Recording(graph, inputs, outputs)
 
 
+def _known(frame: Tensor, *levels: Tensor) -> KnownFrame:
+    return KnownFrame(frame, Pyramid(*levels))
+
+
 class GraphedVideoINR:
     """A `VideoINR` on a GPU with its methods for inference, each a `Graphed` one.
 
@@ -132,11 +136,12 @@ class GraphedVideoINR:
         return self.model.parameters()
 
     def _pyramid_of(self, frame: Tensor) -> tuple[Tensor, ...]:
-        return tuple(self.model.pyramid(frame))
+        known = self.model.pyramid(frame)
+        return known.frame, *known.levels
 
-    def _features_of(self, *levels: Tensor) -> tuple[Tensor, ...]:
-        half = len(levels) // 2
-        return (self.model.encode_pyramids(Pyramid(*levels[:half]), Pyramid(*levels[half:])),)
+    def _features_of(self, *both: Tensor) -> tuple[Tensor, ...]:
+        half = len(both) // 2
+        return (self.model.encode_pyramids(_known(*both[:half]), _known(*both[half:])),)
 
     def _picture_of(self, features: Tensor, frames: Tensor, times: Tensor, *rest: Any) -> tuple[Tensor, ...]:
         """`rest` is what `enlarge` gave, if it is there, then size, frame_upsample and return_flow."""
@@ -144,13 +149,13 @@ class GraphedVideoINR:
         out = self.model.query(features, frames, times, size, frame_upsample, return_flow, *enlarged)
         return (out,) if isinstance(out, Tensor) else out
 
-    def pyramid(self, frame: Tensor) -> Pyramid:
+    def pyramid(self, frame: Tensor) -> KnownFrame:
         """See VideoINR.pyramid."""
-        return Pyramid(*self._pyramid(frame))
+        return _known(*self._pyramid(frame))
 
-    def encode_pyramids(self, first: Pyramid, second: Pyramid) -> Tensor:
+    def encode_pyramids(self, first: KnownFrame, second: KnownFrame) -> Tensor:
         """See VideoINR.encode_pyramids."""
-        return self._encode(*first, *second)[0]
+        return self._encode(first.frame, *first.levels, second.frame, *second.levels)[0]
 
     def enlarge(self, features: Tensor, frames: Tensor, size: tuple[int, int]) -> Tensor:
         """See VideoINR.enlarge."""

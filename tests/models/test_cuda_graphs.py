@@ -16,7 +16,7 @@ from vinr_engine.models.video_inr import times_tensor
 SMALL = dict(
     nf=8, groups=2, front_blocks=1, back_blocks=1, hr_features=6, feat_hidden=(8,), flow_hidden=(8,), encode_hidden=(8,)
 )  # fmt: skip
-KINDS = {"published": {}, "residual": dict(residual=True, recurrent=False, motion_features=True)}
+KINDS = {"published": {}, "residual": dict(residual=True, recurrent=False, motion_prior=True)}
 # What waits for the GPU or copies from the host, neither of which a recording takes.
 FORBIDDEN = ("_local_scalar_dense", "lift_fresh", "nonzero", "is_nonzero", "equal", "_pin_memory")
 
@@ -132,7 +132,7 @@ def pictures(model, pairs, size):
         shared = {"enlarged": model.enlarge(features, frames, size)} if model.config["residual"] else {}
         for t in (0.0, 0.25, 1.0):
             out += model.query(features, frames, [t], size, return_flow=True, **shared)
-        out += [*first, *second, features, *shared.values()]
+        out += [first.frame, *first.levels, second.frame, *second.levels, features, *shared.values()]
     return out
 
 
