@@ -11,7 +11,7 @@ PIP := $(RUN) -m pip --no-input --disable-pip-version-check
 SOURCES := $(shell find csrc) setup.py pyproject.toml vinr_engine/_version.py
 
 # A build of other flags, or a checkout that moved with its .venv, is another build.
-BUILD := VINR_BUILD_EXT=$(or $(VINR_BUILD_EXT),1) VINR_SANITIZE=$(or $(VINR_SANITIZE),0) VINR_CUDA=$(or $(VINR_CUDA),auto) in $(CURDIR)
+BUILD := VINR_BUILD_EXT=$(or $(VINR_BUILD_EXT),1) VINR_SANITIZE=$(or $(VINR_SANITIZE),0) VINR_CUDA=$(or $(VINR_CUDA),auto) $(VINR_CUDA_TARGETS) in $(CURDIR)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:

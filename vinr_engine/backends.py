@@ -23,8 +23,8 @@ from vinr_engine.kernels import _runtime as triton_runtime
 
 ORDER = ("cpu", "triton", "cuda", "reference")
 NAMES = ("auto", *ORDER)
-# How the triton backend multiplies float32: as float32, as three products of tf32 parts (nearly as exact), or as one
-# product of numbers rounded to tf32 (10 bits after the point).
+# How GPUs multiply float32: as float32, as three products of tf32 parts (nearly as exact), or as one product of numbers
+# rounded to tf32 (10 bits after the point).
 PRECISIONS = ("ieee", "tf32x3", "tf32")
 TRITON_WIDTH = 512  # widest layer of a network whose activations a tile of pixels holds in registers
 _LOG = logging.getLogger("vinr_engine")
@@ -76,9 +76,12 @@ def chosen() -> str:
 
 @contextmanager
 def input_precision(name: str) -> Iterator[None]:
-    """Multiply float32 tensors by "ieee", "tf32x3" (the default) or "tf32" inside the block, on the triton backend.
+    """Multiply float32 tensors by "ieee", "tf32x3" (the default) or "tf32" inside the block, on a GPU.
 
-    It counts for ops called inside the block and for their gradients. Raises ValueError for an unknown name.
+    It counts for ops called inside the block and for their gradients, on the triton and the cuda backend; the latter
+    has one way for the first two: three products of tf32 parts in `deform_conv2d`, float32 in the query. PyTorch's own
+    products, such as the plain convolutions of the network, go by PyTorch's own switches. Raises ValueError for an
+    unknown name.
     """
     global _input_precision
     if name not in PRECISIONS:

@@ -272,7 +272,7 @@ class VideoINR(PyramidLevels):
         *layers, (weight, bias) = self.flow_imnet.layers()
         if self.config["residual"]:
             y, x = (FLOW_UNIT * out / n for n, out in zip(lr_size, size, strict=True))
-            unit = weight.new_tensor([x, y, x, y])
+            unit = torch.stack([weight.new_full((), n) for n in (x, y, x, y)])  # a CUDA graph takes no copy from a host
             weight, bias = weight * unit[:, None], bias * unit
         return [*layers, (weight, bias)]
 
