@@ -1,0 +1,39 @@
+"""What tests of the TensorRT plugins share: TensorRT's headers, and fields that are right and wrong."""
+
+import importlib.util
+import itertools
+import pathlib
+
+import pytest
+
+DEFORM = dict(stride=[1, 1], padding=[1, 1], dilation=[1, 1], group=[1], deformable_group=[2])
+QUERY = dict(feat_widths=[3, 16, 12], flow_widths=[19, 16, 4], encode_widths=[37, 32, 16, 3], omega=30.0)
+PARAMETERS = sum((a + 1) * b for w in list(QUERY.values())[:3] for a, b in itertools.pairwise(w))
+# A plugin, fields of it that are wrong, and what is said of them.
+BAD = [
+    ("DeformConv2d", {"stride": [0, 1]}, "stride must be two numbers (y, x) from 1 up"),
+    ("DeformConv2d", {"padding": [1]}, "padding must be two numbers (y, x) from 0 up"),
+    ("DeformConv2d", {"dilation": [1, -1]}, "dilation must be two numbers"),
+    ("DeformConv2d", {"group": [0]}, "group must be one number from 1 up"),
+    ("DeformConv2d", {"deformable_group": [2, 2]}, "deformable_group must be one number"),
+    ("DeformConv2d", {"stride": 1.0}, "stride must be int32 numbers"),
+    ("DeformConv2d", {"stride": b"11"}, "stride must be int32 numbers"),
+    ("DeformConv2d", {"stride": None}, "stride must be int32 numbers"),
+    ("DeformConv2d", {"strides": [1, 1]}, "fields that it does not have were given"),
+    ("InrQuery", {"feat_widths": [4, 16, 12]}, "feat_widths must start with 3, got 4"),
+    ("InrQuery", {"feat_widths": [3, 12]}, "feat_widths must be the widths of an input and of 2 to 8 layers"),
+    ("InrQuery", {"feat_widths": [3, 0, 12]}, "feat_widths must be the widths"),
+    ("InrQuery", {"flow_widths": [18, 16, 4]}, "flow_widths must start with 19, got 18"),
+    ("InrQuery", {"flow_widths": [19, 16, 5]}, "flow_widths must end in 4, got 5"),
+    ("InrQuery", {"encode_widths": [25, 16, 3]}, "encode_widths must start with 37, got 25"),
+    ("InrQuery", {"encode_widths": [37] + 9 * [3]}, "encode_widths must be the widths"),
+    ("InrQuery", {"omega": [30]}, "omega must be one float32 number"),
+    ("InrQuery", {"omega": float("nan")}, "omega must be positive"),
+]  # fmt: skip
+
+
+def headers():
+    """TensorRT's C++ headers, of the package that brings them."""
+    found = importlib.util.find_spec("kernel_lens")
+    folder = pathlib.Path(found.origin).parent / "include/tensorrt" if found else pathlib.Path()
+    return folder if (folder / "NvInfer.h").exists() else pytest.skip("no TensorRT headers: pip install kernel-lens")
