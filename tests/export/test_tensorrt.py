@@ -1,10 +1,11 @@
 """Building TensorRT engines ahead of time. None is ever run here: that needs a GPU."""
 
 import json
+import types
 
 import pytest
 import torch
-from vinr_engine.export import Engine, to_tensorrt
+from vinr_engine.export import Engine, plugin_library, to_tensorrt
 from vinr_engine.export import tensorrt_build as build
 
 import vinr_engine as vinr
@@ -54,6 +55,24 @@ def test_engines_are_built_without_a_gpu(model, tmp_path, dtype):
 )  # fmt: skip
 def test_refused_options(model, tmp_path, monkeypatch, options, text):
     monkeypatch.setattr(build, "find_spec", lambda name: None)
+    with pytest.raises(UsageError, match=text):
+        to_tensorrt(model, tmp_path / "m.engine", **options)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("builder", "options", "text"),
+    [("tensorrt", {}, "the plugin profile needs the plugin library"),
+     ("tensorrt", {"plugin_library": "none.so"}, r"none\.so: no such plugin library"),
+     ("tensorrt", {"profile": "portable", "plugin_library": "x.so"}, "--plugin-library is for the plugin profile"),
+     ("tensorrt", {"profile": "both"}, "--profile must be one of portable, plugin, got 'both'"),
+     ("tensorrt-rtx", {"profile": "plugin"}, "--profile plugin is for tensorrt"),
+     ("tensorrt-rtx", {"plugin_library": "x.so"}, "--plugin-library is for the plugin profile"),
+     ("tensorrt-rtx", {"timing_cache": "x"}, "--timing-cache is for tensorrt")],
+)  # fmt: skip
+def test_each_builder_has_its_profile(model, tmp_path, monkeypatch, builder, options, text):
+    monkeypatch.setattr(build, "runtime_module", lambda name: (builder, types.SimpleNamespace(__version__="0")))
+    monkeypatch.delenv(plugin_library.VARIABLE, raising=False)
     with pytest.raises(UsageError, match=text):
         to_tensorrt(model, tmp_path / "m.engine", **options)
     assert list(tmp_path.iterdir()) == []
