@@ -19,6 +19,8 @@
 #include "fields.h"
 #include "log.h"
 
+static_assert(NV_TENSORRT_MAJOR >= 10, "IPluginV3 came with TensorRT 10");
+
 namespace vinr::tensorrt {
 
 constexpr const char* kVersion = "1";

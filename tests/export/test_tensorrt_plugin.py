@@ -8,7 +8,8 @@ import pytest
 import torch
 from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
-from vinr_engine.export import to_onnx
+from vinr_engine.export import onnx_model
+from vinr_engine.export.graphs import Encoder
 
 import golden_cases
 import vinr_engine as vinr
@@ -347,28 +348,45 @@ def evaluator(harness, path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("options", [{}, {"frame_upsample": 1}, {"dtype": "float16"}], ids=str)
-def test_an_exported_model(harness, tmp_path, rng, options):
-    """Both graphs of the plugin profile, as they are, at a size that they were not traced with."""
+@pytest.mark.parametrize(("upsample", "dtype"), [(4, "float32"), (1, "float32"), (4, "float16")])
+def test_an_exported_query(harness, tmp_path, rng, upsample, dtype):
+    """The graph of the plugin profile, at a size that it was not traced with: attributes, weights, inputs' order."""
     torch.manual_seed(0)
     model = vinr.VideoINR(
         nf=8, groups=2, front_blocks=1, back_blocks=1, hr_features=12, feat_hidden=(16,), flow_hidden=(16, 24),
         encode_hidden=(16, 32),
-    ).eval()  # fmt: skip
-    for name, parameter in model.named_parameters():
-        if "conv_offset_mask" in name:  # its zeros would sample the regular grid alone
-            torch.nn.init.normal_(parameter, std=0.2)
-    to_onnx(model, tmp_path, profile="plugin", **options)
+    ).eval().requires_grad_(False)  # fmt: skip
     frames, lr_size, size, times = torch.rand(1, 2, 3, 6, 7, generator=rng), (6, 7), (11, 17), [0.25, 1.0]
-    padded = pad_to_multiple(frames).numpy().astype(np.float16 if "dtype" in options else np.float32)
-    names = ("maps", "colours")[: 1 if options.get("frame_upsample") == 1 else 2]
-    maps = dict(zip(names, evaluator(harness, tmp_path / "encoder.onnx").run(None, {"frames": padded}), strict=True))
-    feeds = maps | {"times": np.array(times, np.float32), "lr_size": np.array(lr_size), "size": np.array(size)}
+    maps = [t.numpy().astype(dtype) for t in Encoder(model, upsample)(pad_to_multiple(frames))]
+    expected = model.query(model.encode(frames), frames, times, size, upsample)
+    options = onnx_model.Options("plugin", "grid_sample", dtype, upsample, None, None, 20)
+    onnx_model._query(model.to(onnx_model.DTYPES[dtype]), options).save(tmp_path / "query.onnx")
+    feeds = dict(zip(("maps", "colours"), maps, strict=False))
+    feeds |= {"times": np.array(times, np.float32), "lr_size": np.array(lr_size), "size": np.array(size)}
     image, _ = evaluator(harness, tmp_path / "query.onnx").run(None, feeds)
-    with torch.inference_mode():
-        expected = model.query(model.encode(frames), frames, times, size, options.get("frame_upsample", 4))
     error = (torch.from_numpy(image) - expected).double()
-    if "dtype" in options:
+    if dtype == "float16":
         assert -10 * error.square().mean().log10() >= EXPORT_FLOAT16_PSNR
     else:
         assert error.abs().max() <= EXPORT
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("bias", [True, False])
+def test_an_exported_convolution(harness, tmp_path, bias):
+    class Convolution(torch.nn.Module):
+        def __init__(self, weight, bias):
+            super().__init__()
+            self.weight, self.bias = torch.nn.Parameter(weight), None if bias is None else torch.nn.Parameter(bias)
+
+        def forward(self, input, offset_mask):
+            return vinr.ops.deform_conv2d_packed(input, offset_mask, self.weight, self.bias, (2, 1), (1, 2), (1, 2))
+
+    sample = Sample("x", channels=8, groups=2, offset_groups=4, stride=(2, 1), padding=(1, 2), dilation=(1, 2))
+    input, offset_mask, weight, b = (t.float() for t in sample.packed())
+    module = Convolution(weight, b if bias else None)
+    inputs = {"input": input, "offset_mask": offset_mask}
+    program = onnx_model._export(module, list(inputs.values()), [None, None], list(inputs), ["output"], 20, "plugin")
+    program.save(tmp_path / "convolution.onnx")
+    (out,) = evaluator(harness, tmp_path / "convolution.onnx").run(None, {k: t.numpy() for k, t in inputs.items()})
+    assert relative_error(torch.from_numpy(out), module(*inputs.values()).detach()) <= OP[torch.float32]

@@ -36,7 +36,7 @@ def _sources(module):
     """Everything that a module may include, and the module."""
     headers = [*SIMT.glob("*.h"), *(ROOT / "csrc/cuda").glob("*.cuh"), *(ROOT / "csrc/common").glob("*.h")]
     if module.parent != SIMT:
-        headers += (ROOT / "export/tensorrt").glob("*.*")
+        headers += (ROOT / "export/tensorrt").glob("*.[ch]*")
     return [module, *sorted(headers)]
 
 
