@@ -57,7 +57,8 @@ def test_the_registry_takes_it(trt, library, capfd):
     for name, fields in (("DeformConv2d", DEFORM), ("InrQuery", QUERY)):
         assert [f.name for f in registry.get_creator(name, "1", "vinr").field_names] == list(fields)
         for phase in ("BUILD", "RUNTIME"):
-            core = create(trt, name, fields, phase).get_capability_interface(trt.PluginCapabilityType.CORE)
+            plugin = create(trt, name, fields, phase)  # which its interfaces do not keep alive
+            core = plugin.get_capability_interface(trt.PluginCapabilityType.CORE)
             assert (core.plugin_name, core.plugin_version, core.plugin_namespace) == (name, "1", "vinr")
     capfd.readouterr()
     for name, wrong, message in BAD:
