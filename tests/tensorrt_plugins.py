@@ -1,10 +1,15 @@
-"""What tests of the TensorRT plugins share: TensorRT's headers, and fields that are right and wrong."""
+"""What tests of the TensorRT plugins share: fields that are right and wrong, and how a plugin is made and run."""
 
 import importlib.util
 import itertools
 import pathlib
 
+import numpy as np
 import pytest
+
+FLOAT, HALF, INT64 = 0, 1, 8  # of nvinfer1::DataType
+LINEAR, CHW32, HWC, HWC8 = 0, 5, 8, 2  # of nvinfer1::TensorFormat
+DTYPES = {FLOAT: np.float32, HALF: np.float16}
 
 DEFORM = dict(stride=[1, 1], padding=[1, 1], dilation=[1, 1], group=[1], deformable_group=[2])
 QUERY = dict(feat_widths=[3, 16, 12], flow_widths=[19, 16, 4], encode_widths=[37, 32, 16, 3], omega=30.0)
@@ -37,3 +42,32 @@ def headers():
     found = importlib.util.find_spec("kernel_lens")
     folder = pathlib.Path(found.origin).parent / "include/tensorrt" if found else pathlib.Path()
     return folder if (folder / "NvInfer.h").exists() else pytest.skip("no TensorRT headers: pip install kernel-lens")
+
+
+def create(harness, name, fields):
+    return harness.create(name, list(fields.items()))
+
+
+def stored(array, layout):
+    """[B, C, H, W] as it lies in memory."""
+    if layout == LINEAR:
+        return np.ascontiguousarray(array)
+    pixels = array.transpose(0, 2, 3, 1)
+    padding = -pixels.shape[-1] % 8 if layout == HWC8 else 0
+    return np.ascontiguousarray(np.pad(pixels, ((0, 0), (0, 0), (0, 0), (0, padding)), constant_values=np.nan))
+
+
+def bits(array):
+    return array.view(np.uint16) if array.dtype == np.float16 else array
+
+
+def enqueue(plugin, inputs, outputs, memory):
+    """Runs the plugin as TensorRT would; `outputs` are descriptions. Returns their memory, and the report."""
+    made = [np.full(m, np.nan, DTYPES[t]) for (t, *_), m in zip(outputs, memory[1], strict=True)]
+    plugin = plugin.attached()
+    plugin.on_shape_change(inputs, outputs)
+    report = plugin.enqueue(
+        inputs, outputs, [bits(a) for a in memory[0]], [bits(a) for a in made], plugin.workspace_bytes(inputs, outputs)
+    )
+    assert report["uninitialised_reads"] == 0
+    return made, report

@@ -3,9 +3,10 @@
 import json
 import types
 
+import onnx
 import pytest
 import torch
-from vinr_engine.export import Engine, plugin_library, to_tensorrt
+from vinr_engine.export import Engine, onnx_model, plugin_library, to_tensorrt
 from vinr_engine.export import tensorrt_build as build
 
 import vinr_engine as vinr
@@ -45,6 +46,26 @@ def test_engines_are_built_without_a_gpu(model, tmp_path, dtype):
     files.report.write_text(files.report.read_text().replace(vinr.__version__, "0.0.0"))
     with pytest.raises(WeightsError, match=r"built by vinr_engine 0\.0\.0, .*: build it again"):
         Engine(tmp_path / "m.engine")
+
+
+@pytest.mark.slow
+def test_sizes_become_shapes_of_the_plugin(model, tmp_path):
+    """What makes vectors of sizes, which a plugin sees the lengths of, parses; TensorRT-RTX does not know the node."""
+    trt = pytest.importorskip("tensorrt_rtx_bindings")
+    options = onnx_model.Options("plugin", "grid_sample", "float32", 4, None, None, 20)
+    onnx_model._query(model.requires_grad_(False), options).save(tmp_path / "query.onnx")
+    query = onnx.load(tmp_path / "query.onnx")
+    (node,) = (n for n in query.graph.node if n.op_type == "InrQuery")
+    query.graph.node.remove(node)
+    del query.graph.output[:]
+    query.graph.output.extend(onnx.helper.make_tensor_value_info(n, 1, [None]) for n in node.input[3:7])
+    logger = trt.Logger(trt.Logger.ERROR)
+    builder = trt.Builder(logger)
+    network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+    assert trt.OnnxParser(network, logger).parse(query.SerializeToString())
+    inputs = [network.get_input(i) for i in range(network.num_inputs)]
+    assert {t.name for t in inputs if t.is_shape_tensor} == {"lr_size", "size"}
+    assert [network.get_output(i).shape for i in range(4)] == [(-1,)] * 4
 
 
 @pytest.mark.parametrize(
