@@ -116,7 +116,9 @@ def tensorrt(
     ] = None,
     plugin_library: Annotated[
         str | None,
-        typer.Option(metavar="PATH", help="Plugin library, see docs/export.md [default: $VINR_TENSORRT_PLUGINS]."),
+        typer.Option(
+            metavar="PATH", help="Plugin library, see docs/tensorrt-plugins.md [default: $VINR_TENSORRT_PLUGINS]."
+        ),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")] = False,
 ) -> None:

@@ -17,7 +17,7 @@ def find(given: str | os.PathLike[str] | None) -> Path:
     path = given or os.environ.get(VARIABLE)
     if not path:
         raise UsageError(
-            f"the plugin profile needs the plugin library (docs/export.md says how it is built): name it by "
+            f"the plugin profile needs the plugin library (docs/tensorrt-plugins.md says how it is built): name it by "
             f"--plugin-library or {VARIABLE}, or use --profile portable"
         )
     if not Path(path).is_file():

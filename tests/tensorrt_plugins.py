@@ -7,6 +7,8 @@ import pathlib
 import numpy as np
 import pytest
 
+from simt import build
+
 FLOAT, HALF, INT64 = 0, 1, 8  # of nvinfer1::DataType
 LINEAR, CHW32, HWC, HWC8 = 0, 5, 8, 2  # of nvinfer1::TensorFormat
 DTYPES = {FLOAT: np.float32, HALF: np.float16}
@@ -42,6 +44,12 @@ def headers():
     found = importlib.util.find_spec("kernel_lens")
     folder = pathlib.Path(found.origin).parent / "include/tensorrt" if found else pathlib.Path()
     return folder if (folder / "NvInfer.h").exists() else pytest.skip("no TensorRT headers: pip install kernel-lens")
+
+
+def load_harness():
+    """The plugins on the host, see tests/export/plugin_harness.cpp."""
+    folder = pathlib.Path(__file__).parent / "export"
+    return build.load("plugin_harness", folder, (headers(), folder / "cuda_stub"))
 
 
 def create(harness, name, fields):

@@ -13,11 +13,16 @@ import golden_cases
 import vinr_engine as vinr
 from ops.deform_conv2d_samples import Sample
 from simt.test_inr_query import arrays, golden
-from tensorrt_plugins import DTYPES, FLOAT, HALF, HWC, HWC8, LINEAR, create, enqueue, stored
+from tensorrt_plugins import DTYPES, FLOAT, HALF, HWC, HWC8, LINEAR, create, enqueue, load_harness, stored
 from tolerances import EXPORT, EXPORT_FLOAT16_PSNR, GOLDEN, GOLDEN_QUERY, OP, relative_error
 from vinr_engine import reference
 from vinr_engine.models.video_inr import pad_to_multiple
 from vinr_engine.ops.hoisting import hoist
+
+
+@pytest.fixture(scope="module")
+def harness():
+    return load_harness()
 
 
 def deform(harness, dtype, layout, tensors, geometry):

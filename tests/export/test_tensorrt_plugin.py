@@ -15,7 +15,13 @@ from tensorrt_plugins import (
     PARAMETERS,
     QUERY,
     create,
-)  # fmt: skip
+    load_harness,
+)
+
+
+@pytest.fixture(scope="module")
+def harness():
+    return load_harness()
 
 
 def test_creators(harness):
