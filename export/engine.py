@@ -79,7 +79,7 @@ class Engine:
         try:
             self.report: dict[str, Any] = json.loads(files.report.read_text())
             name, version = self.report["builder"].split()[0], self.report["version"]
-            plugins = self.report["profile"] == "plugin"
+            plugins = self.report.get("profile") == "plugin"
         except (ValueError, KeyError, TypeError, AttributeError):
             raise WeightsError(f"{files.report}: not a report of vinr export tensorrt") from None
         if version != __version__ or name not in MODULES:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
-from vinr_engine.export import onnx_model
+from vinr_engine.export import onnx_model, to_onnx
 from vinr_engine.export.graphs import Encoder
 
 import golden_cases
@@ -162,8 +162,7 @@ def test_an_exported_query(harness, tmp_path, rng, upsample, dtype):
     frames, lr_size, size, times = torch.rand(1, 2, 3, 6, 7, generator=rng), (6, 7), (11, 17), [0.25, 1.0]
     maps = [t.numpy().astype(dtype) for t in Encoder(model, upsample)(pad_to_multiple(frames))]
     expected = model.query(model.encode(frames), frames, times, size, upsample)
-    options = onnx_model.Options("plugin", "grid_sample", dtype, upsample, None, None, 20)
-    onnx_model._query(model.to(onnx_model.DTYPES[dtype]), options).save(tmp_path / "query.onnx")
+    to_onnx(model, tmp_path, profile="plugin", dtype=dtype, frame_upsample=upsample)
     feeds = dict(zip(("maps", "colours"), maps, strict=False))
     feeds |= {"times": np.array(times, np.float32), "lr_size": np.array(lr_size), "size": np.array(size)}
     image, _ = evaluator(harness, tmp_path / "query.onnx").run(None, feeds)

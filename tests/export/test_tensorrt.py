@@ -6,7 +6,7 @@ import types
 import onnx
 import pytest
 import torch
-from vinr_engine.export import Engine, onnx_model, plugin_library, to_tensorrt
+from vinr_engine.export import Engine, plugin_library, to_onnx, to_tensorrt
 from vinr_engine.export import tensorrt_build as build
 
 import vinr_engine as vinr
@@ -52,8 +52,7 @@ def test_engines_are_built_without_a_gpu(model, tmp_path, dtype):
 def test_sizes_become_shapes_of_the_plugin(model, tmp_path):
     """What makes vectors of sizes, which a plugin sees the lengths of, parses; TensorRT-RTX does not know the node."""
     trt = pytest.importorskip("tensorrt_rtx_bindings")
-    options = onnx_model.Options("plugin", "grid_sample", "float32", 4, None, None, 20)
-    onnx_model._query(model.requires_grad_(False), options).save(tmp_path / "query.onnx")
+    to_onnx(model, tmp_path, profile="plugin")
     query = onnx.load(tmp_path / "query.onnx")
     (node,) = (n for n in query.graph.node if n.op_type == "InrQuery")
     query.graph.node.remove(node)
