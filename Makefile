@@ -46,7 +46,7 @@ lint: $(VENV)/.run $(VENV)/.lint ## check style and types of all files in git
 format: $(VENV)/.lint ## rewrite Python and C++ in the project's style
 	$(VENV)/bin/ruff check --fix
 	$(VENV)/bin/ruff format
-	find csrc tests/simt -name '*.cpp' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh' | xargs $(VENV)/bin/clang-format -i
+	find csrc export/tensorrt tests/export tests/simt -name '*.cpp' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh' | xargs $(VENV)/bin/clang-format -i
 
 bench: build $(VENV)/.bench ## measure the ops and the network against the published form, about 12 minutes
 	$(RUN) -m benchmarks.run $(BENCH_ARGS)

@@ -108,11 +108,12 @@ def _compile_cuda(source: str, build_temp: str) -> str:
 
 
 class SourceDistribution(sdist):
-    """Holds csrc whether or not the extension is wanted here, and no tests: setuptools would pick a few of them."""
+    """Holds all C++ and CUDA whether or not it is built here, and no tests: setuptools would pick a few of them."""
 
     def make_distribution(self) -> None:
         self.filelist.exclude_pattern(None, prefix="tests")
-        self.filelist.extend(_csrc("*.*"))
+        plugins = (p.relative_to(ROOT).as_posix() for p in (ROOT / "export/tensorrt").glob("*.*"))
+        self.filelist.extend([*_csrc("*.*"), *plugins])
         self.filelist.sort()
         self.filelist.remove_duplicates()
         super().make_distribution()

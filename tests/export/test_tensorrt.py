@@ -1,10 +1,12 @@
 """Building TensorRT engines ahead of time. None is ever run here: that needs a GPU."""
 
 import json
+import types
 
+import onnx
 import pytest
 import torch
-from vinr_engine.export import Engine, to_tensorrt
+from vinr_engine.export import Engine, plugin_library, to_onnx, to_tensorrt
 from vinr_engine.export import tensorrt_build as build
 
 import vinr_engine as vinr
@@ -46,6 +48,25 @@ def test_engines_are_built_without_a_gpu(model, tmp_path, dtype):
         Engine(tmp_path / "m.engine")
 
 
+@pytest.mark.slow
+def test_sizes_become_shapes_of_the_plugin(model, tmp_path):
+    """What makes vectors of sizes, which a plugin sees the lengths of, parses; TensorRT-RTX does not know the node."""
+    trt = pytest.importorskip("tensorrt_rtx_bindings")
+    to_onnx(model, tmp_path, profile="plugin")
+    query = onnx.load(tmp_path / "query.onnx")
+    (node,) = (n for n in query.graph.node if n.op_type == "InrQuery")
+    query.graph.node.remove(node)
+    del query.graph.output[:]
+    query.graph.output.extend(onnx.helper.make_tensor_value_info(n, 1, [None]) for n in node.input[3:7])
+    logger = trt.Logger(trt.Logger.ERROR)
+    builder = trt.Builder(logger)
+    network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+    assert trt.OnnxParser(network, logger).parse(query.SerializeToString())
+    inputs = [network.get_input(i) for i in range(network.num_inputs)]
+    assert {t.name for t in inputs if t.is_shape_tensor} == {"lr_size", "size"}
+    assert [network.get_output(i).shape for i in range(4)] == [(-1,)] * 4
+
+
 @pytest.mark.parametrize(
     ("options", "text"),
     [({"targets": ["SM75"]}, "--gpu must be of SM80, SM86, SM89, SM120, got SM75"),
@@ -54,6 +75,24 @@ def test_engines_are_built_without_a_gpu(model, tmp_path, dtype):
 )  # fmt: skip
 def test_refused_options(model, tmp_path, monkeypatch, options, text):
     monkeypatch.setattr(build, "find_spec", lambda name: None)
+    with pytest.raises(UsageError, match=text):
+        to_tensorrt(model, tmp_path / "m.engine", **options)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("builder", "options", "text"),
+    [("tensorrt", {}, "the plugin profile needs the plugin library"),
+     ("tensorrt", {"plugin_library": "none.so"}, r"none\.so: no such plugin library"),
+     ("tensorrt", {"profile": "portable", "plugin_library": "x.so"}, "--plugin-library is for the plugin profile"),
+     ("tensorrt", {"profile": "both"}, "--profile must be one of portable, plugin, got 'both'"),
+     ("tensorrt-rtx", {"profile": "plugin"}, "--profile plugin is for tensorrt"),
+     ("tensorrt-rtx", {"plugin_library": "x.so"}, "--plugin-library is for the plugin profile"),
+     ("tensorrt-rtx", {"timing_cache": "x"}, "--timing-cache is for tensorrt")],
+)  # fmt: skip
+def test_each_builder_has_its_profile(model, tmp_path, monkeypatch, builder, options, text):
+    monkeypatch.setattr(build, "runtime_module", lambda name: (builder, types.SimpleNamespace(__version__="0")))
+    monkeypatch.delenv(plugin_library.VARIABLE, raising=False)
     with pytest.raises(UsageError, match=text):
         to_tensorrt(model, tmp_path / "m.engine", **options)
     assert list(tmp_path.iterdir()) == []
