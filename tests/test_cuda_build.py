@@ -86,9 +86,9 @@ def test_it_links_and_loads(tmp_path):
     environment = os.environ | {"VINR_EXTENSION": str(extension)}
 
     def run(*command):
-        return subprocess.run(
-            [sys.executable, *command], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
-        ).stdout
+        done = subprocess.run([sys.executable, *command], cwd=tmp_path, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
 
     reasons = dict(line.partition(" ")[::2] for line in run("-c", LOAD).splitlines())
     assert reasons["cpu"] == ""
