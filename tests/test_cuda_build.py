@@ -80,9 +80,11 @@ for status in backends.report():
 @pytest.mark.slow
 def test_it_links_and_loads(tmp_path):
     nvcc.path()
-    built = build(tmp_path, "90")
+    built = build(tmp_path / "built", "90")
     assert built.returncode == 0, built.stderr[-2000:]
-    (extension,) = (tmp_path / "vinr_engine").glob("_C.*")
+    (extension,) = (tmp_path / "built" / "vinr_engine").glob(
+        "_C.*"
+    )  # not below where Python starts: it would import this
     environment = os.environ | {"VINR_EXTENSION": str(extension)}
 
     def run(*command):
