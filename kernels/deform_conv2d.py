@@ -22,12 +22,11 @@ class Geometry(NamedTuple):
     columns: int
 
 
-# Every way to launch this kernel. More pixels or fewer warps do not fit the registers.
+# Every way to launch this kernel. More pixels or fewer warps do not fit the registers of every target.
 CONFIGURATIONS = [
     configuration(8, 2, BLOCK_P=64),
     configuration(4, 2, BLOCK_P=64),
     configuration(4, 2, BLOCK_P=32),
-    configuration(8, 1, BLOCK_P=128),
 ]
 KEY = ["size_class", "GROUP_OUT", "SEGMENTS", "SEGMENT", "TAPS", "MASK", "PRECISION"]
 
