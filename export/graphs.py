@@ -8,10 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from vinr_engine.export import residual
+from vinr_engine.export.sampling import sample
+from vinr_engine.export.tracing import Coarse
 
 from vinr_engine.models import VideoINR
 from vinr_engine.ops.hoisting import WIDTH_MULTIPLE, Hoisted, hoist
@@ -24,20 +28,6 @@ LARGEST_UPSAMPLE = 16
 NETWORKS = ("feat", "flow", "encode")
 
 
-@torch.library.custom_op("vinr_export::sample", mutates_args=())
-def sample(maps: Tensor, grid: Tensor) -> Tensor:
-    """GridSample of ONNX: maps [B, C, H, W] and a grid [B, H', W', 2] (x, y) that may differ in dtype.
-
-    Bilinear, zeros outside, align_corners=False. A float16 grid could not tell the pixels of a large map apart.
-    """
-    return F.grid_sample(maps.to(grid.dtype), grid, "bilinear", "zeros", align_corners=False).to(maps.dtype)
-
-
-@sample.register_fake
-def _sample_fake(maps: Tensor, grid: Tensor) -> Tensor:
-    return maps.new_empty(maps.shape[0], maps.shape[1], grid.shape[1], grid.shape[2])
-
-
 def hoisted(model: VideoINR, features: Tensor, frames: Tensor, frame_upsample: int) -> Hoisted:
     """The query's arguments for features [B, 3, nf, h', w'] and padded frames [B, 2, 3, h', w']."""
     networks = (model.feat_imnet.layers(), model.flow_imnet.layers(), model.encode_imnet.layers())
@@ -48,7 +38,7 @@ class Encoder(nn.Module):
     """frames [1, 2, 3, h', w'] in [0, 1], h' and w' multiples of 4 -> maps [1, h', w', M], colours [1, u h', u w', 8].
 
     Colours are enlarged by u = `frame_upsample`, or where it is None by a second input, int64 [1] from 2 up. With 1
-    there are none: the maps hold them.
+    there are none: the maps hold them. A residual network gives one more, its detail [1, 2, 3, 4 h', 4 w'].
     """
 
     def __init__(self, model: VideoINR, frame_upsample: int | None) -> None:
@@ -64,15 +54,36 @@ class Encoder(nn.Module):
             assert u is not None
             torch._check(u >= 2)
             torch._check(u <= LARGEST_UPSAMPLE)
-        (maps, colours), _ = hoisted(self.model, self.model.encode(frames), frames, u)
-        return (maps,) if colours is None else (maps, colours)
+        with Coarse():
+            features = self.model.encode(frames)
+            detail = (self.model.detail(features),) if self.model.config["residual"] else ()
+            (maps, colours), _ = hoisted(self.model, features, frames, u)
+        return (maps, *detail) if colours is None else (maps, colours, *detail)
+
+    @property
+    def output_names(self) -> list[str]:
+        names = ["maps"] if self.frame_upsample == 1 else ["maps", "colours"]
+        return [*names, "detail"] if self.model.config["residual"] else names
+
+
+class Given(NamedTuple):
+    """A query's inputs; `detail` and `frames` belong to residual networks, `colours` to an upsampling above 1."""
+
+    maps: Tensor
+    times: Tensor
+    lr_size: Tensor
+    colours: Tensor | None = None
+    detail: Tensor | None = None
+    frames: Tensor | None = None
+    size: Tensor | None = None
 
 
 class Query(nn.Module):
-    """The arguments that both forms of the query share.
+    """The query of hoisted maps, in one form or the other (`decode`); what a residual network adds to it is the same.
 
     maps [1, h', w', M], colours [1, u h', u w', 8] unless u is 1, times [T] float32 in [0, 1], lr_size (h, w) and size
-    (HH, WW), both int64 [2], HH and WW from 2 up -> colour [1, T, 3, HH, WW] and flow [1, T, 4, HH, WW].
+    (HH, WW), both int64 [2], HH and WW from 2 up -> colour [1, T, 3, HH, WW] and flow [1, T, 4, HH, WW]. Of a residual
+    network also detail and the padded frames [1, 2, 3, h', w'].
     """
 
     def __init__(
@@ -80,6 +91,7 @@ class Query(nn.Module):
     ) -> None:
         super().__init__()
         self.folded = frame_upsample == 1
+        self.residual: bool = model.config["residual"]
         self.size = size
         if times is not None:
             self.register_buffer("times", torch.tensor(times, dtype=torch.float32))
@@ -92,18 +104,31 @@ class Query(nn.Module):
             for i, tensor in enumerate(network):
                 self.register_buffer(f"{name}_{i}", tensor.detach())
 
-    def inputs(self, names: Sequence[str], values: Sequence[Tensor]) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:
-        """maps, colours, times and lr_size of those that the graph takes, by name."""
-        given = dict(zip(names, values, strict=True))
-        times = given["times"] if "times" in given else self.get_buffer("times")
-        return given["maps"], given.get("colours"), times, given["lr_size"]
-
     @property
     def input_names(self) -> list[str]:
         names = ["maps", "lr_size"] if self.folded else ["maps", "colours", "lr_size"]
+        if self.residual:
+            names += ["detail", "frames"]
         if not hasattr(self, "times"):
             names.append("times")
         return names if self.size is not None else [*names, "size"]
+
+    def forward(self, *values: Tensor) -> tuple[Tensor, Tensor]:
+        named = dict(zip(self.input_names, values, strict=True))
+        given = Given(**named if "times" in named else {**named, "times": self.get_buffer("times")})
+        size = self.output_size(given.size)
+        with Coarse():
+            image, flow = self.decode(given, size)
+        if self.residual:
+            assert given.frames is not None
+            assert given.detail is not None
+            frames = residual.enlarged(given.frames, given.detail, given.lr_size, size)
+            image = image + residual.warped_blend(frames, given.times, flow[0])
+        return image, flow
+
+    def decode(self, given: Given, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        """The networks' colour and flow, float32."""
+        raise NotImplementedError
 
     def output_size(self, size: Tensor | None) -> tuple[int, int]:
         """HH and WW, which a graph with an input for them learns when it runs."""
@@ -154,9 +179,9 @@ class PortableQuery(Query):
             z = F.conv2d(torch.sin(OMEGA * z.float()).to(weight.dtype), weight[:, :, None, None], bias)
         return z
 
-    def forward(self, *values: Tensor) -> tuple[Tensor, Tensor]:
-        maps, colours, times, lr_size = self.inputs(self.input_names[: len(values)], values)
-        HH, WW = self.output_size(values[-1] if self.size is None else None)
+    def decode(self, given: Given, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        maps, times, lr_size, colours, *_ = given
+        HH, WW = size
         T, padded_h, padded_w = times.shape[0], maps.shape[1], maps.shape[2]
         feat_map, flow_map, *side_maps = self._planes(maps)
         fine = None if colours is None else colours.permute(0, 3, 1, 2)[:, :COLOURS]
@@ -180,6 +205,8 @@ class PortableQuery(Query):
         if fine is not None:
             still = still + F.conv2d(sample(fine, grid), weight[:, HR : HR + COLOURS])
         flow = self._rest("flow", F.conv2d(feature, weight[:, :HR]) + still + weight[None, :, -1] * t).float()
+        if self.residual:
+            flow = flow * residual.flow_unit(lr_size, size).reshape(1, 4, 1, 1)
 
         # the colour
         weight, bias = self._first("encode")
@@ -268,9 +295,20 @@ class PluginQuery(Query):
         self.layer_widths = [[n[0].shape[1], *(weight.shape[0] for weight in n[::2])] for n in tensors]
         self.register_buffer("weights", torch.cat([t.flatten() for network in tensors for t in network]))
 
-    def forward(self, *values: Tensor) -> tuple[Tensor, Tensor]:
-        maps, colours, times, lr_size = self.inputs(self.input_names[: len(values)], values)
-        size = torch.tensor(self.size) if self.size is not None else values[-1]
-        HH, WW = self.output_size(size)
+    def decode(self, given: Given, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        HH, WW = size
+        sides = given.size if given.size is not None else torch.tensor(size)
         weights = self.get_buffer("weights")
-        return inr_query(maps, colours, times, lr_size, size, weights, *self.layer_widths, HH, WW)
+        if self.residual:
+            weights = self._in_output_pixels(weights, residual.flow_unit(given.lr_size, size).to(weights.dtype))
+        return inr_query(
+            given.maps, given.colours, given.times, given.lr_size, sides, weights, *self.layer_widths, HH, WW
+        )
+
+    def _in_output_pixels(self, weights: Tensor, unit: Tensor) -> Tensor:
+        """The weights, with those of the flow network's last layer times `unit` [4]."""
+        feat, flow, _ = (sum(a * b + b for a, b in pairwise(widths)) for widths in self.layer_widths)
+        last = 4 * self.layer_widths[1][-2]
+        first = feat + flow - last - 4
+        before, weight, bias, after = weights.split([first, last, 4, len(weights) - first - last - 4])
+        return torch.cat([before, (weight.view(4, -1) * unit[:, None]).flatten(), bias * unit, after])

@@ -13,7 +13,7 @@ from vinr_engine.export import schemas
 
 from vinr_engine.ops.inr_query import OMEGA
 
-SAMPLING: dict[str, Any] = {"align_corners": 0, "mode": "linear", "padding_mode": "zeros"}
+SAMPLING: dict[str, Any] = {"align_corners": 0, "mode": "linear"}
 
 
 def _constant(value: Any, dtype: Any = np.int64) -> Any:
@@ -33,11 +33,11 @@ def _logits_split(offset_mask: Any, taps: int) -> tuple[Any, Any, int]:
     return offset, op.Sigmoid(logits), offsets // (2 * taps)
 
 
-def _sampled(maps, grid, dtype):
+def _sampled(maps, grid, dtype, outside="zeros"):
     """GridSample in the grid's float32: TensorRT wants one type for both, and a float16 grid is too coarse."""
     if dtype == ir.DataType.FLOAT:
-        return op.GridSample(maps, grid, **SAMPLING)
-    return op.Cast(op.GridSample(op.Cast(maps, to=ir.DataType.FLOAT), grid, **SAMPLING), to=dtype)
+        return op.GridSample(maps, grid, padding_mode=outside, **SAMPLING)
+    return op.Cast(_sampled(op.Cast(maps, to=ir.DataType.FLOAT), grid, ir.DataType.FLOAT, outside), to=dtype)
 
 
 def grid_sample(input, offset_mask, weight, bias, stride, padding, dilation, bfloat16=False):
@@ -112,8 +112,26 @@ def inr_query(maps, colours, times, lr_size, size, weights, feat_widths, flow_wi
     )  # fmt: skip
 
 
-def sample(maps, grid):
-    return _sampled(maps, grid, maps.dtype)
+def sample(maps, grid, outside="zeros"):
+    return _sampled(maps, grid, maps.dtype, outside)
+
+
+def conv2d(input, weight, bias, stride, padding):
+    return op.Conv(input, weight, bias, pads=[padding] * 4, strides=[stride] * 2)
+
+
+def leaky_relu(input, slope):
+    return op.LeakyRelu(input, alpha=slope)
+
+
+def _vector(number: Any) -> Any:
+    """[1], of a number that the graph holds or computes."""
+    return _ints(number) if isinstance(number, int) else op.Reshape(number, _ints(-1))
+
+
+def resize(input, height, width):
+    sizes = op.Concat(op.Shape(input, end=2), _vector(height), _vector(width), axis=0)
+    return op.Resize(input, None, None, sizes, mode="linear", coordinate_transformation_mode="half_pixel")
 
 
 DEFORM_CONV = {"grid_sample": grid_sample, "deform_conv": deform_conv, "plugin": deform_plugin}
@@ -123,6 +141,9 @@ def table(deform_conv: str) -> dict[Callable[..., Any], Callable[..., Any]]:
     """Translations for torch.onnx.export, with the chosen form of deformable convolution, a key of DEFORM_CONV."""
     return {
         torch.ops.vinr.deform_conv2d_packed.default: DEFORM_CONV[deform_conv],
+        torch.ops.vinr_export.conv2d.default: conv2d,
+        torch.ops.vinr_export.leaky_relu.default: leaky_relu,
+        torch.ops.vinr_export.resize.default: resize,
         torch.ops.vinr_export.sample.default: sample,
         torch.ops.vinr_export.inr_query.default: inr_query,
     }

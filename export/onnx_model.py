@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch._dynamo
 from torch import nn
 from vinr_engine.export.files import draft_of
 
@@ -76,17 +77,19 @@ def paths(destination: str | os.PathLike[str]) -> Pair:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the exporter's remarks about packages that are not installed, and about its own deprecations."""
-    logger = logging.getLogger("torch.onnx")
-    before = logger.level
-    logger.setLevel(logging.ERROR)
+    """Without the exporter's remarks: on packages that are not installed, deprecations, nodes that it leaves alone."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript")]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)
             warnings.simplefilter("ignore", DeprecationWarning)
             yield
     finally:
-        logger.setLevel(before)
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)
 
 
 def _export(
@@ -94,13 +97,18 @@ def _export(
     outputs: list[str], opset: int, deform_conv: str,
 ) -> Any:  # fmt: skip
     from vinr_engine.export import lowering
+    from vinr_engine.export.tidy import tidy
 
-    with torch.no_grad(), _quiet():
+    # With sizes left open, keeping the cache of traced shapes takes longer than tracing.
+    with torch.no_grad(), _quiet(), torch._dynamo.config.patch(fake_tensor_cache_enabled=False):
         program = torch.export.export(module, tuple(arguments), dynamic_shapes=tuple(shapes))
-        return torch.onnx.export(
+        exported = torch.onnx.export(
             program, dynamo=True, opset_version=opset, custom_translation_table=lowering.table(deform_conv),
-            input_names=inputs, output_names=outputs, verbose=False,
+            input_names=inputs, output_names=outputs, verbose=False, optimize=False,
         )  # fmt: skip
+        assert exported is not None
+        tidy(exported.model)
+        return exported
 
 
 def _encoder(model: VideoINR, options: Options) -> Any:
@@ -115,10 +123,8 @@ def _encoder(model: VideoINR, options: Options) -> Any:
         names.append("frame_upsample")
         shapes.append(None)
     deform_conv = "plugin" if options.profile == "plugin" else options.deform_conv
-    outputs = ["maps"] if options.frame_upsample == 1 else ["maps", "colours"]
-    return _export(
-        Encoder(model, options.frame_upsample), arguments, shapes, names, outputs, options.opset, deform_conv
-    )
+    encoder = Encoder(model, options.frame_upsample)
+    return _export(encoder, arguments, shapes, names, encoder.output_names, options.opset, deform_conv)
 
 
 def _query(model: VideoINR, options: Options) -> Any:
@@ -127,13 +133,15 @@ def _query(model: VideoINR, options: Options) -> Any:
     kind = PluginQuery if options.profile == "plugin" else PortableQuery
     query = kind(model, options.frame_upsample, options.times, options.size)
     h, w = EXAMPLE
-    u = options.frame_upsample or 4
+    encoder = Encoder(model, options.frame_upsample or 4)
+    frames = torch.zeros(1, 2, 3, h, w, dtype=DTYPES[options.dtype])
     with torch.no_grad():
-        maps = Encoder(model, u)(torch.zeros(1, 2, 3, h, w, dtype=DTYPES[options.dtype]))
+        encoded = dict(zip(encoder.output_names, encoder(frames), strict=True))
     dynamic = torch.export.Dim.DYNAMIC
+    rows, planes = {1: dynamic, 2: dynamic}, {3: dynamic, 4: dynamic}
     examples: dict[str, tuple[torch.Tensor, Any]] = {
-        "maps": (maps[0], {1: dynamic, 2: dynamic}),
-        "colours": (maps[-1], {1: dynamic, 2: dynamic}),
+        **{name: (maps, planes if name == "detail" else rows) for name, maps in encoded.items()},
+        "frames": (frames, planes),
         "times": (torch.tensor([0.0, 0.5, 1.0]), {0: dynamic}),
         "lr_size": (torch.tensor([h, w]), None),
         "size": (torch.tensor([2 * h + 1, 2 * w + 1]), None),
@@ -189,17 +197,12 @@ def to_onnx(
     limits and the version. Nothing is written if the export fails.
 
     Raises:
-        UsageError: an option out of its range, a residual network (its enlarged frames have no graph yet), or a file
-            that exists and `overwrite` is not set.
+        UsageError: an option out of its range, or a file that exists and `overwrite` is not set.
         VinrError: a package that the export needs is not installed, or the files cannot be written.
     """
     from vinr_engine.export.packages import require
 
     options = Options(profile, deform_conv, dtype, frame_upsample, None if times is None else tuple(times), size, opset)
-    if model.config["residual"]:
-        raise UsageError(
-            "a residual network, such as the package's own, cannot be exported yet: give --weights of another"
-        )
     require("onnx", "onnxscript")
     from vinr_engine.export import schemas
 
