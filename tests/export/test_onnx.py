@@ -35,14 +35,6 @@ def exported(tmp_path_factory):
     return export
 
 
-@pytest.fixture(scope="module")
-def own(tmp_path_factory):
-    """The package's own network, exported by the command line: the quickest export, of all options."""
-    folder = tmp_path_factory.mktemp("own") / "model"
-    assert cli.main(["export", "onnx", str(folder)]) == 0
-    return folder
-
-
 def error(runtime, folder, model, cases, rng, frame_upsample=4):
     """The largest error of a runtime over several sizes of one model, against the engine."""
     other = ExportedModel(folder, runtime)
