@@ -11,11 +11,10 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from vinr_engine.export import residual
 from vinr_engine.export.sampling import sample
-from vinr_engine.export.tracing import Coarse
+from vinr_engine.export.tracing import Coarse, dense, mix
 
 from vinr_engine.models import VideoINR
 from vinr_engine.ops.hoisting import WIDTH_MULTIPLE, Hoisted, hoist
@@ -102,7 +101,7 @@ class Query(nn.Module):
         self.widths = [network[0].shape[0] for network in networks]
         for name, network in zip(NETWORKS, networks, strict=True):
             for i, tensor in enumerate(network):
-                self.register_buffer(f"{name}_{i}", tensor.detach())
+                self.register_buffer(f"{name}_{i}", tensor.detach().clone())
 
     @property
     def input_names(self) -> list[str]:
@@ -160,23 +159,38 @@ def _warped(n: int, flow: Tensor, dim: int) -> Tensor:
     return (base + flow.float() / ((n - 1) / 2)).clamp(-WARP_LIMIT, WARP_LIMIT)
 
 
+def _by_time(read: Tensor, T: int) -> Tensor:
+    """What one map gave for all times, [1, C, T HH, WW] -> [T, C, HH WW]."""
+    return read.reshape(read.shape[1], T, -1).transpose(0, 1)
+
+
 class PortableQuery(Query):
     """The query in standard operations.
 
-    Networks are 1x1 convolutions, and what does not change with the time is computed once for all times. In float16,
-    maps, products and the HR feature are float16; positions, phases, times and flow float32.
+    Maps are channels first, as GridSample has them, up to the sum of each first layer, and the layers that follow have
+    channels last: convolutions instead would make ONNX Runtime copy between layouts before and after each. What does
+    not change with the time is computed once for all times. In float16, maps, products and the HR feature are float16;
+    positions, phases, times and flow float32.
     """
 
-    def _first(self, network: str) -> tuple[Tensor, Tensor]:
-        """Weight [D, X, 1, 1] and bias [1, D, 1, 1] of a first layer."""
-        weight, bias = self.get_buffer(f"{network}_0"), self.get_buffer(f"{network}_1")
-        return weight[:, :, None, None], bias.reshape(1, -1, 1, 1)
+    def __init__(
+        self, model: VideoINR, frame_upsample: int | None, times: Sequence[float] | None, size: tuple[int, int] | None
+    ) -> None:
+        super().__init__(model, frame_upsample, times, size)
+        for name, depth in zip(NETWORKS, self.depths, strict=True):
+            for i in range(2 * (depth - 1)):  # what a sine follows gives phases, with no product of their own
+                self.get_buffer(f"{name}_{i}").mul_(OMEGA)
 
-    def _rest(self, network: str, z: Tensor) -> Tensor:
-        """The layers after the first, whose sum is z."""
+    def _first(self, network: str) -> tuple[Tensor, Tensor]:
+        """Weight [D, X] and bias [D, 1] of a first layer."""
+        return self.get_buffer(f"{network}_0"), self.get_buffer(f"{network}_1")[:, None]
+
+    def _rest(self, network: str, phases: Tensor) -> Tensor:
+        """The layers after the first, which gave `phases` [N, D, P]: [N P, outputs]."""
+        z = phases.transpose(1, 2).reshape(-1, phases.shape[1])
         for i in range(1, self.depths[NETWORKS.index(network)]):
             weight, bias = self.get_buffer(f"{network}_{2 * i}"), self.get_buffer(f"{network}_{2 * i + 1}")
-            z = F.conv2d(torch.sin(OMEGA * z.float()).to(weight.dtype), weight[:, :, None, None], bias)
+            z = dense(torch.sin(z.float()).to(weight.dtype), weight, bias)
         return z
 
     def decode(self, given: Given, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
@@ -185,51 +199,53 @@ class PortableQuery(Query):
         T, padded_h, padded_w = times.shape[0], maps.shape[1], maps.shape[2]
         feat_map, flow_map, *side_maps = self._planes(maps)
         fine = None if colours is None else colours.permute(0, 3, 1, 2)[:, :COLOURS]
-        t = times.reshape(T, 1, 1, 1).to(maps.dtype)
+        t = times.reshape(T, 1, 1).to(maps.dtype)
         nearest_y, y, rel_y = _axis(lr_size[0], HH)
         nearest_x, x, rel_x = _axis(lr_size[1], WW)
 
         # the HR feature: nearest maps, relative position, time
         weight, bias = self._first("feat")
-        still = feat_map.index_select(2, nearest_y).index_select(3, nearest_x) + bias
-        still = still + weight[:, 0] * rel_y.reshape(1, 1, HH, 1).to(maps.dtype)
-        still = still + weight[:, 1] * rel_x.reshape(1, 1, 1, WW).to(maps.dtype)
-        feature = self._rest("feat", still + weight[None, :, 2] * t)  # [T, F, HH, WW]
+        rows = weight[:, 0, None] * rel_y.to(maps.dtype) + (weight[:, 2:] * t + bias)
+        phases = (feat_map.index_select(2, nearest_y) + rows[..., None]).index_select(3, nearest_x)
+        phases = phases + (weight[:, 1, None] * rel_x.to(maps.dtype))[:, None]
+        feature = self._rest("feat", phases.reshape(T, -1, HH * WW))
+        HR = feature.shape[1]
+        feature = feature.reshape(T, HH * WW, HR).transpose(1, 2)
 
         # the flow; a normalised position is the same place in the maps and in the enlarged colours
         weight, bias = self._first("flow")
-        HR = feature.shape[1]
         grid_x, grid_y = (2 * x + 1) / padded_w - 1, (2 * y + 1) / padded_h - 1
         grid = torch.stack([grid_x[None].expand(HH, WW), grid_y[:, None].expand(HH, WW)], -1)[None]
-        still = sample(flow_map, grid) + bias
+        still = sample(flow_map, grid).reshape(1, -1, HH * WW)
+        read = [feature]
         if fine is not None:
-            still = still + F.conv2d(sample(fine, grid), weight[:, HR : HR + COLOURS])
-        flow = self._rest("flow", F.conv2d(feature, weight[:, :HR]) + still + weight[None, :, -1] * t).float()
+            read.append(sample(fine, grid).reshape(1, COLOURS, HH * WW).expand(T, -1, -1))
+        phases = mix(weight[:, :-1], torch.cat(read, 1)) + still + (weight[:, -1:] * t + bias)
+        flow = self._rest("flow", phases).float().reshape(T, HH, WW, 4).permute(0, 3, 1, 2)
         if self.residual:
             flow = flow * residual.flow_unit(lr_size, size).reshape(1, 4, 1, 1)
 
         # the colour
         weight, bias = self._first("encode")
-        z = weight[None, :, -1] * t + bias
+        read, colour, sums = [], [], weight[:, -1:] * t + bias
         for side, side_map in enumerate(side_maps):
             gx, gy = _warped(WW, flow[:, 2 * side], 2), _warped(HH, flow[:, 2 * side + 1], 1)
-            read = sample(feature, torch.stack([gx, gy], -1))  # of one time each
-            z = z + F.conv2d(read, weight[:, side * HR : (side + 1) * HR])
+            warped = sample(feature.reshape(T, HR, HH, WW), torch.stack([gx, gy], -1))  # of one time each
+            read.append(warped.reshape(T, HR, HH * WW))
             gx, gy = (gx + 1) * lr_size[1] / padded_w - 1, (gy + 1) * lr_size[0] / padded_h - 1
             grid = torch.stack([gx, gy], -1).reshape(1, T * HH, WW, 2)  # of the one map, for all times
-            read = sample(side_map, grid)
+            sums = sums + _by_time(sample(side_map, grid), T)
             if fine is not None:
-                first = 2 * HR + side * COLOURS
-                read = read + F.conv2d(sample(fine, grid), weight[:, first : first + COLOURS])
-            z = z + read.reshape(-1, T, HH, WW).transpose(0, 1)
-        image = self._rest("encode", z).float()
+                colour.append(_by_time(sample(fine, grid), T))
+        phases = mix(weight[:, :-1], torch.cat([*read, *colour], 1)) + sums
+        image = self._rest("encode", phases).float().reshape(T, HH, WW, -1).permute(0, 3, 1, 2)
         return image[None], flow[None]
 
     def _planes(self, maps: Tensor) -> list[Tensor]:
-        """The maps of feat, flow, encode at A and at B, channels first, without what pads their widths."""
+        """The maps of feat, flow, encode at A and at B, channels first, as phases, without what pads their widths."""
         widths = [*self.widths, self.widths[2]]
         padded = [width + -width % WIDTH_MULTIPLE for width in widths]
-        parts = maps.permute(0, 3, 1, 2).split(padded, 1)
+        parts = (OMEGA * maps.permute(0, 3, 1, 2)).split(padded, 1)
         return [part[:, :width] for part, width in zip(parts, widths, strict=True)]
 
 

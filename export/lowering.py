@@ -120,6 +120,14 @@ def conv2d(input, weight, bias, stride, padding):
     return op.Conv(input, weight, bias, pads=[padding] * 4, strides=[stride] * 2)
 
 
+def dense(input, weight, bias=None):
+    return op.Gemm(input, weight, bias, transB=1)
+
+
+def mix(weight, input):
+    return op.MatMul(weight, input)
+
+
 def leaky_relu(input, slope):
     return op.LeakyRelu(input, alpha=slope)
 
@@ -142,6 +150,8 @@ def table(deform_conv: str) -> dict[Callable[..., Any], Callable[..., Any]]:
     return {
         torch.ops.vinr.deform_conv2d_packed.default: DEFORM_CONV[deform_conv],
         torch.ops.vinr_export.conv2d.default: conv2d,
+        torch.ops.vinr_export.dense.default: dense,
+        torch.ops.vinr_export.mix.default: mix,
         torch.ops.vinr_export.leaky_relu.default: leaky_relu,
         torch.ops.vinr_export.resize.default: resize,
         torch.ops.vinr_export.sample.default: sample,

@@ -76,7 +76,7 @@ def paths(destination: str | os.PathLike[str]) -> Pair:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Without the exporter's remarks: on packages that are not installed, deprecations, nodes that it leaves alone."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript")]
     before = [logger.level for logger in loggers]
@@ -100,7 +100,7 @@ def _export(
     from vinr_engine.export.tidy import tidy
 
     # With sizes left open, keeping the cache of traced shapes takes longer than tracing.
-    with torch.no_grad(), _quiet(), torch._dynamo.config.patch(fake_tensor_cache_enabled=False):
+    with torch.no_grad(), quiet(), torch._dynamo.config.patch(fake_tensor_cache_enabled=False):
         program = torch.export.export(module, tuple(arguments), dynamic_shapes=tuple(shapes))
         exported = torch.onnx.export(
             program, dynamo=True, opset_version=opset, custom_translation_table=lowering.table(deform_conv),
@@ -111,7 +111,7 @@ def _export(
         return exported
 
 
-def _encoder(model: VideoINR, options: Options) -> Any:
+def export_encoder(model: VideoINR, options: Options) -> Any:
     from vinr_engine.export.graphs import Encoder
 
     h4, w4 = torch.export.Dim("h4", min=1, max=4096), torch.export.Dim("w4", min=1, max=4096)
@@ -127,7 +127,7 @@ def _encoder(model: VideoINR, options: Options) -> Any:
     return _export(encoder, arguments, shapes, names, encoder.output_names, options.opset, deform_conv)
 
 
-def _query(model: VideoINR, options: Options) -> Any:
+def export_query(model: VideoINR, options: Options) -> Any:
     from vinr_engine.export.graphs import Encoder, PluginQuery, PortableQuery
 
     kind = PluginQuery if options.profile == "plugin" else PortableQuery
@@ -212,7 +212,7 @@ def to_onnx(
         if path.exists() and not overwrite:
             raise UsageError(f"{path} exists: choose another name, or --overwrite")
     model = _prepared(model, DTYPES[dtype])
-    programs = _encoder(model, options), _query(model, options)
+    programs = export_encoder(model, options), export_query(model, options)
     pair.encoder.parent.mkdir(parents=True, exist_ok=True)
     for program, path, graph in zip(programs, (pair.encoder, pair.query), ("encoder", "query"), strict=True):
         program.model.metadata_props.update(_metadata(model, options, graph))

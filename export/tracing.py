@@ -49,6 +49,28 @@ def _resize_fake(input: Tensor, height: int, width: int) -> Tensor:
     return input.new_empty(input.shape[0], input.shape[1], height, width)
 
 
+@torch.library.custom_op("vinr_export::dense", mutates_args=())
+def dense(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """A layer at every position, the last dimension its channels: input [P, X], weight [D, X], bias [D] -> [P, D]."""
+    return F.linear(input, weight, bias)
+
+
+@dense.register_fake
+def _dense_fake(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    return input.new_empty(input.shape[0], weight.shape[0])
+
+
+@torch.library.custom_op("vinr_export::mix", mutates_args=())
+def mix(weight: Tensor, input: Tensor) -> Tensor:
+    """The same with channels before positions: weight [D, X], input [N, X, P] -> [N, D, P]."""
+    return torch.matmul(weight, input)
+
+
+@mix.register_fake
+def _mix_fake(weight: Tensor, input: Tensor) -> Tensor:
+    return input.new_empty(input.shape[0], weight.shape[0], input.shape[2])
+
+
 def _conv2d(
     input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Any = 1, padding: Any = 0,
     dilation: Any = 1, groups: int = 1,
