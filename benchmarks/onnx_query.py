@@ -132,7 +132,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 used.append(time.process_time() - began[1])
     straight, ours, straight_cpu, ours_cpu = (statistics.median(taken) for taken in (*seconds, *processor))
     print(
-        f"{h}x{w} x{options.scale}: straight {straight * 1e3:.0f} ms, ours {ours * 1e3:.0f} ms, {straight / ours:.2f}x; "
+        f"{h}x{w} x{options.scale}: "
+        f"straight {straight * 1e3:.0f} ms, ours {ours * 1e3:.0f} ms, {straight / ours:.2f}x; "
         f"of the processor {straight_cpu * 1e3:.0f} and {ours_cpu * 1e3:.0f} ms, {straight_cpu / ours_cpu:.2f}x; "
         f"projecting once a pair {projecting * 1e3:.0f} ms of the processor; largest difference {error:.1e}"
     )
