@@ -303,8 +303,7 @@ def test_the_exported_query_beside_the_published_form(tmp_path, capsys):
     pytest.importorskip("onnxruntime")
     from benchmarks import onnx_query
 
-    for _ in range(2):
-        arguments = ["--size", "8x12", "--scale", "2", "--repeats", "1", "--out", str(tmp_path / "rows.csv")]
-        assert onnx_query.main(arguments) == 0
+    arguments = ["--size", "8x12", "--scale", "2", "--repeats", "1", "--out", str(tmp_path / "rows.csv")]
+    assert onnx_query.main(arguments) == 0
     assert "8x12 x2: straight" in capsys.readouterr().out
-    assert (tmp_path / "rows.csv").read_text().count("\n8,12,2,1,") == 2
+    assert (tmp_path / "rows.csv").read_text().count("\n8,12,2,1,") == 1

@@ -9,6 +9,7 @@ from vinr_engine.export import tensorrt_build as build
 
 from export_cases import RESIDUAL, SMALL, network
 from vinr_engine import cli
+from vinr_engine.video import enlarge
 from vinr_engine.video.errors import UsageError, WeightsError
 
 LIMITS = build.Limits(((16, 16), (32, 48), (64, 64)), ((16, 16), (128, 192), (256, 256)), (1, 4))
@@ -17,6 +18,17 @@ LIMITS = build.Limits(((16, 16), (32, 48), (64, 64)), ((16, 16), (128, 192), (25
 @pytest.fixture
 def model():
     return network(RESIDUAL)
+
+
+def test_engines_of_the_packages_own_network(own):
+    """Both graphs, for every GPU that can be built for without it."""
+    pytest.importorskip("tensorrt_rtx_bindings")
+    _, trt = build.runtime_module("tensorrt-rtx")
+    builder = build._Build(trt, build.TARGETS, LIMITS, None, b"", None)
+    width = build.map_width(enlarge.load(None))
+    sizes = [len(builder.run(graph, own / f"{graph}.onnx", width)) for graph in ("encoder", "query")]
+    assert min(sizes) > 10_000
+    assert builder.messages == []
 
 
 @pytest.mark.slow
