@@ -99,7 +99,7 @@ def tensorrt(
     gpu: Annotated[
         str | None, typer.Option(metavar="SM,SM,...", help="GPUs of tensorrt-rtx: SM80, SM86, SM89, SM120 [all].")
     ] = None,
-    dtype: Annotated[str, typer.Option(help="float16 or float32.")] = "float16",
+    dtype: Annotated[str, typer.Option(help="float32 or float16 (TensorRT-RTX 1.7 refuses its query).")] = "float32",
     frames: Annotated[
         str, typer.Option(metavar="MIN,OPT,MAX", help="Sizes of the input frames.")
     ] = "64x64,320x180,960x540",

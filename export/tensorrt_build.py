@@ -172,7 +172,7 @@ def to_tensorrt(
     *,
     builder: str | None = None,
     targets: Sequence[str] = (),
-    dtype: str = "float16",
+    dtype: str = "float32",
     limits: Limits | None = None,
     workspace: int | None = None,
     timing_cache: str | os.PathLike[str] | None = None,

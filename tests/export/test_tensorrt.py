@@ -33,8 +33,10 @@ def test_engines_of_the_packages_own_network(own):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("config", "dtype"), [(SMALL, "float32"), (SMALL, "float16"), (RESIDUAL, "float16")],
-    ids=["float32", "float16", "residual float16"],
+    ("config", "dtype"),
+    [(SMALL, "float32"), (RESIDUAL, "float32"),
+     pytest.param(SMALL, "float16", marks=pytest.mark.xfail(reason="TensorRT-RTX 1.7 refuses the query", strict=True))],
+    ids=["float32", "residual float32", "float16"],
 )  # fmt: skip
 def test_engines_are_built_without_a_gpu(tmp_path, config, dtype):
     pytest.importorskip("tensorrt_rtx_bindings")
