@@ -15,13 +15,14 @@ BUILD := VINR_BUILD_EXT=$(or $(VINR_BUILD_EXT),1) VINR_SANITIZE=$(or $(VINR_SANI
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help venv build test test-all sanitize lint format bench demo wheel clean distclean compiler FORCE
+.PHONY: help venv build test test-all sanitize lint format bench gpu gpu-check gpu-static demo wheel clean distclean
+.PHONY: compiler FORCE
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
 	@echo
 	@echo 'PYTHON=python3.12 chooses the interpreter of a new .venv; VINR_BUILD_EXT=0 builds without the C++ extension;'
-	@echo 'PYTEST_ARGS, DEMO_ARGS and BENCH_ARGS are passed on.'
+	@echo 'PYTEST_ARGS, DEMO_ARGS, BENCH_ARGS and GPU_ARGS are passed on.'
 
 venv: $(VENV)/.run $(VENV)/.test $(VENV)/.lint ## make .venv with everything that is pinned
 build: compiler $(VENV)/.built ## build the extension and install the package, editable
@@ -49,6 +50,15 @@ format: $(VENV)/.lint ## rewrite Python and C++ in the project's style
 
 bench: build $(VENV)/.bench ## measure the ops and the network against the published form, about 12 minutes
 	$(RUN) -m benchmarks.run $(BENCH_ARGS)
+
+gpu-static: build $(VENV)/.test ## compile all GPU kernels without a GPU, and report their machine code
+	$(RUN) -m benchmarks.gpu_static $(foreach to,csv md,--out benchmarks/results/gpu_static.$(to)) $(GPU_ARGS)
+
+gpu-check: build $(VENV)/.test ## find spills and missing matrix instructions in a part of them
+	$(RUN) -m benchmarks.gpu_static --check --quick $(GPU_ARGS)
+
+gpu: build $(VENV)/.bench ## with an NVIDIA GPU: check every kernel, time it, and write gpu.json
+	$(RUN) -m benchmarks.gpu $(GPU_ARGS)
 
 demo: build ## upscale a short clip, and compare with a bicubic one
 	$(VENV)/bin/vinr demo $(DEMO_ARGS)

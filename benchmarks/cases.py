@@ -21,6 +21,8 @@ from benchmarks import published, work
 from benchmarks.machine import ROOT
 from benchmarks.measure import Task
 from benchmarks.work import Work
+from vinr_engine.training.losses import charbonnier
+from vinr_engine.training.objective import UNUSED
 
 EAGER, COMPILE, FLOAT32, BF16, CONV = "eager", "compile", "float32", "bf16", "conv2d"
 BACKENDS = {
@@ -41,6 +43,7 @@ TOLERANCES: dict[str, tuple[float, float]] = {
     "deform step": (1e-3, 40),
     "query": (5e-4, 40),
     "query step": (2e-3, 40),
+    "training step": (2e-2, 30),
     "encoder": (2e-3, 30),
     "clip": (2e-3, 35),
 }
@@ -257,6 +260,37 @@ def _step_tasks(h: int, w: int, scale: int = 4) -> dict[str, Task]:
     return {EAGER: plain, FLOAT32: on_cpu_backend(ours)}
 
 
+TRAINING_BATCH = 4
+
+
+def _training_tasks(h: int, w: int, scale: int = 4) -> dict[str, Task]:
+    """A training step of the whole network: frames to the published loss, and gradients of all that is trained."""
+    network = model()
+    frames = frames_of(h, w).expand(TRAINING_BATCH, -1, -1, -1, -1).clone()
+    noise = torch.Generator().manual_seed(3)
+    frames += 0.1 * torch.rand(TRAINING_BATCH, 1, 1, 1, 1, generator=noise)  # samples of a batch differ
+    size, layers = (h * scale, w * scale), networks(network)
+    times = [i / STEP_FRAMES for i in range(STEP_FRAMES)]
+    target = torch.rand(TRAINING_BATCH, STEP_FRAMES, 3, *size, generator=noise)
+    wanted = [p for name, p in network.named_parameters() if not name.startswith(UNUSED)]
+
+    def gradients(out: Tensor) -> list[Tensor]:
+        loss = charbonnier(out.float(), target)
+        return [loss.detach(), *torch.autograd.grad(loss, wanted)]
+
+    def plain() -> object:
+        features = published.encode(network, frames)
+        out = [published.query(features, frames, t, size, layers, frame_upsample=1) for t in times]
+        return gradients(torch.stack(out, 1))
+
+    def ours() -> object:
+        out = network.query(network.encode(frames), frames, times, size, frame_upsample=1)
+        assert isinstance(out, Tensor)
+        return gradients(out)
+
+    return {EAGER: plain, FLOAT32: on_cpu_backend(ours), BF16: on_cpu_backend(ours, bf16=True)}
+
+
 EIGHT = tuple(i / 8 for i in range(8))
 ALL = (EAGER, COMPILE, FLOAT32, BF16)
 
@@ -306,6 +340,11 @@ CASES = (
         "query step 32x32 x4", "query step", (32, 32), _step_tasks,
         lambda h, w, ours: work.query_step(h, w, 4, STEP_FRAMES, hoisted=ours),
         (EAGER, FLOAT32), (EAGER, FLOAT32), grad=True, rounds=3,
+    ),
+    Case(
+        "training step 32x32 x4", "training step", (32, 32), _training_tasks,
+        lambda h, w, ours: work.training_step(h, w, 4, STEP_FRAMES, TRAINING_BATCH, hoisted=ours),
+        (EAGER, FLOAT32, BF16), (EAGER, FLOAT32), grad=True, rounds=2,
     ),
     _encoder_case("64x112", 64, 112, *(EAGER, *OURS), memory=(EAGER, FLOAT32, BF16), rounds=3),
     _encoder_case("160x90", 90, 160, *(EAGER, *OURS)),

@@ -93,3 +93,10 @@ def query_step(h: int, w: int, scale: int, frames: int, hoisted: bool) -> Work:
     """Forward and backward, colours as on the training path; recomputed activations are not counted."""
     forward = query(h, w, scale, frames, hoisted, frame_upsample=1)
     return Work(3 * forward.operations, 2 * forward.bytes)
+
+
+def training_step(h: int, w: int, scale: int, frames: int, batch: int, hoisted: bool) -> Work:
+    """A step of the whole network on `batch` samples, each of one pair and `frames` targets."""
+    forward = encoder(h, w)
+    once = Work(3 * forward.operations, 2 * forward.bytes) + query_step(h, w, scale, frames, hoisted)
+    return Work(batch * once.operations, batch * once.bytes)

@@ -34,6 +34,9 @@ SINE = 2e-6
 # Largest relative error of the encoder and its gradients against the published form, both in float64.
 ENCODER = 1e-10
 
+# Largest error, in pixels, of the estimated motion of a texture that moves as a whole.
+MOTION_PRIOR = 0.05
+
 # Lowest PSNR, in dB against their range, of the encoder's features under bfloat16 autocast on the golden weights.
 AUTOCAST_PSNR = 58
 

@@ -217,7 +217,7 @@ def evaluate(
     between are reported apart; a second table has every variant in which published figures differ. See
     docs/evaluation.md.
     """
-    from vinr_engine.evaluation import evaluate as run
+    from vinr_engine.evaluation.evaluate import evaluate as run
     from vinr_engine.video.progress import Bar
 
     with Bar(quiet, "evaluate") as bar:

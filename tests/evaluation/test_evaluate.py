@@ -14,7 +14,8 @@ from PIL import Image
 import tolerances
 from evaluation.frames import folder
 from video.clips import Blend, leftovers, write
-from vinr_engine.evaluation import evaluate, sheet
+from vinr_engine.evaluation import sheet
+from vinr_engine.evaluation.evaluate import evaluate
 from vinr_engine.evaluation.metrics import Variant, measure
 from vinr_engine.evaluation.protocol import Protocol, named
 from vinr_engine.evaluation.restore import BLEND, NEAREST, NETWORK

@@ -11,7 +11,7 @@ from vinr_engine.models.warped_blend import bicubic, warp, warped_blend
 
 SMALL = dict(nf=8, groups=2, front_blocks=1, back_blocks=1, hr_features=4)
 SMALL |= dict(
-    feat_hidden=(8,), flow_hidden=(8,), encode_hidden=(8,), recurrent=False, residual=True, motion_features=True
+    feat_hidden=(8,), flow_hidden=(8,), encode_hidden=(8,), recurrent=False, residual=True, motion_prior=True
 )
 
 
@@ -101,7 +101,7 @@ def test_checkpoints_keep_the_options(model, tmp_path):
 
 
 def test_options_must_be_flags():
-    for name in ("recurrent", "residual", "motion_features"):
+    for name in ("recurrent", "residual", "motion_prior"):
         with pytest.raises(ValueError, match=name):
             vinr.VideoINR(**{name: 1})
 

@@ -135,7 +135,7 @@ def config_from_shapes(state: Mapping[str, Tensor]) -> dict[str, Any]:
         "flow_hidden": hidden("flow_imnet")[0],
         "encode_hidden": hidden("encode_imnet")[0],
         "recurrent": any(name.startswith("ConvBLSTM.") for name in state),
-        "motion_features": "motion.weight" in state,
+        "motion_prior": "motion_prior.conv.weight" in state,
     }
 
 

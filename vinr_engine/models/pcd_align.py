@@ -87,9 +87,8 @@ class PCDAlign(nn.Module):
 
     def _align(
         self, target: Pyramid, known: Pyramid, second: Pyramid, suffix: str, zero: bool
-    ) -> tuple[Tensor, Tensor | None]:
-        """`target`, the first or the second pyramid, moved towards the other: [B, nf, h, w]; and what the offsets at
-        level 1 come from, of the same size, or None where they do not matter.
+    ) -> Tensor:
+        """`target`, the first or the second pyramid, moved towards the other: [B, nf, h, w].
 
         `known` is the first pyramid's share of the first offset layers; `zero` says that level 1 of the second is.
         """
@@ -115,25 +114,17 @@ class PCDAlign(nn.Module):
             dcnpack = self._layer("L1", "dcnpack", suffix)
             assert isinstance(dcnpack, DeformConvPack)
             bias = constant_map(dcnpack.bias, target.level1)
-            return share(fea_conv, upsample2(feature), 1).add_(share(fea_conv, bias, 0)), None
+            return share(fea_conv, upsample2(feature), 1).add_(share(fea_conv, bias, 0))
         offset = self._finer_offset("L1", suffix, first_offset(0), offset)
-        return joined(fea_conv, self._deform("L1", suffix, target.level1, offset), upsample2(feature)), offset
-
-    def with_offsets(self, first: Known, second: Pyramid) -> tuple[Tensor, Tensor]:
-        """`forward`, and the features that the offsets at level 1 come from, joined alike: twice [B, 2 nf, h, w]."""
-        aligned_1, offset_1 = self._align(first.pyramid, first.share_1, second, "_1", False)
-        aligned_2, offset_2 = self._align(second, first.share_2, second, "_2", False)
-        assert offset_1 is not None
-        assert offset_2 is not None
-        return torch.cat([aligned_1, aligned_2], 1), torch.cat([offset_1, offset_2], 1)
+        return joined(fea_conv, self._deform("L1", suffix, target.level1, offset), upsample2(feature))
 
     def forward(self, first: Known, second: Pyramid, second_is_zero: bool = False) -> Tensor:
         """-> [B, 2 nf, h, w]: the first aligned with the second, and the second with the first.
 
         `second_is_zero` says that level 1 of the second is zero.
         """
-        half_1, _ = self._align(first.pyramid, first.share_1, second, "_1", second_is_zero)
-        half_2, _ = self._align(second, first.share_2, second, "_2", second_is_zero)
+        half_1 = self._align(first.pyramid, first.share_1, second, "_1", second_is_zero)
+        half_2 = self._align(second, first.share_2, second, "_2", second_is_zero)
         return torch.cat([half_1, half_2], 1)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from vinr_engine.models.blocks import Pyramid, PyramidLevels, ResidualBlocks, conv3x3, lrelu
 from vinr_engine.models.conv_blstm import ConvBLSTM
+from vinr_engine.models.motion_prior import MotionPrior
 from vinr_engine.models.pcd_align import PCDAlign
 from vinr_engine.models.siren import Siren
 from vinr_engine.models.warped_blend import bicubic, warped_blend
@@ -25,6 +26,17 @@ Times = float | Sequence[float] | Tensor
 FLOW_UNIT, DETAIL_UNIT = 4.0, 0.1
 DETAIL_UPSAMPLE = 4  # twice sub-pixel convolution by 2
 PADDING_MULTIPLE = 4  # the pyramid halves the frame twice
+
+
+class KnownFrame(NamedTuple):
+    """What pairs that share a frame share: the frame, padded, and its pyramid."""
+
+    frame: Tensor
+    levels: Pyramid
+
+    def part(self, of_batch: slice) -> KnownFrame:
+        """Of some of the batch."""
+        return KnownFrame(self.frame[of_batch], self.levels.map(lambda level: level[of_batch]))
 
 
 def _check_config(name: str, values: Sequence[int], lowest: int) -> None:
@@ -72,8 +84,8 @@ class VideoINR(PyramidLevels):
         residual: whether colours are added to the frames, enlarged (`enlarge`), warped by the flows and blended
             (`warped_blend`), instead of standing for themselves. Such a network starts as bicubic enlargement and
             linear blend, and its flow follows the scale.
-        motion_features: whether the features between the frames also get what the alignment's offsets come from, by a
-            1x1 convolution `motion`. Motion is then seen without a detour, and learned in far fewer steps.
+        motion_prior: whether the features between the frames also get an estimate of their motion that no training
+            made (`MotionPrior`). Networks then learn to follow motion in far fewer steps.
 
     The defaults are the published values. Raises ValueError for values that make no network.
     """
@@ -90,13 +102,13 @@ class VideoINR(PyramidLevels):
         encode_hidden: Sequence[int] = (64, 64, 256, 256),
         recurrent: bool = True,
         residual: bool = False,
-        motion_features: bool = False,
+        motion_prior: bool = False,
     ) -> None:
         _check_config("nf, groups, hr_features", (nf, groups, hr_features), 1)
         _check_config("front_blocks, back_blocks", (front_blocks, back_blocks), 0)
         for name, widths in (("feat", feat_hidden), ("flow", flow_hidden), ("encode", encode_hidden)):
             _check_config(f"{name}_hidden", widths, 1)
-        for name, flag in (("recurrent", recurrent), ("residual", residual), ("motion_features", motion_features)):
+        for name, flag in (("recurrent", recurrent), ("residual", residual), ("motion_prior", motion_prior)):
             if not isinstance(flag, bool):
                 raise ValueError(f"VideoINR: {name} must be true or false, got {flag!r}")
         if nf % groups:
@@ -113,7 +125,7 @@ class VideoINR(PyramidLevels):
             "encode_hidden": list(encode_hidden),
             "recurrent": recurrent,
             "residual": residual,
-            "motion_features": motion_features,
+            "motion_prior": motion_prior,
         }
         # Registered in the order of the published checkpoint.
         self.conv_first = conv3x3(3, nf)
@@ -123,8 +135,8 @@ class VideoINR(PyramidLevels):
             self.add_module(name, layer)
         self.pcd_align = PCDAlign(nf, groups)
         self.fusion = nn.Conv2d(2 * nf, nf, 1)
-        if motion_features:
-            self.motion = nn.Conv2d(2 * nf, nf, 1)
+        if motion_prior:
+            self.motion_prior = MotionPrior(nf)
         if recurrent:
             self.ConvBLSTM = ConvBLSTM(nf, groups)
         self.recon_trunk = ResidualBlocks(back_blocks, nf)
@@ -154,23 +166,20 @@ class VideoINR(PyramidLevels):
 
         return load_model(path)
 
-    def pyramid(self, frame: Tensor) -> Pyramid:
-        """Levels 1 to 3 of one frame [B, 3, h, w] in [0, 1], padded to multiples of 4: what pairs share."""
+    def pyramid(self, frame: Tensor) -> KnownFrame:
+        """What pairs with this frame [B, 3, h, w] in [0, 1] share: it, padded to multiples of 4, and its levels 1 to 3."""
         if frame.dim() != 4 or frame.shape[1] != 3 or 0 in frame.shape[2:]:
             raise ValueError(f"frame must be [B, 3, h, w] with h, w > 0, got {list(frame.shape)}")
         # All that follows keeps this memory format, in which convolutions are fastest; weights are copied to it on use.
         frame = pad_to_multiple(frame).contiguous(memory_format=torch.channels_last)
-        return self.build_pyramid(self.feature_extraction(lrelu(self.conv_first(frame))))
+        return KnownFrame(frame, self.build_pyramid(self.feature_extraction(lrelu(self.conv_first(frame)))))
 
-    def encode_pyramids(self, first: Pyramid, second: Pyramid) -> Tensor:
-        """The pyramids of two frames -> features [B, 3, nf, ceil4(h), ceil4(w)]: at t = 0, between, at t = 1."""
-        known = self.pcd_align.know(first)
-        if self.config["motion_features"]:
-            aligned, offsets = self.pcd_align.with_offsets(known, second)
-            between = self.fusion(aligned) + self.motion(offsets)
-        else:
-            between = self.fusion(self.pcd_align(known, second))
-        sequence = [first.level1, between, second.level1]
+    def encode_pyramids(self, first: KnownFrame, second: KnownFrame) -> Tensor:
+        """What `pyramid` gave for two frames -> features [B, 3, nf, ceil4(h), ceil4(w)]: at t = 0, between, at t = 1."""
+        between = self.fusion(self.pcd_align(self.pcd_align.know(first.levels), second.levels))
+        if self.config["motion_prior"]:
+            between = between + self.motion_prior(first.frame, second.frame)
+        sequence = [first.levels.level1, between, second.levels.level1]
         if self.config["recurrent"]:
             sequence = self.ConvBLSTM(sequence)
         return self.recon_trunk(torch.cat(sequence)).unflatten(0, (3, len(between))).transpose(0, 1)
@@ -180,7 +189,7 @@ class VideoINR(PyramidLevels):
         self._check_frames(frames)
         both = self.pyramid(frames.transpose(0, 1).flatten(0, 1))
         B = len(frames)
-        return self.encode_pyramids(both.map(lambda level: level[:B]), both.map(lambda level: level[B:]))
+        return self.encode_pyramids(both.part(slice(0, B)), both.part(slice(B, 2 * B)))
 
     def query(
         self,

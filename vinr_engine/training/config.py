@@ -40,7 +40,7 @@ class Model(Section):
     encode_hidden: tuple[Whole, ...] = (64, 64, 256, 256)
     recurrent: bool = True
     residual: bool = False
-    motion_features: bool = False
+    motion_prior: bool = False
 
 
 class Data(Section):

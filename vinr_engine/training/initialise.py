@@ -8,11 +8,13 @@ import torch
 from torch import nn
 
 from vinr_engine.models.blocks import DeformConvPack
+from vinr_engine.models.motion_prior import VALUES, VELOCITY_UNIT
 from vinr_engine.models.siren import OMEGA, SineLayer, Siren
-from vinr_engine.models.video_inr import VideoINR
+from vinr_engine.models.video_inr import FLOW_UNIT, VideoINR
 
 SLOPE = 0.1  # of the leaky ReLU
 DIFFERENCE = 3.0  # by how much a feature exceeds its change from frame to frame
+STRAIGHT, STRAIGHT_TIME = 0.1, 0.5  # radians a pixel and a unit of time: where a sine is nearly its argument
 FEATURE, HR_FEATURE, COLOUR, TIME, RELATIVE = 0.4, 0.7, 0.5, 0.5, 0.6  # about the size of what the query reads
 
 
@@ -45,6 +47,43 @@ def initialise(model: VideoINR) -> None:
     last = model.feat_imnet.net[-1]
     assert isinstance(last, nn.Linear)
     nn.init.normal_(last.weight, std=HR_FEATURE / math.sqrt(last.in_features / 2))  # a sine's square is half on average
+    if model.config["motion_prior"] and model.config["residual"] and not model.config["recurrent"]:
+        _follow_prior(model)
+
+
+@torch.no_grad()
+def _follow_prior(model: VideoINR) -> None:
+    """Let the flow begin as that of the motion prior: A = -t v, B = (1 - t) v, where v is the velocity.
+
+    Two channels of the features between the frames carry v and nothing else at first. Three sines each, small enough to
+    be nearly straight, turn it into flow: sin(a v), and for t v the sum
+    sin(a v + c t - pi / 2) + sin(a v - c t + pi / 2) = 2 sin(a v) sin(c t).
+    """
+    nf, hr = model.config["nf"], model.config["hr_features"]
+    carriers = range(2)
+    prior = model.motion_prior.conv
+    prior.weight[:2, :, 0, 0] = torch.eye(VALUES)[:2]
+    prior.bias[:2] = 0
+    branches = [model.fusion, *(block.conv2 for block in model.recon_trunk)]
+    for conv in branches:
+        conv.weight[:2] = 0
+        conv.bias[:2] = 0
+    sines, *_, last = model.flow_imnet.net
+    assert isinstance(sines, SineLayer)
+    first = sines.linear
+    if len(model.flow_imnet.net) > 2 or first.out_features < 3 * len(carriers):
+        raise ValueError(f"a motion prior needs flow_hidden of one layer, six or more wide, got {model.config['flow_hidden']}")
+    for axis in carriers:
+        plain, later, sooner = rows = [3 * axis + k for k in range(3)]
+        first.weight[rows] = 0
+        first.bias[rows] = 0
+        first.weight[rows, hr + nf + axis] = STRAIGHT * VELOCITY_UNIT / OMEGA
+        for row, sign in ((later, 1), (sooner, -1)):
+            first.weight[row, -1] = sign * STRAIGHT_TIME / OMEGA
+            first.bias[row] = -sign * math.pi / 2 / OMEGA
+        velocity, moved = 1 / STRAIGHT, 1 / (2 * STRAIGHT * math.sin(STRAIGHT_TIME))
+        last.weight[[axis, 2 + axis], later] = last.weight[[axis, 2 + axis], sooner] = -moved / FLOW_UNIT
+        last.weight[2 + axis, plain] = velocity / FLOW_UNIT
 
 
 @torch.no_grad()

@@ -71,10 +71,10 @@ class Training:
         if self.config.init is None:
             try:
                 model = VideoINR(**values)
+                if self.config.scaled_initialisation:
+                    initialise(model)
             except ValueError as error:
                 raise ConfigError(f"model: {error}") from None
-            if self.config.scaled_initialisation:
-                initialise(model)
             return model
         try:
             model = load_model(self.config.init)

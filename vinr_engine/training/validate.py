@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from vinr_engine.evaluation.metrics import luma
 from vinr_engine.models.video_inr import VideoINR
 from vinr_engine.models.warped_blend import bicubic, warped_blend
 from vinr_engine.training.batches import Batch, Source
@@ -30,8 +31,7 @@ def samples(source: Source, v: Validation) -> list[Batch]:
 
 def psnr_y(output: Tensor, target: Tensor) -> Tensor:
     """[..., 3, H, W] in [0, 1] -> [...]: PSNR of the luma of BT.601, in dB."""
-    weights = output.new_tensor([65.481, 128.553, 24.966])[:, None, None] / 255
-    error = ((output.clamp(0, 1) - target) * weights).sum(-3).square().mean((-1, -2))
+    error = (luma(output.clamp(0, 1)) - luma(target)).square().mean((-3, -2, -1))
     return -10 * error.clamp_min(1e-10).log10()
 
 

@@ -1,0 +1,112 @@
+"""What every shipped GPU kernel takes of a GPU that is not there: the static report.
+
+    python -m benchmarks.gpu_static [--target 90 ...] [--kernel REGEX] [--out FILE ...] [--check [--quick]]
+
+compiles the Triton and CUDA kernels for each target and reads their machine code: registers, local memory, shared
+memory, matrix instructions, occupancy, and what the roofline of a card allows. --check prints a line for each
+inference kernel in float16, bfloat16 or tf32 that uses local memory or has no matrix instruction, and exits with 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import Progress
+
+from benchmarks import gpu_compile, gpu_hardware, gpu_static_report
+from benchmarks.gpu_compile import CUDA, Job, Kernel
+
+
+def quick(job: Job) -> bool:
+    """What continuous integration compiles: all that is checked, but one launch configuration of each Triton kernel, at
+    the sizes that are usual. On the oldest and the newest target alone: bfloat16, which differs from float16 in a few
+    conversions, and the sampled MLP in TF32, which takes longest. Its sine stands for all activations."""
+    if not job.checked or (
+        job.target not in ENDS and ("bfloat16" in job.name or "sampled_mlp forward tf32" in job.name)
+    ):
+        return False
+    rare = ("64-bit offsets", "no upsampling", "relu")
+    return job.backend == CUDA or (job.first and not any(r in job.name for r in rare))
+
+
+ENDS = (min(gpu_hardware.LIMITS), max(gpu_hardware.LIMITS))
+
+
+def arguments() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    targets = list(gpu_hardware.LIMITS)
+    parser.add_argument("--target", type=int, action="append", choices=targets, help="compute capability times ten")
+    parser.add_argument(
+        "--kernel", default="", metavar="REGEX", help="only what is called so, such as 'triton inr_query'"
+    )
+    parser.add_argument("--out", type=Path, action="append", default=[], help="write .csv, .json or .md too")
+    parser.add_argument("--check", action="store_true", help="print faults alone; exit with 1 if there are any")
+    parser.add_argument("--quick", action="store_true", help="the part that continuous integration compiles")
+    parser.add_argument("--jobs", type=int, default=2, help="processes [%(default)s]")
+    parser.add_argument("--cache", type=Path, default=gpu_compile.CACHE, help="folder of what was compiled before")
+    return parser
+
+
+def compiled(wanted: Sequence[Job], processes: int, cache: Path) -> tuple[list[Kernel], list[str]]:
+    """Kernels in the order of `wanted`, and a line for each job that does not compile."""
+    kernels: dict[Job, list[Kernel]] = {}
+    errors = []
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("compiling", total=len(wanted))
+        for job, found, error in gpu_compile.compile_all(wanted, processes, cache):
+            kernels[job] = found
+            progress.update(task, advance=1, description=f"sm_{job.target} {job.backend} {job.name}"[:60])
+            if error:
+                errors.append(f"sm_{job.target} {job.backend} {job.name}: does not compile: {error}")
+    return [kernel for job in wanted for kernel in kernels[job]], errors
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Returns the exit code: 1 if a kernel has a fault or does not compile, 2 for wrong usage."""
+    parser = arguments()
+    options = parser.parse_args(argv)
+    for path in options.out:
+        if path.suffix not in gpu_static_report.WRITERS:
+            parser.error(f"--out takes {', '.join(gpu_static_report.WRITERS)}, got {path.name}")
+    if options.jobs < 1:
+        parser.error("--jobs must be positive")
+    from vinr_engine.kernels import _runtime
+
+    if not _runtime.INSTALLED or _runtime.INTERPRETED:
+        parser.error(
+            "it needs Triton" if not _runtime.INSTALLED else "unset TRITON_INTERPRET: its kernels do not compile"
+        )
+    if gpu_compile.nvcc() is None:
+        print("nvcc is not on PATH: Triton's kernels alone are looked at", file=sys.stderr)
+    try:
+        pattern = re.compile(options.kernel)
+    except re.error as error:
+        parser.error(f"--kernel is no regular expression: {error}")
+    every = [job for target in options.target or gpu_hardware.LIMITS for job in gpu_compile.jobs(target)]
+    wanted = [job for job in every if pattern.search(f"{job.backend} {job.name}")]
+    if options.quick or options.check:
+        wanted = [job for job in wanted if (quick(job) if options.quick else job.checked)]
+    if not wanted:
+        parser.error("no kernel is called so")
+    kernels, errors = compiled(wanted, options.jobs, options.cache)
+    if not options.check:
+        gpu_static_report.show(kernels, Console())
+    for path in options.out:
+        gpu_static_report.WRITERS[path.suffix](path, kernels)
+    faults = [f"sm_{k.target} {k.backend} {k.name}: {fault}" for k in kernels for fault in k.faults()]
+    for line in (*errors, *faults):
+        print(line)
+    if options.check:
+        backends = sorted({k.backend for k in kernels if k.checked})
+        print(f"{sum(k.checked for k in kernels)} kernels of {' and '.join(backends)} checked, {len(faults)} faults")
+    return 1 if errors or faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
