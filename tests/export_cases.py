@@ -8,7 +8,7 @@ SMALL = dict(
     nf=8, groups=2, front_blocks=1, back_blocks=1, hr_features=12, feat_hidden=(16,), flow_hidden=(16, 24),
     encode_hidden=(16, 32),
 )  # fmt: skip
-RESIDUAL = SMALL | dict(residual=True, recurrent=False, motion_features=True)
+RESIDUAL = SMALL | dict(residual=True, recurrent=False, motion_prior=True)
 # Two sizes of one model, the second with sides that need padding; and where their outputs are no whole multiple.
 CASES = [((8, 12), (32, 48), [0.0, 0.5]), ((13, 9), (31, 20), [0.25, 0.75, 1.0])]
 SHRINKING = ((12, 16), (9, 11), [0.3])
