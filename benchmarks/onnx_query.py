@@ -70,7 +70,7 @@ def export(model: vinr.VideoINR, folder: Path, features: Tensor, frames: Tensor,
         )  # fmt: skip
     assert straight is not None
     straight.save(str(paths[0]), external_data=False)
-    options = onnx_model.Options("portable", "grid_sample", "float32", FRAME_UPSAMPLE, None, None, 20)
+    options = onnx_model.Options("portable", "grid_sample", "float32", FRAME_UPSAMPLE, None, None, 20, "rows")
     onnx_model.export_query(model, options).save(str(paths[1]), external_data=False)
     return paths
 

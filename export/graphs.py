@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from vinr_engine.export import residual
 from vinr_engine.export.sampling import sample
-from vinr_engine.export.tracing import Coarse, dense, mix
+from vinr_engine.export.tracing import Coarse, layers, mix
 
 from vinr_engine.models import VideoINR
 from vinr_engine.ops.hoisting import WIDTH_MULTIPLE, Hoisted, hoist
@@ -164,6 +164,14 @@ def _by_time(read: Tensor, T: int) -> Tensor:
     return read.reshape(read.shape[1], T, -1).transpose(0, 1)
 
 
+def _mixed(weight: Tensor, read: Sequence[Tensor]) -> Tensor:
+    """A first layer's weight [D, X] times what was read, [N, X_i, P] each, X together: [N, D, P]."""
+    if weight.dtype == torch.float16:  # one product of them all is what TensorRT-RTX 1.7 fails to build
+        parts = weight.split([part.shape[1] for part in read], 1)
+        return sum((mix(w, part) for w, part in zip(parts[1:], read[1:], strict=True)), mix(parts[0], read[0]))
+    return mix(weight, torch.cat(list(read), 1))
+
+
 class PortableQuery(Query):
     """The query in standard operations.
 
@@ -186,12 +194,9 @@ class PortableQuery(Query):
         return self.get_buffer(f"{network}_0"), self.get_buffer(f"{network}_1")[:, None]
 
     def _rest(self, network: str, phases: Tensor) -> Tensor:
-        """The layers after the first, which gave `phases` [N, D, P]: [N P, outputs]."""
-        z = phases.transpose(1, 2).reshape(-1, phases.shape[1])
-        for i in range(1, self.depths[NETWORKS.index(network)]):
-            weight, bias = self.get_buffer(f"{network}_{2 * i}"), self.get_buffer(f"{network}_{2 * i + 1}")
-            z = dense(torch.sin(z.float()).to(weight.dtype), weight, bias)
-        return z
+        """The layers after the first, which gave `phases` [N, D, HH, WW]: [N, outputs, HH, WW]."""
+        depth = self.depths[NETWORKS.index(network)]
+        return layers(phases, [self.get_buffer(f"{network}_{i}") for i in range(2, 2 * depth)])
 
     def decode(self, given: Given, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
         maps, times, lr_size, colours, *_ = given
@@ -208,20 +213,19 @@ class PortableQuery(Query):
         rows = weight[:, 0, None] * rel_y.to(maps.dtype) + (weight[:, 2:] * t + bias)
         phases = (feat_map.index_select(2, nearest_y) + rows[..., None]).index_select(3, nearest_x)
         phases = phases + (weight[:, 1, None] * rel_x.to(maps.dtype))[:, None]
-        feature = self._rest("feat", phases.reshape(T, -1, HH * WW))
+        feature = self._rest("feat", phases)
         HR = feature.shape[1]
-        feature = feature.reshape(T, HH * WW, HR).transpose(1, 2)
 
         # the flow; a normalised position is the same place in the maps and in the enlarged colours
         weight, bias = self._first("flow")
         grid_x, grid_y = (2 * x + 1) / padded_w - 1, (2 * y + 1) / padded_h - 1
         grid = torch.stack([grid_x[None].expand(HH, WW), grid_y[:, None].expand(HH, WW)], -1)[None]
         still = sample(flow_map, grid).reshape(1, -1, HH * WW)
-        read = [feature]
+        read = [feature.reshape(T, HR, HH * WW)]
         if fine is not None:
             read.append(sample(fine, grid).reshape(1, COLOURS, HH * WW).expand(T, -1, -1))
-        phases = mix(weight[:, :-1], torch.cat(read, 1)) + still + (weight[:, -1:] * t + bias)
-        flow = self._rest("flow", phases).float().reshape(T, HH, WW, 4).permute(0, 3, 1, 2)
+        phases = _mixed(weight[:, :-1], read) + still + (weight[:, -1:] * t + bias)
+        flow = self._rest("flow", phases.reshape(T, -1, HH, WW)).float()
         if self.residual:
             flow = flow * residual.flow_unit(lr_size, size).reshape(1, 4, 1, 1)
 
@@ -230,15 +234,15 @@ class PortableQuery(Query):
         read, colour, sums = [], [], weight[:, -1:] * t + bias
         for side, side_map in enumerate(side_maps):
             gx, gy = _warped(WW, flow[:, 2 * side], 2), _warped(HH, flow[:, 2 * side + 1], 1)
-            warped = sample(feature.reshape(T, HR, HH, WW), torch.stack([gx, gy], -1))  # of one time each
+            warped = sample(feature, torch.stack([gx, gy], -1))  # of one time each
             read.append(warped.reshape(T, HR, HH * WW))
             gx, gy = (gx + 1) * lr_size[1] / padded_w - 1, (gy + 1) * lr_size[0] / padded_h - 1
             grid = torch.stack([gx, gy], -1).reshape(1, T * HH, WW, 2)  # of the one map, for all times
             sums = sums + _by_time(sample(side_map, grid), T)
             if fine is not None:
                 colour.append(_by_time(sample(fine, grid), T))
-        phases = mix(weight[:, :-1], torch.cat([*read, *colour], 1)) + sums
-        image = self._rest("encode", phases).float().reshape(T, HH, WW, -1).permute(0, 3, 1, 2)
+        phases = _mixed(weight[:, :-1], [*read, *colour]) + sums
+        image = self._rest("encode", phases.reshape(T, -1, HH, WW)).float()
         return image[None], flow[None]
 
     def _planes(self, maps: Tensor) -> list[Tensor]:

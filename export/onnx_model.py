@@ -23,6 +23,7 @@ from vinr_engine.video.errors import UsageError
 
 PROFILES = ("portable", "plugin")
 DEFORM_CONV = ("grid_sample", "deform_conv")
+LAYERS = ("rows", "whole")
 DTYPES = {"float32": torch.float32, "float16": torch.float16}
 OPSETS = (20, 21, 22)
 METADATA = "vinr_engine"  # prefix of the keys in a model's metadata
@@ -49,6 +50,7 @@ class Options:
     times: tuple[float, ...] | None
     size: tuple[int, int] | None
     opset: int
+    layers: str
 
     def __post_init__(self) -> None:
         for name, value, known in (
@@ -56,6 +58,7 @@ class Options:
             ("deform-conv", self.deform_conv, DEFORM_CONV),
             ("dtype", self.dtype, tuple(DTYPES)),
             ("opset", self.opset, OPSETS),
+            ("layers", self.layers, LAYERS),
         ):
             if value not in known:
                 raise UsageError(f"--{name} must be one of {', '.join(map(str, known))}, got {value!r}")
@@ -94,17 +97,18 @@ def quiet() -> Iterator[None]:
 
 def _export(
     module: nn.Module, arguments: Sequence[torch.Tensor], shapes: Sequence[Any], inputs: list[str],
-    outputs: list[str], opset: int, deform_conv: str,
+    outputs: list[str], options: Options,
 ) -> Any:  # fmt: skip
     from vinr_engine.export import lowering
     from vinr_engine.export.tidy import tidy
 
+    deform_conv = "plugin" if options.profile == "plugin" else options.deform_conv
     # With sizes left open, keeping the cache of traced shapes takes longer than tracing.
     with torch.no_grad(), quiet(), torch._dynamo.config.patch(fake_tensor_cache_enabled=False):
         program = torch.export.export(module, tuple(arguments), dynamic_shapes=tuple(shapes))
         exported = torch.onnx.export(
-            program, dynamo=True, opset_version=opset, custom_translation_table=lowering.table(deform_conv),
-            input_names=inputs, output_names=outputs, verbose=False, optimize=False,
+            program, dynamo=True, opset_version=options.opset, input_names=inputs, output_names=outputs, verbose=False,
+            optimize=False, custom_translation_table=lowering.table(deform_conv, options.layers),
         )  # fmt: skip
         assert exported is not None
         tidy(exported.model)
@@ -122,9 +126,8 @@ def export_encoder(model: VideoINR, options: Options) -> Any:
         arguments.append(torch.tensor([4]))
         names.append("frame_upsample")
         shapes.append(None)
-    deform_conv = "plugin" if options.profile == "plugin" else options.deform_conv
     encoder = Encoder(model, options.frame_upsample)
-    return _export(encoder, arguments, shapes, names, encoder.output_names, options.opset, deform_conv)
+    return _export(encoder, arguments, shapes, names, encoder.output_names, options)
 
 
 def export_query(model: VideoINR, options: Options) -> Any:
@@ -149,7 +152,7 @@ def export_query(model: VideoINR, options: Options) -> Any:
     names = query.input_names
     arguments, shapes = zip(*(examples[name] for name in names), strict=True)
     # one variadic argument holds them all
-    return _export(query, arguments, [tuple(shapes)], names, ["image", "flow"], options.opset, "grid_sample")
+    return _export(query, arguments, [tuple(shapes)], names, ["image", "flow"], options)
 
 
 def _metadata(model: VideoINR, options: Options, graph: str) -> dict[str, str]:
@@ -175,6 +178,7 @@ def to_onnx(
     times: Sequence[float] | None = None,
     size: tuple[int, int] | None = None,
     opset: int = 20,
+    layers: str = "rows",
     overwrite: bool = False,
 ) -> Pair:
     """Write `model` as two ONNX files, the encoder of a pair of frames and the query.
@@ -191,6 +195,8 @@ def to_onnx(
         times: the times that the query decodes, in [0, 1], or None for an input.
         size: (HH, WW) of the output, or None for an input.
         opset: 20, 21 or 22.
+        layers: whether the query's layers run for "rows" of pixels in turn (a Scan node: what they make stays in a
+            processor's cache) or for the "whole" picture at once, which suits GPUs and which TensorRT-RTX needs.
 
     Frames' sides are inputs, multiples of 4 (`vinr_engine.models.video_inr.pad_to_multiple`). Inputs and outputs are
     those of `vinr_engine.export.graphs.Encoder` and `Query`; metadata hold the constructor's values, the options, the
@@ -202,7 +208,8 @@ def to_onnx(
     """
     from vinr_engine.export.packages import require
 
-    options = Options(profile, deform_conv, dtype, frame_upsample, None if times is None else tuple(times), size, opset)
+    fixed = None if times is None else tuple(times)
+    options = Options(profile, deform_conv, dtype, frame_upsample, fixed, size, opset, layers)
     require("onnx", "onnxscript")
     from vinr_engine.export import schemas
 

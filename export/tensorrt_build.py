@@ -172,7 +172,7 @@ def to_tensorrt(
     *,
     builder: str | None = None,
     targets: Sequence[str] = (),
-    dtype: str = "float32",
+    dtype: str = "float16",
     limits: Limits | None = None,
     workspace: int | None = None,
     timing_cache: str | os.PathLike[str] | None = None,
@@ -227,7 +227,9 @@ def to_tensorrt(
     plans: dict[str, bytes] = {}
     with tempfile.TemporaryDirectory() as folder:
         say("exporting the graphs")
-        pair = to_onnx(model, folder, profile=report["profile"], dtype=dtype, frame_upsample=FRAME_UPSAMPLE)
+        pair = to_onnx(
+            model, folder, profile=report["profile"], dtype=dtype, frame_upsample=FRAME_UPSAMPLE, layers="whole"
+        )
         for graph, path in (("query", pair.query), ("encoder", pair.encoder)):
             say(f"building the {graph}")
             began = time.monotonic()

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
+from vinr_engine.export.sampling import sample
 
 
 @torch.library.custom_op("vinr_export::conv2d", mutates_args=())
@@ -25,6 +26,17 @@ def conv2d(input: Tensor, weight: Tensor, bias: Tensor | None, stride: int, padd
 def _conv2d_fake(input: Tensor, weight: Tensor, bias: Tensor | None, stride: int, padding: int) -> Tensor:
     B, _, H, W = input.shape
     return input.new_empty(B, weight.shape[0], H // stride, W // stride)
+
+
+@torch.library.custom_op("vinr_export::average", mutates_args=())
+def average(input: Tensor, height: int, width: int) -> Tensor:
+    """The mean over height x width pixels around each, both odd; at the edges over those there are."""
+    return F.avg_pool2d(input, (height, width), 1, (height // 2, width // 2), count_include_pad=False)
+
+
+@average.register_fake
+def _average_fake(input: Tensor, height: int, width: int) -> Tensor:
+    return input.new_empty(input.shape)
 
 
 @torch.library.custom_op("vinr_export::leaky_relu", mutates_args=())
@@ -49,20 +61,27 @@ def _resize_fake(input: Tensor, height: int, width: int) -> Tensor:
     return input.new_empty(input.shape[0], input.shape[1], height, width)
 
 
-@torch.library.custom_op("vinr_export::dense", mutates_args=())
-def dense(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """A layer at every position, the last dimension its channels: input [P, X], weight [D, X], bias [D] -> [P, D]."""
-    return F.linear(input, weight, bias)
+@torch.library.custom_op("vinr_export::layers", mutates_args=())
+def layers(phases: Tensor, parameters: Sequence[Tensor]) -> Tensor:
+    """The layers of a query network after the first, which gave `phases` [N, X, H, W]: [N, D, H, W].
+
+    parameters: weight [D, X] and bias [D] of each in turn, in the dtype of phases. Sines are of float32.
+    """
+    z = phases.permute(0, 2, 3, 1)
+    for weight, bias in zip(parameters[::2], parameters[1::2], strict=True):
+        z = F.linear(torch.sin(z.float()).to(weight.dtype), weight, bias)
+    return z.permute(0, 3, 1, 2).contiguous()
 
 
-@dense.register_fake
-def _dense_fake(input: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    return input.new_empty(input.shape[0], weight.shape[0])
+@layers.register_fake
+def _layers_fake(phases: Tensor, parameters: Sequence[Tensor]) -> Tensor:
+    N, _, H, W = phases.shape
+    return phases.new_empty(N, parameters[-1].shape[0], H, W)
 
 
 @torch.library.custom_op("vinr_export::mix", mutates_args=())
 def mix(weight: Tensor, input: Tensor) -> Tensor:
-    """The same with channels before positions: weight [D, X], input [N, X, P] -> [N, D, P]."""
+    """A layer without bias at every position: weight [D, X], input [N, X, P] -> [N, D, P]."""
     return torch.matmul(weight, input)
 
 
@@ -99,6 +118,23 @@ def _interpolate(
     return resize(input, height, width)
 
 
+def _avg_pool2d(
+    input: Tensor, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False,
+    count_include_pad: bool = True,
+) -> Tensor:  # fmt: skip
+    if stride != 1 or count_include_pad or tuple(2 * n + 1 for n in padding) != tuple(kernel_size):
+        return F.avg_pool2d(input, kernel_size, stride, padding, ceil_mode, count_include_pad)
+    return average(input, *kernel_size)
+
+
+def _grid_sample(
+    input: Tensor, grid: Tensor, mode: str = "bilinear", padding_mode: str = "zeros", align_corners: bool | None = None
+) -> Tensor:
+    assert mode == "bilinear"
+    assert not align_corners
+    return sample(input, grid, padding_mode)
+
+
 def _leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
     return leaky_relu(input, negative_slope)
 
@@ -108,7 +144,9 @@ def _relu(input: Tensor, inplace: bool = False) -> Tensor:
 
 
 FUNCTIONS: dict[Any, Callable[..., Tensor]] = {
+    F.avg_pool2d: _avg_pool2d,
     F.conv2d: _conv2d,
+    F.grid_sample: _grid_sample,
     F.interpolate: _interpolate,
     F.leaky_relu: _leaky_relu,
     F.relu: _relu,

@@ -65,8 +65,8 @@ def test_the_packages_own_network(own, rng):
 @pytest.mark.parametrize(
     ("config", "options"),
     [(SMALL, {}), (RESIDUAL, {}), (SMALL, {"deform_conv": "deform_conv"}), (SMALL, {"frame_upsample": None}),
-     (RESIDUAL, {"frame_upsample": 1, "opset": 22}), (RESIDUAL, {"deform_conv": "deform_conv"})],
-    ids=["published options", "residual", "deform_conv", "upsample-input", "upsample-1", "residual deform_conv"],
+     (RESIDUAL, {"frame_upsample": 1, "opset": 22}), (SMALL, {"layers": "whole"})],
+    ids=["published options", "residual", "deform_conv", "upsample-input", "upsample-1", "whole"],
 )  # fmt: skip
 def test_small_networks(exported, rng, config, options):
     folder, model = exported(config, **options), network(config)
@@ -183,6 +183,7 @@ def test_from_nothing_to_a_video(own, tmp_path, capsys):
     ("options", "text"),
     [({"opset": 18}, "--opset must be one of 20, 21, 22, got 18"), ({"profile": "tensorrt"}, "--profile"),
      ({"deform_conv": "im2col"}, "--deform-conv"), ({"dtype": "bfloat16"}, "--dtype"),
+     ({"layers": "columns"}, "--layers"),
      ({"frame_upsample": 0}, "--frame-upsample"), ({"times": [1.5]}, "--times"), ({"times": []}, "--times"),
      ({"size": (1, 8)}, "--size")],
 )  # fmt: skip
