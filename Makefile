@@ -11,7 +11,7 @@ PIP := $(RUN) -m pip --no-input --disable-pip-version-check
 SOURCES := $(shell find csrc) setup.py pyproject.toml vinr_engine/_version.py
 
 # A build of other flags, or a checkout that moved with its .venv, is another build.
-BUILD := VINR_BUILD_EXT=$(or $(VINR_BUILD_EXT),1) VINR_SANITIZE=$(or $(VINR_SANITIZE),0) VINR_CUDA=$(or $(VINR_CUDA),auto) in $(CURDIR)
+BUILD := VINR_BUILD_EXT=$(or $(VINR_BUILD_EXT),1) VINR_SANITIZE=$(or $(VINR_SANITIZE),0) VINR_CUDA=$(or $(VINR_CUDA),auto) $(VINR_CUDA_TARGETS) in $(CURDIR)
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
@@ -46,7 +46,7 @@ lint: $(VENV)/.run $(VENV)/.lint ## check style and types of all files in git
 format: $(VENV)/.lint ## rewrite Python and C++ in the project's style
 	$(VENV)/bin/ruff check --fix
 	$(VENV)/bin/ruff format
-	find csrc tests/simt -name '*.cpp' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh' | xargs $(VENV)/bin/clang-format -i
+	find csrc export/tensorrt tests/export tests/simt -name '*.cpp' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh' | xargs $(VENV)/bin/clang-format -i
 
 bench: build $(VENV)/.bench ## measure the ops and the network against the published form, about 12 minutes
 	$(RUN) -m benchmarks.run $(BENCH_ARGS)

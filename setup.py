@@ -4,10 +4,12 @@ VINR_BUILD_EXT=0 builds a package without the extension: every op then runs on t
 VINR_SANITIZE=1 builds with AddressSanitizer and UndefinedBehaviorSanitizer.
 VINR_CUDA=1 demands the CUDA kernels: an error wherever nvcc is missing or does not build them. Unset or auto, they are
 built where nvcc is found and PyTorch is built with CUDA; VINR_CUDA=0 leaves them out.
+VINR_CUDA_TARGETS=90,120 builds them for these GPUs only, and for later ones; six targets take a few minutes of a core.
 """
 
 import os
 import pathlib
+import re
 import shlex
 import shutil
 import subprocess
@@ -17,7 +19,7 @@ from setuptools.command.sdist import sdist
 from setuptools.errors import PlatformError
 
 ROOT = pathlib.Path(__file__).parent
-# Machine code for these GPUs, as far as nvcc knows them, and for later ones PTX of the last.
+# Machine code for these GPUs, as far as nvcc knows them and unless VINR_CUDA_TARGETS names others, and PTX of the last.
 CUDA_TARGETS = ("80", "86", "89", "90", "100", "120")
 DEFINES = [("TORCH_TARGET_VERSION", "0x020a000000000000"), ("Py_LIMITED_API", "0x030A0000")]
 
@@ -57,15 +59,30 @@ def _wants_cuda() -> bool:
 
 
 def _cuda_libraries() -> dict[str, list[str]]:
-    """What the extension is linked with for its CUDA kernels: CUDA's runtime and, where there is one, libtorch_cuda."""
-    from torch.utils.cpp_extension import library_paths
+    """What the extension is linked with for its CUDA kernels: CUDA's runtime, whole.
 
-    nvcc = pathlib.Path(str(_nvcc())).resolve()
-    folders = [*library_paths(), *(str(nvcc.parents[1] / name) for name in ("lib64", "lib"))]
-    torch_cuda = any(pathlib.Path(folder, "libtorch_cuda.so").exists() for folder in folders)
-    # The runtime is linked in whole: whoever installs a wheel has a driver, but not the toolkit that built it.
-    libraries = [*(["torch_cuda"] if torch_cuda else []), "cudart_static", "dl", "rt", "pthread"]
-    return {"libraries": libraries, "library_dirs": folders}
+    Whoever installs a wheel has a driver, but not the toolkit that built it.
+    """
+    # Where its toolkit lies nvcc knows best: what is on PATH may be a script that starts it.
+    said = subprocess.run(
+        [str(_nvcc()), "--dryrun", "-x", "cu", os.devnull], capture_output=True, text=True, check=True
+    )
+    folders = re.findall(r'"-L([^"]+)"', said.stderr)
+    return {"libraries": ["cudart_static", "dl", "rt", "pthread"], "library_dirs": folders}
+
+
+def _cuda_targets(nvcc: str) -> list[str]:
+    known = subprocess.run([nvcc, "--list-gpu-arch"], capture_output=True, text=True, check=True).stdout.split()
+    if wanted := os.environ.get("VINR_CUDA_TARGETS"):
+        targets = sorted({target.strip() for target in wanted.split(",")}, key=lambda target: (len(target), target))
+        for target in targets:
+            if f"compute_{target}" not in known or int(re.sub(r"\D", "", target)) < int(CUDA_TARGETS[0]):
+                raise SystemExit(
+                    f"VINR_CUDA_TARGETS must list GPUs from {CUDA_TARGETS[0]} up that nvcc knows, such as "
+                    f"{','.join(CUDA_TARGETS)}, got {wanted!r}"
+                )
+        return targets
+    return [target for target in CUDA_TARGETS if f"compute_{target}" in known]
 
 
 def _compile_cuda(source: str, build_temp: str) -> str:
@@ -73,13 +90,12 @@ def _compile_cuda(source: str, build_temp: str) -> str:
     from torch.utils.cpp_extension import include_paths
 
     nvcc = str(_nvcc())
-    output = pathlib.Path(build_temp, source).with_suffix(".cu.o")
+    targets = _cuda_targets(nvcc)
+    output = pathlib.Path(build_temp, source).with_suffix(f".{'_'.join(targets)}.o")
     newest = max((ROOT / path).stat().st_mtime for path in (*_csrc("*.*"), "setup.py"))
     if output.exists() and output.stat().st_mtime > newest:
         return str(output)
     output.parent.mkdir(parents=True, exist_ok=True)
-    known = subprocess.run([nvcc, "--list-gpu-arch"], capture_output=True, text=True, check=True).stdout.split()
-    targets = [target for target in CUDA_TARGETS if f"compute_{target}" in known]
     code = [f"-gencode=arch=compute_{target},code=sm_{target}" for target in targets]
     code.append(f"-gencode=arch=compute_{targets[-1]},code=compute_{targets[-1]}")
     host = f"-fPIC,-fvisibility=hidden,-g0,-ffile-prefix-map={ROOT.resolve()}/="
@@ -92,11 +108,12 @@ def _compile_cuda(source: str, build_temp: str) -> str:
 
 
 class SourceDistribution(sdist):
-    """Holds csrc whether or not the extension is wanted here, and no tests: setuptools would pick a few of them."""
+    """Holds all C++ and CUDA whether or not it is built here, and no tests: setuptools would pick a few of them."""
 
     def make_distribution(self) -> None:
         self.filelist.exclude_pattern(None, prefix="tests")
-        self.filelist.extend(_csrc("*.*"))
+        plugins = (p.relative_to(ROOT).as_posix() for p in (ROOT / "export/tensorrt").glob("*.*"))
+        self.filelist.extend([*_csrc("*.*"), *plugins])
         self.filelist.sort()
         self.filelist.remove_duplicates()
         super().make_distribution()

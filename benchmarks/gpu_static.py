@@ -104,7 +104,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(line)
     if options.check:
         backends = sorted({k.backend for k in kernels if k.checked})
-        print(f"{sum(k.checked for k in kernels)} kernels of {' and '.join(backends)} checked, {len(faults)} faults")
+        found = f"{len(faults)} faults" + (f", {len(errors)} do not compile" if errors else "")
+        print(f"{sum(k.checked for k in kernels)} kernels of {' and '.join(backends)} checked, {found}")
     return 1 if errors or faults else 0
 
 

@@ -146,7 +146,7 @@ class _State:
         for out in carries:
             if out not in ("PT", "UPT"):
                 self.predicates[out] = carry
-        if to not in ("RZ", "URZ"):
+        if not to.endswith("RZ"):  # "RZ", "URZ" or "-RZ" keep nothing
             self._clobber(name, to)
             self.registers[to] = result
             if name.startswith("CS2R") and ".32" not in name:

@@ -70,6 +70,10 @@ def section(found: Results, picture: str | None = None) -> str:
         ([size, *(frame_rate(found.frames_per_second(size, b, f)) for f, b in columns)] for size in VIDEO_SIZES),
     )
     parts = [_where(found), times]
+    apart = {row.case: row.commit for row in found.rows if row.run != found.rows[0].run}
+    if apart:
+        listed = "; ".join(f"{case}, at commit {commit}" for case, commit in apart.items())
+        parts.append(f"Measured later, on the same machine: {listed}.\n")
     if beside:
         parts.append(f"{BACKENDS[CONV]}, of the same shape: {'; '.join(beside)}.\n")
     if picture:

@@ -96,16 +96,22 @@ def read(path: Path) -> list[Row]:
 
 
 class Results:
-    """The rows of one run, by case and backend."""
+    """The rows of one run, and of later ones for cases that it lacks, by case and backend."""
 
     def __init__(self, rows: Sequence[Row]) -> None:
         self.rows = list(rows)
 
     @classmethod
     def last(cls, rows: Sequence[Row], complete: bool = True) -> Results:
-        """The last run among `rows`; by default the last complete one. Empty if there is none."""
+        """The last run among `rows`; by default the last complete one, with what later runs measured of cases that are
+        newer than it. Empty if there is none.
+        """
         runs = [row.run for row in rows if row.complete or not complete]
-        return cls([row for row in rows if runs and row.run == runs[-1]])
+        found = [row for row in rows if runs and row.run == runs[-1]]
+        known = {row.case for row in found}
+        later = [row for row in rows[rows.index(found[-1]) + 1 :] if row.case not in known] if found else []
+        newest = {row.case: row.run for row in later}
+        return cls([*found, *(row for row in later if row.run == newest[row.case])])
 
     def row(self, case: str, backend: str) -> Row | None:
         return next((r for r in self.rows if (r.case, r.backend) == (case, backend)), None)

@@ -113,8 +113,15 @@ def tensorrt(
         int | None, typer.Option(metavar="MB", help="GPU memory that a tactic may take [the builder's choice].")
     ] = None,
     timing_cache: Annotated[str | None, typer.Option(metavar="FILE", help="Kept between builds (tensorrt).")] = None,
-    plugins: Annotated[
-        str | None, typer.Option(metavar="FILE", help="A plugin library: the plugin profile is built (tensorrt).")
+    profile: Annotated[
+        str | None,
+        typer.Option(help="plugin or portable [default: plugin for tensorrt, portable for tensorrt-rtx]."),
+    ] = None,
+    plugin_library: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PATH", help="Plugin library, see docs/tensorrt-plugins.md [default: $VINR_TENSORRT_PLUGINS]."
+        ),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")] = False,
 ) -> None:
@@ -133,7 +140,8 @@ def tensorrt(
     files = to_tensorrt(
         enlarge.load(weights, untrained), out, builder=builder, targets=gpu.split(",") if gpu else (), dtype=dtype,
         limits=limits, workspace=None if workspace is None else workspace << 20, timing_cache=timing_cache,
-        plugins=plugins, overwrite=overwrite, note=lambda text: typer.echo(text, err=True),
+        profile=profile, plugin_library=plugin_library, overwrite=overwrite,
+        note=lambda text: typer.echo(text, err=True),
     )  # fmt: skip
     report = json.loads(files.report.read_text())
     for path, graph in ((files.encoder, "encoder"), (files.query, "query")):

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from vinr_engine.export import plugin_library as library
 from vinr_engine.export.encoded import Encoded
 from vinr_engine.export.tensorrt_build import MODULES, Limits, paths, runtime_module
 
@@ -64,19 +65,22 @@ class Engine:
 
     Args:
         path: NAME.engine.
+        plugin_library: for an engine of the plugin profile, the library that it was built with; None for the one that
+            the variable VINR_TENSORRT_PLUGINS names.
 
     Raises:
         WeightsError: files that are missing, of another version, or built for another GPU.
-        UsageError: no GPU, or TensorRT is not installed.
+        UsageError: no GPU, or TensorRT or the plugin library is not there.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], plugin_library: str | os.PathLike[str] | None = None) -> None:
         files = paths(path)
         if not files.report.is_file():
             raise WeightsError(f"{path}: no such engine (no {files.report.name})")
         try:
             self.report: dict[str, Any] = json.loads(files.report.read_text())
             name, version = self.report["builder"].split()[0], self.report["version"]
+            plugins = self.report.get("profile") == "plugin"
         except (ValueError, KeyError, TypeError, AttributeError):
             raise WeightsError(f"{files.report}: not a report of vinr export tensorrt") from None
         if version != __version__ or name not in MODULES:
@@ -91,6 +95,8 @@ class Engine:
             )
         _, trt = runtime_module(name)
         self._logger = trt.Logger(trt.Logger.ERROR)
+        if plugins:
+            library.load(trt, library.find(plugin_library))
         self._runtime = trt.Runtime(self._logger)
         self._encoder, self._query = (_Graph(trt, self._runtime, p) for p in (files.encoder, files.query))
         self.name = f"{path} ({self.report['builder']})"

@@ -98,17 +98,26 @@ def deform_conv(input, offset_mask, weight, bias, stride, padding, dilation, bfl
 def deform_plugin(input, offset_mask, weight, bias, stride, padding, dilation, bfloat16=False):
     """The project's own node."""
     taps = weight.shape[2] * weight.shape[3]
+    inputs = [input, offset_mask, weight, *([] if bias is None else [bias])]
     return schemas.operator(schemas.DEFORM_CONV2D)(
-        input, offset_mask, weight, bias, stride=list(stride), padding=list(padding), dilation=list(dilation),
+        *inputs, stride=list(stride), padding=list(padding), dilation=list(dilation),
         group=input.shape[1] // weight.shape[1], deformable_group=offset_mask.shape[1] // (3 * taps), **schemas.PLUGIN,
     )  # fmt: skip
 
 
+def _of_length(sizes: Any, axis: int) -> Any:
+    """[sizes[axis]] zeros."""
+    return op.ConstantOfShape(op.Slice(sizes, _ints(axis), _ints(axis + 1)))
+
+
 def inr_query(maps, colours, times, lr_size, size, weights, feat_widths, flow_widths, encode_widths, HH, WW):
     """The project's own node; HH and WW repeat `size`."""
+    lengths = [_of_length(sizes, axis) for sizes in (lr_size, size) for axis in (0, 1)]
+    # An input that is not there must be left out: TensorRT's parser would hand the plugin a null tensor.
+    inputs = [maps, times, weights, *lengths, *([] if colours is None else [colours])]
     return schemas.operator(schemas.INR_QUERY)(
-        maps, colours, times, lr_size, size, weights, feat_widths=list(feat_widths), flow_widths=list(flow_widths),
-        encode_widths=list(encode_widths), omega=OMEGA, **schemas.PLUGIN,
+        *inputs, feat_widths=list(feat_widths), flow_widths=list(flow_widths), encode_widths=list(encode_widths),
+        omega=OMEGA, **schemas.PLUGIN,
     )  # fmt: skip
 
 
@@ -188,6 +197,11 @@ def resize(input, height, width):
     return op.Resize(input, None, None, sizes, mode="linear", coordinate_transformation_mode="half_pixel")
 
 
+def doubled(input):
+    scales = _constant([1, 1, 2, 2], np.float32)
+    return op.Resize(input, None, scales, mode="linear", coordinate_transformation_mode="half_pixel")
+
+
 LAYERS = {"rows": layers_by_rows, "whole": layers_at_once}
 DEFORM_CONV = {"grid_sample": grid_sample, "deform_conv": deform_conv, "plugin": deform_plugin}
 
@@ -203,5 +217,6 @@ def table(deform_conv: str, layers: str) -> dict[Callable[..., Any], Callable[..
         torch.ops.vinr_export.leaky_relu.default: leaky_relu,
         torch.ops.vinr_export.resize.default: resize,
         torch.ops.vinr_export.sample.default: sample,
+        torch.ops.vinr_export.doubled.default: doubled,
         torch.ops.vinr_export.inr_query.default: inr_query,
     }

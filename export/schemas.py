@@ -5,11 +5,12 @@ from __future__ import annotations
 import onnx
 from onnx.defs import OpSchema
 from onnxscript.values import Op, Opset
+from vinr_engine.export import plugin_library
 
 DOMAIN = "vinr"
 VERSION = 1
 # Attributes by which TensorRT's parser finds the plugin.
-PLUGIN = {"plugin_version": "1", "plugin_namespace": "vinr"}
+PLUGIN = {"plugin_version": plugin_library.VERSION, "plugin_namespace": plugin_library.NAMESPACE}
 
 _FLOATS = ["tensor(float)", "tensor(float16)"]
 _Input, _Attribute, _Type = OpSchema.FormalParameter, OpSchema.Attribute, OpSchema.AttrType
@@ -44,13 +45,16 @@ INR_QUERY = OpSchema(
     DOMAIN,
     VERSION,
     doc="VideoINR's query of one pair of frames on hoisted maps.",
+    # Sizes come as lengths of tensors: what a TensorRT plugin knows when it runs are shapes, not the values of inputs.
     inputs=[
         _Input("maps", "T", description="[1, h', w', M]: maps of feat, flow, encode at A and at B, side by side"),
-        _Input("colours", "T", param_option=_Option.Optional, description="[1, u h', u w', 8], where u is above 1"),
         _Input("times", "tensor(float)", description="[N] in [0, 1]"),
-        _Input("lr_size", "tensor(int64)", description="[2]: h, w of the unpadded frames"),
-        _Input("size", "tensor(int64)", description="[2]: HH, WW of the output"),
-        _Input("weights", "T", description="[N]: weight and bias of each layer of feat, flow, encode, flat"),
+        _Input("weights", "T", description="[P]: weight and bias of each layer of feat, flow, encode, flat"),
+        _Input("lr_rows", "tensor(float)", description="[h] of the unpadded frames; its values mean nothing"),
+        _Input("lr_columns", "tensor(float)", description="[w], the same"),
+        _Input("rows", "tensor(float)", description="[HH] of the output, the same"),
+        _Input("columns", "tensor(float)", description="[WW], the same"),
+        _Input("colours", "T", param_option=_Option.Optional, description="[1, u h', u w', 8], where u is above 1"),
     ],
     outputs=[
         _Input("image", "tensor(float)", description="[1, N, 3, HH, WW]"),

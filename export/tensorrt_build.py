@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from vinr_engine.export import plugin_library as library
 from vinr_engine.export.files import draft_of
 
 from vinr_engine._version import __version__
@@ -109,8 +110,7 @@ class _Build:
         self.messages: list[str] = []
         self.logger = self._logger()
         if plugins is not None:
-            trt.init_libnvinfer_plugins(self.logger, "")
-            trt.get_plugin_registry().load_library(str(plugins))
+            library.load(trt, plugins)
 
     def _logger(self) -> Any:
         trt, messages = self.trt, self.messages
@@ -146,8 +146,10 @@ class _Build:
         for name, shapes in _shapes(graph, self.limits, width).items():
             if name in inputs:
                 profile.set_shape(name, *shapes)
-        if graph == "query":
-            profile.set_shape_input("size", *self.limits.outputs)
+        values = {"size": self.limits.outputs, "lr_size": self.limits.frames}
+        for tensor in (network.get_input(i) for i in range(network.num_inputs)):
+            if tensor.is_shape_tensor:
+                profile.set_shape_input(tensor.name, *values[tensor.name])
         config.add_optimization_profile(profile)
         plan = builder.build_serialized_network(network, config)
         if plan is None:
@@ -166,6 +168,20 @@ def _write(path: Path, data: bytes) -> None:
         draft.write_bytes(data)
 
 
+def _profile(profile: str | None, ahead: bool, with_library: bool) -> str:
+    """The profile to build, which the builder has a default for. Raises UsageError."""
+    from vinr_engine.export.onnx_model import PROFILES
+
+    chosen = profile or ("portable" if ahead else "plugin")
+    if chosen not in PROFILES:
+        raise UsageError(f"--profile must be one of {', '.join(PROFILES)}, got {chosen!r}")
+    if ahead and chosen == "plugin":
+        raise UsageError("--profile plugin is for tensorrt; tensorrt-rtx takes no plugins")
+    if chosen == "portable" and with_library:
+        raise UsageError("--plugin-library is for the plugin profile")
+    return chosen
+
+
 def to_tensorrt(
     model: VideoINR,
     destination: str | os.PathLike[str],
@@ -174,9 +190,10 @@ def to_tensorrt(
     targets: Sequence[str] = (),
     dtype: str = "float16",
     limits: Limits | None = None,
+    profile: str | None = None,
     workspace: int | None = None,
     timing_cache: str | os.PathLike[str] | None = None,
-    plugins: str | os.PathLike[str] | None = None,
+    plugin_library: str | os.PathLike[str] | None = None,
     overwrite: bool = False,
     note: Callable[[str], None] | None = None,
 ) -> Files:
@@ -188,9 +205,12 @@ def to_tensorrt(
         targets: GPUs that TensorRT-RTX builds for, of TARGETS; all of them if empty. TensorRT takes none.
         dtype: "float32" or "float16", as in `to_onnx`; TensorRT keeps to the graph's types.
         limits: sizes that the engines serve.
+        profile: "plugin" or "portable", as in `to_onnx`; None for "plugin" with "tensorrt", "portable" with
+            "tensorrt-rtx", which knows no other.
         workspace: bytes of GPU memory that a tactic may take; None leaves it to the builder.
         timing_cache: file that TensorRT's measurements are read from and written to; only with "tensorrt".
-        plugins: the plugin library (see export/tensorrt); with it the plugin profile is built, only with "tensorrt".
+        plugin_library: what export/tensorrt builds, for the plugin profile; None for the one that the variable
+            VINR_TENSORRT_PLUGINS names.
         note: gets a line for each step.
 
     Raises:
@@ -205,9 +225,9 @@ def to_tensorrt(
         raise UsageError(f"--gpu must be of {', '.join(TARGETS)}, got {', '.join(unknown)}")
     name, module = runtime_module(builder)
     ahead = name == "tensorrt-rtx"
-    for option, given in (("--timing-cache", timing_cache), ("--plugins", plugins)):
-        if ahead and given is not None:
-            raise UsageError(f"{option} is for tensorrt; tensorrt-rtx has none")
+    profile = _profile(profile, ahead, plugin_library is not None)
+    if ahead and timing_cache is not None:
+        raise UsageError("--timing-cache is for tensorrt; tensorrt-rtx has none")
     if not ahead and targets:
         raise UsageError("--gpu is for tensorrt-rtx; tensorrt builds for the GPU at hand")
     for path in asdict(files).values():
@@ -216,20 +236,18 @@ def to_tensorrt(
     cache_path = None if timing_cache is None else Path(timing_cache)
     cache = cache_path.read_bytes() if cache_path is not None and cache_path.is_file() else b""
     chosen = (tuple(targets) or TARGETS) if ahead else ()
-    library = None if plugins is None else Path(plugins)
-    build = _Build(module, chosen, limits, workspace, cache, library)
+    plugins = library.find(plugin_library) if profile == "plugin" else None
+    build = _Build(module, chosen, limits, workspace, cache, plugins)
     files.encoder.parent.mkdir(parents=True, exist_ok=True)
     report: dict[str, Any] = {
         "version": __version__, "builder": f"{name} {module.__version__}", "targets": list(chosen), "dtype": dtype,
         "limits": asdict(limits), "workspace": workspace, "config": model.config, "frame_upsample": FRAME_UPSAMPLE,
-        "profile": "portable" if library is None else "plugin", "graphs": {},
+        "profile": profile, "graphs": {},
     }  # fmt: skip
     plans: dict[str, bytes] = {}
     with tempfile.TemporaryDirectory() as folder:
         say("exporting the graphs")
-        pair = to_onnx(
-            model, folder, profile=report["profile"], dtype=dtype, frame_upsample=FRAME_UPSAMPLE, layers="whole"
-        )
+        pair = to_onnx(model, folder, profile=profile, dtype=dtype, frame_upsample=FRAME_UPSAMPLE, layers="whole")
         for graph, path in (("query", pair.query), ("encoder", pair.encoder)):
             say(f"building the {graph}")
             began = time.monotonic()

@@ -108,12 +108,26 @@ def _same(numbers: Any) -> Any:
     return numbers[0] if len(set(numbers)) == 1 else None
 
 
+@torch.library.custom_op("vinr_export::doubled", mutates_args=())
+def doubled(input: Tensor) -> Tensor:
+    """`resize` to twice the size."""
+    return F.interpolate(input, scale_factor=2, mode="bilinear", align_corners=False)
+
+
+@doubled.register_fake
+def _doubled_fake(input: Tensor) -> Tensor:
+    B, C, H, W = input.shape
+    return input.new_empty(B, C, 2 * H, 2 * W)
+
+
 def _interpolate(
     input: Tensor, size: Any = None, scale_factor: Any = None, mode: str = "nearest", align_corners: bool | None = None,
     **options: Any,
 ) -> Tensor:  # fmt: skip
     if mode != "bilinear" or align_corners or any(options.values()):
         return F.interpolate(input, size, scale_factor, mode, align_corners, **options)
+    if scale_factor == 2:
+        return doubled(input)
     height, width = (scale_factor * n for n in input.shape[2:]) if size is None else size
     return resize(input, height, width)
 

@@ -135,4 +135,4 @@ def mlp_gradients(
         grad if d_sums is None else d_sums, grad if d_x is None else d_x, d_matrices, d_vectors,
         grad.new_empty(count, constants["SCRATCH"], ROWS), rows, **constants, num_warps=4, **OPTIONS,
     )  # fmt: skip
-    return d_sums, d_x, unpack(layout, tensors, d_matrices.sum(0), d_vectors.sum(0))
+    return d_sums, d_x, unpack(layout, d_matrices.sum(0), d_vectors.sum(0))

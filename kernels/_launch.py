@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
+from vinr_engine.kernels._packing import Layer
 from vinr_engine.kernels._runtime import INTERPRETED
 
 OPERANDS = {"float16": torch.float16, "bfloat16": torch.bfloat16}
 INTERPRETED_CAPABILITY = 90
+# How many columns of activations a tile holds in registers at the most: one layer's, and those made from them.
+HELD_16_BITS, HELD_32_BITS = 320, 128
+# Where ptxas runs out of registers that it does not need on older targets: the query in float32, and its second pass
+# where maps hold the colours.
+CONSUMER_BLACKWELL = 120
+CONSUMER_BLACKWELL_32_BITS = {"decode": dict(CHUNK=16), "colour": dict(GATHER=32, TILE_Y=4, TILE_X=8, num_warps=4)}
 BLACKWELL = 100  # accumulators have a memory of their own: a second stage of weights costs the registers that are left
 
 
@@ -20,28 +29,62 @@ def arithmetic(operands: str) -> tuple[torch.dtype, str, int]:
     return torch.float32, operands, 32
 
 
+def scratch_columns(networks: Sequence[Sequence[Layer]], operands: str, crowded: bool = False) -> int:
+    """0 where registers hold the activations of a tile; else the columns that the widest layer but the last needs.
+
+    crowded: whether they hold half as many as elsewhere.
+    """
+    most = HELD_16_BITS if operands in OPERANDS else HELD_32_BITS
+    most //= 2 if crowded else 1
+    for layers in networks:
+        whole = [layer.inputs + layer.outputs for layer in layers[1:-2]]
+        if len(layers) > 1:
+            whole.append(layers[-2].outputs if len(layers) == 2 else layers[-2].inputs)
+            whole[-1] += layers[-1].outputs
+        if max(whole, default=0) > most:
+            return max(layer.outputs for layers in networks for layer in layers[:-1])
+    return 0
+
+
+def new_scratch(constants: Mapping[str, Any], like: Tensor) -> Tensor:
+    """Memory of the programs' own, for `constants` with SCRATCH columns, in `like`'s dtype."""
+    rows = constants["M"] if "M" in constants else constants["TILE_Y"] * constants["TILE_X"]
+    return like.new_empty(programs(like.device), 2, rows, constants["SCRATCH"])
+
+
 def sine_constants(omega: float, operands: str) -> dict[str, Any]:
     from vinr_engine.kernels._sine import half_turns
 
-    return dict(OMEGA=half_turns(omega), SHORT=operands in OPERANDS)
+    short = operands in OPERANDS
+    return dict(OMEGA=omega if short else half_turns(omega), SHORT=short)
 
 
-def launch_constants(which: str, operands: str, omega: float, capability: int) -> dict[str, Any]:
-    """Constants and warps of pass `which` of the query, "decode" or "colour", so that its activations fit registers."""
+def launch_constants(
+    which: str, networks: Sequence[Sequence[Layer]], colours: bool, operands: str, omega: float, capability: int
+) -> dict[str, Any]:
+    """Constants and warps of pass `which` of the query, "decode" or "colour", which runs `networks`.
+
+    colours: whether they are read apart from the maps.
+    """
     _, precision, chunk = arithmetic(operands)
     low = operands in OPERANDS
+    crowded = capability >= CONSUMER_BLACKWELL and (not low or (which == "colour" and not colours))
     tile = (8, 16) if low or INTERPRETED else (8, 8)  # the interpreter is no faster on fewer pixels
-    return dict(
+    constants = dict(
         **sine_constants(omega, operands),
         PRECISION=precision,
         CHUNK=chunk,
-        GATHER=32 if which == "decode" or not low else 64,
+        GATHER=32 if which == "decode" else 64 if low else 16,
         TILE_Y=tile[0],
         TILE_X=tile[1],
         BAND=8,
         STAGES=1 if capability == BLACKWELL or not low else 2,
+        SCRATCH=scratch_columns(networks, operands, crowded),
         num_warps=8,
     )
+    if capability >= CONSUMER_BLACKWELL and not low:
+        constants |= CONSUMER_BLACKWELL_32_BITS[which]
+    return constants
 
 
 @functools.lru_cache(maxsize=16)

@@ -6,7 +6,7 @@ the GPU's cache, and adds the gradients of weights to a copy of its own, so that
 
 import triton
 import triton.language as tl
-from vinr_engine.kernels._layers import load_vector, load_weight
+from vinr_engine.kernels._layers import block, load_vector, load_weight
 from vinr_engine.kernels._sine import sine_cosine
 
 
@@ -22,14 +22,8 @@ def activation_and_slope(z, ACTIVATION: tl.constexpr, OMEGA: tl.constexpr, FREQU
 
 
 @triton.jit
-def block(base, i, STRIDE: tl.constexpr, M: tl.constexpr, C: tl.constexpr):
-    """Addresses [M, C] of columns i C and up of rows of STRIDE numbers."""
-    return base + tl.arange(0, M)[:, None] * STRIDE + (i * C + tl.arange(0, C))[None, :]
-
-
-@triton.jit
 def turned_block(base, i, STRIDE: tl.constexpr, M: tl.constexpr, C: tl.constexpr):
-    """The same, [C, M]."""
+    """Addresses as those of `block`, [C, M]."""
     return base + tl.arange(0, M)[None, :] * STRIDE + (i * C + tl.arange(0, C))[:, None]
 
 

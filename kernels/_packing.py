@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -45,10 +46,14 @@ class Copy(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """Layers of all networks and the two buffers that hold them: matrices in the operands' dtype, float32 vectors."""
+    """Layers of all networks and the two buffers that hold them: matrices in the operands' dtype, float32 vectors.
+
+    shapes: of the tensors, weight and bias of each layer in turn.
+    """
 
     networks: tuple[tuple[Layer, ...], ...]
     copies: tuple[Copy, ...]
+    shapes: tuple[tuple[int, ...], ...]
     matrices: int
     vectors: int
 
@@ -90,58 +95,74 @@ def plan(shapes: tuple[tuple[tuple[int, int], ...], ...], splits: tuple[Split, .
             matrices += rows * stride
             source += 2
         networks.append(tuple(network))
-    return Plan(tuple(networks), tuple(copies), max(matrices, 1), max(vectors, 1))
+    of_tensors = tuple(shape for layers in shapes for (out, inputs) in layers for shape in ((out, inputs), (out,)))
+    return Plan(tuple(networks), tuple(copies), of_tensors, max(matrices, 1), max(vectors, 1))
 
 
-def _matrix(tensor: Tensor, columns: tuple[int, int] | None) -> Tensor:
-    return tensor.unsqueeze(1) if columns is None else tensor[:, slice(*columns)]
+class _Sources(NamedTuple):
+    """Where each number of the buffers comes from in the tensors, flat, one behind the other and a zero last; and back:
+    where each number of the tensors comes from in both buffers, one behind the other."""
+
+    matrices: Tensor
+    vectors: Tensor
+    tensors: Tensor
+    zero: Tensor
+
+
+def _views(plan: Plan, flat: Tensor, matrices: Tensor, vectors: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Of each copy what it reads, in the tensors, and what it writes, in the buffers."""
+    tensors = [part.view(shape) for part, shape in zip(flat.split(_sizes(plan)), plan.shapes, strict=True)]
+    for copy in plan.copies:
+        tensor = tensors[copy.source]
+        part = tensor.unsqueeze(1) if copy.columns is None else tensor[:, slice(*copy.columns)]
+        buffer = matrices if copy.matrix else vectors
+        yield part, buffer.as_strided(part.shape, (copy.stride, 1), copy.offset)
+
+
+def _sizes(plan: Plan) -> list[int]:
+    return [math.prod(shape) for shape in plan.shapes]
 
 
 @functools.lru_cache(maxsize=64)
-def _turns(plan: Plan, half_turn: float, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Factor and summand that make biases of hidden layers those of `vinr_engine.kernels._layers.turned`."""
-    factor, summand = torch.ones(plan.vectors), torch.zeros(plan.vectors)
+def _sources(plan: Plan, device: torch.device) -> _Sources:
+    count = sum(_sizes(plan))
+    flat = torch.arange(count, dtype=torch.int32)
+    matrices, vectors = (torch.full((n,), count, dtype=torch.int32) for n in (plan.matrices, plan.vectors))
+    for part, place in _views(plan, flat, matrices, vectors):
+        place.copy_(part)
+    in_matrices = torch.arange(plan.matrices, dtype=torch.int32)
+    in_vectors = torch.arange(plan.matrices, plan.matrices + plan.vectors, dtype=torch.int32)
+    back = torch.empty_like(flat)
+    for part, place in _views(plan, back, in_matrices, in_vectors):
+        part.copy_(place)
+    return _Sources(*(t.to(device) for t in (matrices, vectors, back, torch.zeros(1))))
+
+
+@functools.lru_cache(maxsize=64)
+def _factors(plan: Plan, omega: float, device: torch.device) -> Tensor:
+    """What makes biases of hidden layers those of `vinr_engine.kernels._layers.scaled`."""
+    factors = torch.ones(plan.vectors)
     for network in plan.networks:
         for layer in network[1:-1]:
-            factor[layer.bias : layer.bias + layer.outputs] = half_turn / 2
-            summand[layer.bias : layer.bias + layer.outputs] = 0.25
-    return factor.to(device), summand.to(device)
+            factors[layer.bias : layer.bias + layer.outputs] = omega
+    return factors.to(device)
 
 
 def pack(
-    plan: Plan, tensors: Sequence[Tensor], dtype: torch.dtype, device: torch.device, half_turn: float | None = None
+    plan: Plan, tensors: Sequence[Tensor], dtype: torch.dtype, device: torch.device, omega: float | None = None
 ) -> tuple[Tensor, Tensor]:
-    """The two buffers of `plan`, zeros in the padding; no synchronisation, and launches that do not grow with sizes.
+    """The two buffers of `plan`, zeros in the padding, in a handful of launches however many layers there are.
 
-    half_turn: omega / pi where the activation is the short sine.
+    omega: of the short sine, where that is the activation. Nothing is kept of the weights from one call to the next,
+    which may have changed; where each goes is, so that a later call neither synchronises nor copies from the host.
     """
-    matrices = torch.zeros(plan.matrices, dtype=dtype, device=device)
-    vectors = torch.zeros(plan.vectors, dtype=torch.float32, device=device)
-    to, of = [], []
-    for copy in plan.copies:
-        tensor = tensors[copy.source].detach()
-        columns = _matrix(tensor, copy.columns)
-        buffer = matrices if copy.matrix else vectors
-        to.append(buffer.as_strided(columns.shape, (copy.stride, 1), copy.offset))
-        of.append(columns)
-    if to:
-        torch._foreach_copy_(to, of)
-    if half_turn is not None:
-        factor, summand = _turns(plan, half_turn, device)
-        vectors = torch.addcmul(summand, vectors, factor)
-    return matrices, vectors
+    sources = _sources(plan, device)
+    flat = torch.cat([*(t.detach().reshape(-1) for t in tensors), sources.zero])
+    matrices = flat.to(dtype).index_select(0, sources.matrices)
+    vectors = flat.float().index_select(0, sources.vectors)
+    return matrices, vectors if omega is None else vectors * _factors(plan, omega, device)
 
 
-def unpack(plan: Plan, tensors: Sequence[Tensor], matrices: Tensor, vectors: Tensor) -> Tensor:
-    """What `pack` did, undone: tensors like those, flat, one behind the other."""
-    flat = vectors.new_empty(sum(t.numel() for t in tensors))
-    parts = [part.view_as(t) for part, t in zip(flat.split([t.numel() for t in tensors]), tensors, strict=True)]
-    to, of = [], []
-    for copy in plan.copies:
-        part = parts[copy.source]
-        columns = _matrix(part, copy.columns)
-        buffer = matrices if copy.matrix else vectors
-        to.append(columns)
-        of.append(buffer.as_strided(columns.shape, (copy.stride, 1), copy.offset))
-    torch._foreach_copy_(to, of)
-    return flat
+def unpack(plan: Plan, matrices: Tensor, vectors: Tensor) -> Tensor:
+    """What `pack` did, undone: the tensors, flat, one behind the other."""
+    return torch.cat([matrices, vectors]).index_select(0, _sources(plan, vectors.device).tensors)

@@ -2,7 +2,7 @@
 
 import triton
 import triton.language as tl
-from vinr_engine.kernels._layers import layers_after_first, load_vector, multiply
+from vinr_engine.kernels._layers import first_activation, layers_after_first, load_vector, multiply
 from vinr_engine.kernels._sampling import corners_inside, read_bilinear, read_chunk
 
 # A size of 1 is a number like others, and a frame of another size needs no other kernel.
@@ -66,18 +66,19 @@ def start_of(vectors, LAYER: tl.constexpr, time, TIME: tl.constexpr, j, C: tl.co
 
 @triton.jit(do_not_specialize=SIZES)
 def decode(
-    maps, colours, times, matrices, vectors, hr, flow,
+    maps, colours, times, matrices, vectors, scratch, hr, flow,
     first_image, images, batch, steps, map_height, map_width, lr_height, lr_width, height, width, upsample,
     FEAT: tl.constexpr, FLOW: tl.constexpr, FEAT_MAP: tl.constexpr, FLOW_MAP: tl.constexpr, COLOURS: tl.constexpr,
     OMEGA: tl.constexpr, SHORT: tl.constexpr, PRECISION: tl.constexpr, CHUNK: tl.constexpr,
     GATHER: tl.constexpr, TILE_Y: tl.constexpr, TILE_X: tl.constexpr, BAND: tl.constexpr, STAGES: tl.constexpr,
-    LARGE: tl.constexpr,
+    LARGE: tl.constexpr, SCRATCH: tl.constexpr,
 ):  # fmt: skip
     """Pass 1: nearest maps, relative position and time -> HR feature -> flow.
 
     maps [B, map_height, map_width, channels], of which FEAT_MAP and FLOW_MAP are (first, count, stride); colours
     [B, u map_height, u map_width, 8] if COLOURS; times [steps, B]; hr [images, height, width, padded], flow
-    [B * steps, 4, height, width]. Images count times of each batch entry, from first_image on.
+    [B * steps, 4, height, width]. Images count times of each batch entry, from first_image on. scratch, SCRATCH: as
+    `layers_after_first` takes them.
     """
     dtype = matrices.dtype.element_ty
     F: tl.constexpr = FEAT[len(FEAT) - 1].outputs
@@ -87,7 +88,8 @@ def decode(
     tiles = tl.cdiv(height, TILE_Y) * tl.cdiv(width, TILE_X)
     share = tl.cdiv(images * tiles, tl.num_programs(0))
     first = tl.program_id(0) * share
-    for count in tl.range(first, tl.minimum(first + share, images * tiles), num_stages=1):
+    # What a tile's work has in common with the next one's takes registers: where they run out it is worked out again.
+    for count in tl.range(first, tl.minimum(first + share, images * tiles), num_stages=1, disable_licm=not SHORT):
         image = first_image + count // tiles
         entry = image // steps
         time = tl.load(times + image % steps * batch + entry)
@@ -97,15 +99,15 @@ def decode(
         nearest_y, rel_y = nearest_pixel(y, height, lr_height)
         nearest_x, rel_x = nearest_pixel(x, width, lr_width)
         map_at = maps + entry.to(tl.int64) * map_height * map_width * FEAT_MAP[2]
-        zs, biases = (), ()
+        hs = ()
         for j in tl.static_range(FEAT[0].outputs // C_FEAT):
             z = read_chunk(map_at, nearest_y * map_width + nearest_x, FEAT_MAP, j, C_FEAT, LARGE)
             z += rel_y[:, None] * load_vector(vectors, FEAT[0], 1, j, C_FEAT)[None, :]
             z += rel_x[:, None] * load_vector(vectors, FEAT[0], 2, j, C_FEAT)[None, :]
-            zs = zs + (z,)
-            biases = biases + (start_of(vectors, FEAT[0], time, 3, j, C_FEAT),)
+            bias = start_of(vectors, FEAT[0], time, 3, j, C_FEAT)
+            hs = hs + (first_activation(z, bias, FEAT, dtype, "sine", OMEGA, SHORT),)
         features = layers_after_first(
-            zs, biases, matrices, vectors, FEAT, CHUNK, "sine", OMEGA, SHORT, PRECISION, STAGES
+            hs, scratch, matrices, vectors, FEAT, CHUNK, "sine", OMEGA, SHORT, PRECISION, STAGES, SCRATCH
         )
         pixel = (y * width + x).to(tl.int64) + (image - first_image).to(tl.int64) * height * width
         xs = ()
@@ -123,15 +125,17 @@ def decode(
             fine = corners_inside(fine_y, fine_x, 1.0, upsample * map_height, upsample * map_width)
             colour_at = colours + entry.to(tl.int64) * (upsample * map_height) * (upsample * map_width) * 8
             colour_read = read_bilinear(colour_at, fine, (0, 8, 8), 0, 16, LARGE).to(dtype)
-        zs, biases = (), ()
+        hs = ()
         for j in tl.static_range(FLOW[0].outputs // C_FLOW):
             z = read_bilinear(map_at, at, FLOW_MAP, j, C_FLOW, LARGE)
             z = multiply(xs, z, matrices, FLOW[0], j, 0, C_FLOW, PRECISION)
             if COLOURS:
                 z = multiply((colour_read,), z, matrices, FLOW[0], j, F, C_FLOW, PRECISION)
-            zs = zs + (z,)
-            biases = biases + (start_of(vectors, FLOW[0], time, 1, j, C_FLOW),)
-        flows = layers_after_first(zs, biases, matrices, vectors, FLOW, CHUNK, "sine", OMEGA, SHORT, PRECISION, STAGES)
+            bias = start_of(vectors, FLOW[0], time, 1, j, C_FLOW)
+            hs = hs + (first_activation(z, bias, FLOW, dtype, "sine", OMEGA, SHORT),)
+        flows = layers_after_first(
+            hs, scratch, matrices, vectors, FLOW, CHUNK, "sine", OMEGA, SHORT, PRECISION, STAGES, SCRATCH
+        )
         plane = tl.arange(0, 16)
         to = (image * 4 + plane).to(tl.int64)[None, :] * height * width + (y * width + x)[:, None]
         tl.store(flow + to, flows[0], mask=inside[:, None] & (plane < 4)[None, :])
@@ -139,13 +143,13 @@ def decode(
 
 @triton.jit(do_not_specialize=SIZES)
 def colour(
-    maps, colours, times, matrices, vectors, hr, flow, out,
+    maps, colours, times, matrices, vectors, scratch, hr, flow, out,
     first_image, images, batch, steps, map_height, map_width, lr_height, lr_width, height, width, upsample,
     ENCODE: tl.constexpr, F: tl.constexpr, MAP_A: tl.constexpr, MAP_B: tl.constexpr, COLOURS: tl.constexpr,
     OUTPUTS: tl.constexpr,
     OMEGA: tl.constexpr, SHORT: tl.constexpr, PRECISION: tl.constexpr, CHUNK: tl.constexpr,
     GATHER: tl.constexpr, TILE_Y: tl.constexpr, TILE_X: tl.constexpr, BAND: tl.constexpr, STAGES: tl.constexpr,
-    LARGE: tl.constexpr,
+    LARGE: tl.constexpr, SCRATCH: tl.constexpr,
 ):  # fmt: skip
     """Pass 2: warped reads of the HR feature, the maps and the colours -> out [B * steps, OUTPUTS, height, width].
 
@@ -158,7 +162,7 @@ def colour(
     tiles = tl.cdiv(height, TILE_Y) * tl.cdiv(width, TILE_X)
     share = tl.cdiv(images * tiles, tl.num_programs(0))
     first = tl.program_id(0) * share
-    for count in tl.range(first, tl.minimum(first + share, images * tiles), num_stages=1):
+    for count in tl.range(first, tl.minimum(first + share, images * tiles), num_stages=1, disable_licm=True):
         image = first_image + count // tiles
         entry = image // steps
         time = tl.load(times + image % steps * batch + entry)
@@ -195,15 +199,17 @@ def colour(
                 rows, columns = upsample * lr_height, upsample * lr_width
                 at = warped_corners(qy, qx, read, rows, columns, upsample * map_height, upsample * map_width)
                 colours_read = colours_read + (read_bilinear(colour_at, at, (0, 8, 8), 0, 16, LARGE).to(dtype),)
-        zs, biases = (), ()
+        hs = ()
         for j in tl.static_range(ENCODE[0].outputs // C):
             z = multiply(ends[0], sums[j], matrices, ENCODE[0], j, 0, C, PRECISION)
             z = multiply(ends[1], z, matrices, ENCODE[0], j, F, C, PRECISION)
             if COLOURS:
                 z = multiply(colours_read, z, matrices, ENCODE[0], j, 2 * F, C, PRECISION)
-            zs = zs + (z,)
-            biases = biases + (start_of(vectors, ENCODE[0], time, 1, j, C),)
-        outs = layers_after_first(zs, biases, matrices, vectors, ENCODE, CHUNK, "sine", OMEGA, SHORT, PRECISION, STAGES)
+            bias = start_of(vectors, ENCODE[0], time, 1, j, C)
+            hs = hs + (first_activation(z, bias, ENCODE, dtype, "sine", OMEGA, SHORT),)
+        outs = layers_after_first(
+            hs, scratch, matrices, vectors, ENCODE, CHUNK, "sine", OMEGA, SHORT, PRECISION, STAGES, SCRATCH
+        )
         for k in tl.static_range(ENCODE[len(ENCODE) - 1].outputs // C_OUT):
             plane = k * C_OUT + tl.arange(0, C_OUT)
             to = (image * OUTPUTS + plane).to(tl.int64)[None, :] * height * width + pixel[:, None]

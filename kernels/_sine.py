@@ -11,6 +11,9 @@ import math
 import numpy as np
 import triton
 import triton.language as tl
+from vinr_engine.kernels import _runtime
+
+INTERPRETED = tl.constexpr(_runtime.INTERPRETED)
 
 
 def half_turns(omega: float) -> tuple[float, float]:
@@ -36,12 +39,8 @@ def _flip(x, sign):
 
 
 @triton.jit
-def _folded_sine(r, APPROXIMATE: tl.constexpr):
+def _folded_sine(r):
     """sin(pi r) for |r| <= 1/2."""
-    if APPROXIMATE:
-        return tl.inline_asm_elementwise(
-            "sin.approx.f32 $0, $1;", "=f,f", [r * 3.14159265], dtype=tl.float32, is_pure=True, pack=1
-        )
     # The minimax polynomial of sin(pi r) / r in r^2 of the CPU kernels; benchmarks/sine_polynomial.py finds it.
     s = r * r
     p = 0.07722015632 * s - 0.5980451887
@@ -51,38 +50,32 @@ def _folded_sine(r, APPROXIMATE: tl.constexpr):
 
 
 @triton.jit
-def _folded_cosine(r, APPROXIMATE: tl.constexpr):
-    """cos(pi r) for |r| <= 1/2."""
-    if APPROXIMATE:
-        return tl.inline_asm_elementwise(
-            "cos.approx.f32 $0, $1;", "=f,f", [r * 3.14159265], dtype=tl.float32, is_pure=True, pack=1
-        )
-    return _folded_sine(0.5 - tl.abs(r), False)
-
-
-@triton.jit
-def sine(z, HIGH: tl.constexpr, LOW: tl.constexpr, APPROXIMATE: tl.constexpr = False):
-    """sin(omega z), with HIGH, LOW = half_turns(omega). APPROXIMATE takes the GPU's own sine of the folded argument."""
+def sine(z, HIGH: tl.constexpr, LOW: tl.constexpr):
+    """sin(omega z), with HIGH, LOW = half_turns(omega)."""
     r, sign = fold(z, HIGH, LOW)
-    return _flip(_folded_sine(r, APPROXIMATE), sign)
+    return _flip(_folded_sine(r), sign)
 
 
 @triton.jit
-def sine_cosine(z, HIGH: tl.constexpr, LOW: tl.constexpr, APPROXIMATE: tl.constexpr = False):
+def sine_cosine(z, HIGH: tl.constexpr, LOW: tl.constexpr):
     """sin(omega z) and cos(omega z), from one folded argument."""
     r, sign = fold(z, HIGH, LOW)
-    return _flip(_folded_sine(r, APPROXIMATE), sign), _flip(_folded_cosine(r, APPROXIMATE), sign)
+    return _flip(_folded_sine(r), sign), _flip(_folded_sine(0.5 - tl.abs(r)), sign)
 
 
 @triton.jit
-def short_sine(turns):
-    """sin(2 pi (turns - 1/4)) to 4e-5, well below the rounding of a result that is kept in float16 or bfloat16.
+def approximate_sine(phase):
+    """sin(phase) to 5e-7 and a rounding of the phase, well below that of a result kept in float16 or bfloat16.
 
-    It is a polynomial in r (1 - r), which has the sine's symmetry within a turn: no sign needs to be flipped.
+    The GPU's own sine is given numbers from -pi to pi, where PTX documents its largest error: 2^-20.5.
     """
-    r = turns - tl.floor(turns)
-    s = r - r * r
-    p = 45.64677552 * s + 36.75689863
-    p = p * s + 19.98823964
-    p = p * s - 0.007918470755
-    return p * s - 0.9999597926
+    magic = tl.full(phase.shape, 12582912.0, tl.float32)
+    turn = tl.fma(phase, tl.full(phase.shape, 0.15915494309, tl.float32), magic) - magic
+    return _own_sine(tl.fma(turn, tl.full(phase.shape, -6.283185307, tl.float32), phase))
+
+
+@triton.jit
+def _own_sine(r):
+    if INTERPRETED:  # it has no assembly
+        return tl.sin(r)
+    return tl.inline_asm_elementwise("sin.approx.f32 $0, $1;", "=f,f", [r], dtype=tl.float32, is_pure=True, pack=1)

@@ -6,11 +6,21 @@ columns is [BLOCK_P output pixels, BLOCK_S segments, SEGMENT channels], read at 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import triton
 import triton.language as tl
 from vinr_engine.kernels._tuning import autotune, configuration
+
+
+class Geometry(NamedTuple):
+    """Where taps lie, as a kernel's constexpr: numbers of (y, x), and the kernel's columns."""
+
+    stride: tuple[int, int]
+    padding: tuple[int, int]
+    dilation: tuple[int, int]
+    columns: int
+
 
 # Every way to launch this kernel. More pixels or fewer warps do not fit the registers.
 CONFIGURATIONS = [
@@ -53,17 +63,17 @@ def wide(stride, WIDE: tl.constexpr):
 def read_positions(
     offset, mask, b, oy, ox, read, tap, segment,
     off_b, off_c, off_y, off_x, mask_b, mask_c, mask_y, mask_x,
-    STRIDE_Y: tl.constexpr, STRIDE_X: tl.constexpr, PAD_Y: tl.constexpr, PAD_X: tl.constexpr,
-    DILATION_Y: tl.constexpr, DILATION_X: tl.constexpr, KERNEL_X: tl.constexpr, TAPS: tl.constexpr,
-    SHARE: tl.constexpr, MASK: tl.constexpr, WIDE: tl.constexpr,
+    GEOMETRY: tl.constexpr, TAPS: tl.constexpr, SHARE: tl.constexpr, MASK: tl.constexpr, WIDE: tl.constexpr,
 ):  # fmt: skip
     """Where a tap reads for each pixel and segment, and what it is times: y, x, modulation [BLOCK_P, BLOCK_S]."""
     place = (segment // SHARE * TAPS + tap)[None, :]  # [1, BLOCK_S]
     at = offset + (b * off_b + oy * off_y + ox * off_x)[:, None] + 2 * place * wide(off_c, WIDE)
     y = tl.load(at, read, other=0.0).to(tl.float32)
     x = tl.load(at + off_c, read, other=0.0).to(tl.float32)
-    y += (oy * STRIDE_Y - PAD_Y + tap // KERNEL_X * DILATION_Y).to(tl.float32)[:, None]
-    x += (ox * STRIDE_X - PAD_X + tap % KERNEL_X * DILATION_X).to(tl.float32)[:, None]
+    tap_y = tap // GEOMETRY.columns * GEOMETRY.dilation[0] - GEOMETRY.padding[0]
+    tap_x = tap % GEOMETRY.columns * GEOMETRY.dilation[1] - GEOMETRY.padding[1]
+    y += (oy * GEOMETRY.stride[0] + tap_y).to(tl.float32)[:, None]
+    x += (ox * GEOMETRY.stride[1] + tap_x).to(tl.float32)[:, None]
     if MASK == 0:
         modulation = tl.full(y.shape, 1.0, tl.float32)
     else:
@@ -135,8 +145,7 @@ def forward(
     input, offset, mask, weight, bias, output,
     H, W, OH, OW, pixels, size_class,
     in_b, in_y, in_x, off_b, off_c, off_y, off_x, mask_b, mask_c, mask_y, mask_x, out_b, out_o, out_y, out_x,
-    STRIDE_Y: tl.constexpr, STRIDE_X: tl.constexpr, PAD_Y: tl.constexpr, PAD_X: tl.constexpr,
-    DILATION_Y: tl.constexpr, DILATION_X: tl.constexpr, KERNEL_X: tl.constexpr, TAPS: tl.constexpr,
+    GEOMETRY: tl.constexpr, TAPS: tl.constexpr,
     GROUP_OUT: tl.constexpr, SEGMENTS: tl.constexpr, SEGMENT: tl.constexpr, SHARE: tl.constexpr,
     MASK: tl.constexpr, BIAS: tl.constexpr, WIDE: tl.constexpr, PRECISION: tl.constexpr,
     BLOCK_P: tl.constexpr, BLOCK_O: tl.constexpr, BLOCK_S: tl.constexpr,
@@ -160,7 +169,7 @@ def forward(
         segment = group * SEGMENTS + here
         y, x, modulation = read_positions(
             offset, mask, b, oy, ox, read, tap, segment, off_b, off_c, off_y, off_x, mask_b, mask_c, mask_y, mask_x,
-            STRIDE_Y, STRIDE_X, PAD_Y, PAD_X, DILATION_Y, DILATION_X, KERNEL_X, TAPS, SHARE, MASK, WIDE,
+            GEOMETRY, TAPS, SHARE, MASK, WIDE,
         )  # fmt: skip
         columns = sample_columns(input, b, y, x, modulation, read, segment, H, W, in_b, in_y, in_x, SEGMENT, WIDE)
         at, exists = weight_tile(weight, group, o, tap, s, TAPS, GROUP_OUT, SEGMENTS, SEGMENT, BLOCK_S)

@@ -73,8 +73,7 @@ def backward_samples(
     H, W, OH, OW, pixels, size_class,
     grad_b, grad_o, grad_y, grad_x, in_b, in_y, in_x, off_b, off_c, off_y, off_x, mask_b, mask_c, mask_y, mask_x,
     sum_b, sum_y, sum_x, to_part, to_b, to_c, to_y, to_x, to_mask_part, to_mask_b, to_mask_c, to_mask_y, to_mask_x,
-    STRIDE_Y: tl.constexpr, STRIDE_X: tl.constexpr, PAD_Y: tl.constexpr, PAD_X: tl.constexpr,
-    DILATION_Y: tl.constexpr, DILATION_X: tl.constexpr, KERNEL_X: tl.constexpr, TAPS: tl.constexpr,
+    GEOMETRY: tl.constexpr, TAPS: tl.constexpr,
     GROUP_OUT: tl.constexpr, SEGMENTS: tl.constexpr, SEGMENT: tl.constexpr, SHARE: tl.constexpr,
     MASK: tl.constexpr, WIDE: tl.constexpr, PRECISION: tl.constexpr,
     RUN: tl.constexpr, INPUT: tl.constexpr, OFFSET: tl.constexpr, FIXED: tl.constexpr,
@@ -107,7 +106,7 @@ def backward_samples(
     segment = group * SEGMENTS + here
     y, x, modulation = read_positions(
         offset, mask, b, oy, ox, read, tap, segment, off_b, off_c, off_y, off_x, mask_b, mask_c, mask_y, mask_x,
-        STRIDE_Y, STRIDE_X, PAD_Y, PAD_X, DILATION_Y, DILATION_X, KERNEL_X, TAPS, SHARE, MASK, WIDE,
+        GEOMETRY, TAPS, SHARE, MASK, WIDE,
     )  # fmt: skip
     top, left, fy, fx, upper, lower, west, east = find_corners(y, x, read, H, W)
     if INPUT:
@@ -152,8 +151,7 @@ def backward_weight(
     grad, input, offset, mask, partial,
     H, W, OH, OW, pixels, size_class, span, slab_size,
     grad_b, grad_o, grad_y, grad_x, in_b, in_y, in_x, off_b, off_c, off_y, off_x, mask_b, mask_c, mask_y, mask_x,
-    STRIDE_Y: tl.constexpr, STRIDE_X: tl.constexpr, PAD_Y: tl.constexpr, PAD_X: tl.constexpr,
-    DILATION_Y: tl.constexpr, DILATION_X: tl.constexpr, KERNEL_X: tl.constexpr, TAPS: tl.constexpr,
+    GEOMETRY: tl.constexpr, TAPS: tl.constexpr,
     GROUP_OUT: tl.constexpr, SEGMENTS: tl.constexpr, SEGMENT: tl.constexpr, SHARE: tl.constexpr,
     MASK: tl.constexpr, WIDE: tl.constexpr, PRECISION: tl.constexpr,
     BLOCK_P: tl.constexpr, BLOCK_O: tl.constexpr, BLOCK_S: tl.constexpr,
@@ -177,7 +175,7 @@ def backward_weight(
         read = seen[:, None] & (here < SEGMENTS)[None, :]
         y, x, modulation = read_positions(
             offset, mask, b, oy, ox, read, tap, segment, off_b, off_c, off_y, off_x, mask_b, mask_c, mask_y, mask_x,
-            STRIDE_Y, STRIDE_X, PAD_Y, PAD_X, DILATION_Y, DILATION_X, KERNEL_X, TAPS, SHARE, MASK, WIDE,
+            GEOMETRY, TAPS, SHARE, MASK, WIDE,
         )  # fmt: skip
         columns = sample_columns(input, b, y, x, modulation, read, segment, H, W, in_b, in_y, in_x, SEGMENT, WIDE)
         g = gradient_tile(grad, b, oy, ox, seen, group, o, grad_b, grad_o, grad_y, grad_x, GROUP_OUT, WIDE)

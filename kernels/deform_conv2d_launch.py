@@ -59,8 +59,7 @@ def constants(
     group_out = O * group_channels // channels
     columns = 64 if itemsize == 2 else 32  # of one product
     return dict(
-        STRIDE_Y=stride[0], STRIDE_X=stride[1], PAD_Y=padding[0], PAD_X=padding[1],
-        DILATION_Y=dilation[0], DILATION_X=dilation[1], KERNEL_X=kw, TAPS=kh * kw,
+        GEOMETRY=kernels.Geometry(tuple(stride), tuple(padding), tuple(dilation), kw), TAPS=kh * kw,
         GROUP_OUT=group_out, SEGMENTS=segments, SEGMENT=segment, SHARE=share // segment,
         MASK=mask_kind, WIDE=wide, PRECISION=input_precision,
         BLOCK_O=min(max(_power_of_two(group_out), 16), 128 if itemsize == 2 else 64),

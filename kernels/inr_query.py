@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from vinr_engine.kernels import _query
 from vinr_engine.kernels._gradients import Source, add_samples, mlp_gradients, scatter
-from vinr_engine.kernels._launch import arithmetic, capability_of, launch_constants, programs
+from vinr_engine.kernels._launch import arithmetic, capability_of, launch_constants, new_scratch, programs
 from vinr_engine.kernels._packing import Plan, Split, pack, padded, plan
 from vinr_engine.kernels._runtime import passes_32_bits
 from vinr_engine.kernels._tuning import OPTIONS
@@ -96,13 +96,13 @@ class Query:
         self.B, self.T, self.size = maps.shape[0], times.shape[0], tuple(size)
         self.sizes = (self.B, self.T, *maps.shape[1:3], *lr_size, *size, frame_upsample)
         self.plan = layout(feat, flow, encode, colours is not None)
+        passes = {"decode": self.plan.networks[:2], "colour": self.plan.networks[2:]}
         self.constants = {
-            which: launch_constants(which, operands, omega, capability_of(maps.device))
-            for which in ("decode", "colour")
+            which: launch_constants(which, networks, colours is not None, operands, omega, capability_of(maps.device))
+            for which, networks in passes.items()
         }
-        sine = self.constants["decode"]
-        half_turn = sine["OMEGA"][0] if sine["SHORT"] else None
-        self.matrices, self.vectors = pack(self.plan, [*feat, *flow, *encode], self.dtype, maps.device, half_turn)
+        short = omega if self.constants["decode"]["SHORT"] else None
+        self.matrices, self.vectors = pack(self.plan, [*feat, *flow, *encode], self.dtype, maps.device, short)
         self.channels = map_channels((feat, flow, encode))
         self.outputs = encode[-1].shape[0]
         self.features = padded(feat[-1].shape[0])
@@ -112,9 +112,16 @@ class Query:
     def new_hr(self, images: int) -> Tensor:
         return self.maps.new_empty(images, *self.size, self.features)
 
-    def _arguments(self) -> tuple[Tensor, ...]:
+    def _arguments(self, which: str) -> tuple[Tensor, ...]:
         colours = self.maps if self.colours is None else self.colours
-        return self.maps, colours, self.times, self.matrices, self.vectors
+        return (
+            self.maps,
+            colours,
+            self.times,
+            self.matrices,
+            self.vectors,
+            new_scratch(self.constants[which], self.maps),
+        )
 
     def _large(self, *tensors: Tensor | None) -> bool:
         h, w = self.sizes[4:6]
@@ -124,14 +131,14 @@ class Query:
     def decode(self, first: int, count: int, hr: Tensor, flows: Tensor) -> None:
         feat, flow, _ = self.plan.networks
         _query.decode[(self.programs,)](
-            *self._arguments(), hr, flows, first, count, *self.sizes, FEAT=feat, FLOW=flow, FEAT_MAP=self.channels[0],
-            FLOW_MAP=self.channels[1], COLOURS=self.colours is not None, LARGE=self._large(hr, flows),
-            **self.constants["decode"], **OPTIONS,
+            *self._arguments("decode"), hr, flows, first, count, *self.sizes, FEAT=feat, FLOW=flow,
+            FEAT_MAP=self.channels[0], FLOW_MAP=self.channels[1], COLOURS=self.colours is not None,
+            LARGE=self._large(hr, flows), **self.constants["decode"], **OPTIONS,
         )  # fmt: skip
 
     def colour(self, first: int, count: int, hr: Tensor, flows: Tensor, image: Tensor) -> None:
         _query.colour[(self.programs,)](
-            *self._arguments(), hr, flows, image, first, count, *self.sizes, ENCODE=self.plan.networks[2],
+            *self._arguments("colour"), hr, flows, image, first, count, *self.sizes, ENCODE=self.plan.networks[2],
             F=self.features, MAP_A=self.channels[2], MAP_B=self.channels[3], OUTPUTS=self.outputs,
             COLOURS=self.colours is not None, LARGE=self._large(hr, flows, image),
             **self.constants["colour"], **OPTIONS,

@@ -36,7 +36,7 @@ def networks(upsampled: bool) -> list[list[torch.Tensor]]:
 
 def _query_passes(operands: str, capability: int) -> Iterator[Configuration]:
     pointer = _TYPES.get(operands, "*fp32")
-    pointers = dict.fromkeys(("maps", "colours", "matrices", "hr"), pointer)
+    pointers = dict.fromkeys(("maps", "colours", "matrices", "scratch", "hr"), pointer)
     pointers |= dict.fromkeys(("times", "vectors", "flow"), "*fp32")
     for upsampled, large in ((True, False), (False, False), (True, True)):
         nets = networks(upsampled)
@@ -49,7 +49,8 @@ def _query_passes(operands: str, capability: int) -> Iterator[Configuration]:
              dict(ENCODE=encode, F=FEATURES, MAP_A=maps[2], MAP_B=maps[3], OUTPUTS=3)),
         )  # fmt: skip
         for which, kernel, more, constants in passes:
-            shared = launch_constants(which, operands, OMEGA, capability)
+            run = (feat, flow) if which == "decode" else (encode,)
+            shared = launch_constants(which, run, upsampled, operands, OMEGA, capability)
             warps = shared.pop("num_warps")
             yield Configuration(
                 name=f"inr_query {which} {name}",
@@ -68,10 +69,10 @@ def _sampled_mlp_forward(operands: str, capability: int) -> Iterator[Configurati
     shapes = tuple((b, a) for a, b in itertools.pairwise((4, *LIIF)))
     (layers,) = plan((shapes,), (Split((4,)),)).networks
     for activation in ("relu", "sine"):
-        shared = mlp_constants(operands, activation, OMEGA, capability)
+        shared = mlp_constants(layers, operands, activation, OMEGA, capability)
         warps = shared.pop("num_warps")
         pointers = dict(maps=(pointer,), positions=("*fp32",), x="*fp32", x_matrices="*fp32", matrices=pointer,
-                        vectors="*fp32", out=pointer)  # fmt: skip
+                        vectors="*fp32", scratch=pointer, out=pointer)  # fmt: skip
         yield Configuration(
             name=f"sampled_mlp forward {operands}, {activation}",
             kernel=_sampled_mlp.sampled_mlp,

@@ -9,8 +9,17 @@ import torch
 from torch import Tensor
 from vinr_engine.kernels import _sampled_mlp
 from vinr_engine.kernels._gradients import Source, add_samples, mlp_gradients, scatter
-from vinr_engine.kernels._launch import BLACKWELL, OPERANDS, arithmetic, capability_of, programs, sine_constants
-from vinr_engine.kernels._packing import Split, pack, plan
+from vinr_engine.kernels._launch import (
+    BLACKWELL,
+    OPERANDS,
+    arithmetic,
+    capability_of,
+    new_scratch,
+    programs,
+    scratch_columns,
+    sine_constants,
+)
+from vinr_engine.kernels._packing import Layer, Split, pack, plan
 from vinr_engine.kernels._runtime import INTERPRETED, passes_32_bits
 from vinr_engine.kernels._tuning import OPTIONS
 
@@ -21,7 +30,9 @@ def first_layer(D: int, x_weight: Tensor | None, bias: Tensor | None, like: Tens
     return weight, like.new_zeros(D) if bias is None else bias
 
 
-def mlp_constants(operands: str, activation: str, omega: float, capability: int) -> dict[str, Any]:
+def mlp_constants(
+    layers: Sequence[Layer], operands: str, activation: str, omega: float, capability: int
+) -> dict[str, Any]:
     """Constants and warps of the forward kernel."""
     _, precision, chunk = arithmetic(operands)
     low = operands in OPERANDS
@@ -31,9 +42,10 @@ def mlp_constants(operands: str, activation: str, omega: float, capability: int)
         PRECISION=precision,
         X_PRECISION="tf32x3" if low else precision,
         CHUNK=chunk,
-        M=128 if low or INTERPRETED else 32,
+        M=128 if low or INTERPRETED else 64,
         STAGES=1 if capability == BLACKWELL or not low else 2,
-        num_warps=8 if low else 4,
+        SCRATCH=scratch_columns((layers,), operands),
+        num_warps=8,
     )
 
 
@@ -63,16 +75,17 @@ def sampled_mlp(
     X = first[0].shape[1]
     shapes = tuple(tuple(w.shape) for w in (first[0], *layers[::2]))
     all_layers, first_alone = plan((shapes,), (Split((X,)),)), plan((shapes[:1],), (Split((X,)),))
-    constants = mlp_constants(operands, activation, omega, capability_of(some.device))
-    half_turn = constants["OMEGA"][0] if constants["SHORT"] and activation == "sine" else None
-    matrices, vectors = pack(all_layers, [*first, *layers], dtype, some.device, half_turn)
+    constants = mlp_constants(all_layers.networks[0], operands, activation, omega, capability_of(some.device))
+    short = omega if constants["SHORT"] and activation == "sine" else None
+    matrices, vectors = pack(all_layers, [*first, *layers], dtype, some.device, short)
     x_matrices = matrices if dtype == torch.float32 else pack(first_alone, first, torch.float32, some.device)[0]
     maps = [m.detach().to(dtype).contiguous() for m in maps]
     _sampled_mlp.sampled_mlp[(programs(some.device),)](
         tuple(maps), tuple(p.detach().float().contiguous() for p in positions), tuple(m.shape[1] for m in maps),
         tuple(m.shape[2] for m in maps), x_matrices if x is None else x.detach().contiguous(), x_matrices, matrices,
-        vectors, out, out.shape[0] * out.shape[1], out.shape[1], LAYERS=all_layers.networks[0], WIDTH=D, X=X,
-        OUTPUTS=out.shape[2], NEAREST=tuple(nearest), LARGE=passes_32_bits(*maps), **constants, **OPTIONS,
+        vectors, new_scratch(constants, matrices), out, out.shape[0] * out.shape[1], out.shape[1],
+        LAYERS=all_layers.networks[0], WIDTH=D, X=X, OUTPUTS=out.shape[2], NEAREST=tuple(nearest),
+        LARGE=passes_32_bits(*maps), **constants, **OPTIONS,
     )  # fmt: skip
 
 

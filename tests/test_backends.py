@@ -108,6 +108,30 @@ def test_triton_says_why_not(a_gpu, monkeypatch):
     assert why_not(on_gpu()) == "Triton is not installed"
 
 
+def test_triton_says_why_it_runs_no_such_network(a_gpu):
+    """The query and the sampled MLP look at their weights too."""
+
+    def why_no(op, *tensors):
+        with pytest.raises(vinr.BackendError) as error:
+            backends.can_run("triton", op, *tensors, raise_error=True)
+        return str(error.value).partition(f"{op}: backend 'triton' cannot run: ")[2]
+
+    def weight(*shape):
+        return torch.empty(shape).as_subclass(OnGpu)
+
+    query = [on_gpu(), on_gpu(), on_gpu()]
+    assert backends.can_run("triton", "inr_query", *query, *[weight(512, 21)] * 30)
+    assert why_no("inr_query", torch.zeros(1), *query[1:]) == "it takes CUDA tensors, got one on cpu"
+    assert why_no("inr_query", *query, torch.empty(8, 21)) == "its tensors must be on one device, got cuda:0 and cpu"
+    assert why_no("inr_query", *query, weight(513, 21)) == "it takes layers of up to 512 outputs, got 513"
+    trained = on_gpu().requires_grad_()
+    assert why_no("inr_query", *query[:2], trained, weight(8, 21)) == "it has no gradient of times"
+    assert backends.can_run("triton", "sampled_mlp", on_gpu(), *[weight(512, 512)] * 30)
+    reason = "it takes layers of up to 512 inputs and outputs, got [4, 513]"
+    assert why_no("sampled_mlp", on_gpu(), weight(4, 513)) == reason
+    assert why_no("sampled_mlp", on_gpu(torch.int32)).endswith("got torch.int32")
+
+
 def test_the_interpreter_takes_cpu_tensors_when_asked_by_name(monkeypatch):
     monkeypatch.setattr(_runtime, "INSTALLED", True)
     monkeypatch.setattr(_runtime, "INTERPRETED", True)

@@ -169,6 +169,16 @@ def test_the_last_complete_run_counts():
     assert Results.last([]).rows == []
 
 
+def test_cases_newer_than_the_last_complete_run_count_too():
+    rows = [
+        row("a", "eager"),
+        *(replace(row(case, "eager"), run=run, complete=False) for case, run in (("b", "2"), ("a", "3"), ("b", "3"))),
+    ]
+    found = Results.last(rows)
+    assert [(r.case, r.run) for r in found.rows] == [("a", rows[0].run), ("b", "3")]
+    assert "Measured later, on the same machine: b, at commit" in readme.section(found)
+
+
 def test_the_readme_is_regenerated_idempotently(tmp_path):
     text = tmp_path / "README.md"
     text.write_text(f"before\n\n{readme.BEGIN}\nold\n{readme.END}\n\nafter\n")

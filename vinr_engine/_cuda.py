@@ -30,18 +30,38 @@ def refusal(*tensors: torch.Tensor | None) -> str:
     return ""
 
 
-def operands(dtype: torch.dtype) -> str:
-    """What the query's kernels multiply for tensors of `dtype`, or under autocast to it."""
+def operands(dtype: torch.dtype, precision: str) -> str:
+    """What the query's kernels multiply for tensors of `dtype`, or under autocast to it, and float32 by `precision`."""
     if dtype != torch.float32:
         return str(dtype).removeprefix("torch.")
-    return "tf32" if torch.backends.cuda.matmul.allow_tf32 else "float32"
+    return "tf32" if precision == "tf32" else "float32"
 
 
 WIDEST = 376  # outputs of a layer of the query, whose activations a block holds in 99 KiB of shared memory
+DEEPEST = 8  # layers of one of its networks: kMaxLayers of csrc/cuda/inr_query_parameters.cuh
+
+
+def _depths(weights: tuple[torch.Tensor, ...]) -> list[int]:
+    """Layers of each network of the query, given the weights of all in turn.
+
+    A layer takes what the one before gives. A network's first layer never does: the flow network takes more than the
+    HR feature in front of it, and the colour network an odd number, where the flow has 4.
+    """
+    depths: list[int] = []
+    given = None
+    for weight in weights:
+        if depths and weight.shape[1] == given:
+            depths[-1] += 1
+        else:
+            depths.append(1)
+        given = weight.shape[0]
+    return depths
 
 
 def inr_query_refusal(features: torch.Tensor, frames: torch.Tensor, times: torch.Tensor, *weights: torch.Tensor) -> str:
     """The same for the query, of which `weights` [out, in] are those of all layers."""
+    if (deepest := max(_depths(weights), default=0)) > DEEPEST:
+        return f"it takes networks of up to {DEEPEST} layers, got {deepest}"
     for weight in weights:
         if weight.shape[0] > WIDEST:
             return f"it takes layers of up to {WIDEST} outputs, got {weight.shape[0]}"

@@ -23,8 +23,8 @@ from vinr_engine.kernels import _runtime as triton_runtime
 
 ORDER = ("cpu", "triton", "cuda", "reference")
 NAMES = ("auto", *ORDER)
-# How the triton backend multiplies float32: as float32, as three products of tf32 parts (nearly as exact), or as one
-# product of numbers rounded to tf32 (10 bits after the point).
+# How GPUs multiply float32: as float32, as three products of tf32 parts (nearly as exact), or as one product of numbers
+# rounded to tf32 (10 bits after the point).
 PRECISIONS = ("ieee", "tf32x3", "tf32")
 TRITON_WIDTH = 512  # widest layer of a network whose activations a tile of pixels holds in registers
 _LOG = logging.getLogger("vinr_engine")
@@ -76,9 +76,12 @@ def chosen() -> str:
 
 @contextmanager
 def input_precision(name: str) -> Iterator[None]:
-    """Multiply float32 tensors by "ieee", "tf32x3" (the default) or "tf32" inside the block, on the triton backend.
+    """Multiply float32 tensors by "ieee", "tf32x3" (the default) or "tf32" inside the block, on a GPU.
 
-    It counts for ops called inside the block and for their gradients. Raises ValueError for an unknown name.
+    It counts for ops called inside the block and for their gradients, on the triton and the cuda backend; the latter
+    has one way for the first two: three products of tf32 parts in `deform_conv2d`, float32 in the query. PyTorch's own
+    products, such as the plain convolutions of the network, go by PyTorch's own switches. Raises ValueError for an
+    unknown name.
     """
     global _input_precision
     if name not in PRECISIONS:
@@ -175,13 +178,13 @@ def _triton_sampled_mlp(*tensors: torch.Tensor | None) -> str:
 
 
 def _triton_inr_query(*tensors: torch.Tensor | None) -> str:
-    features, frames, times, *weights = tensors
+    _, _, times, *weights = tensors
     if torch.is_grad_enabled() and times is not None and times.requires_grad:
         return "it has no gradient of times"
     for weight in weights:
         if weight is not None and weight.shape[0] > TRITON_WIDTH:
             return f"it takes layers of up to {TRITON_WIDTH} outputs, got {weight.shape[0]}"
-    return triton_runtime.refusal(features, frames, times)
+    return triton_runtime.refusal(*tensors)
 
 
 # Backend -> op -> a function of the op's tensors that says why the backend cannot run it; empty if it can.

@@ -88,6 +88,10 @@ def upscale(
     device: Device = "auto",
     backend: Backend = "auto",
     dtype: Dtype = "float32",
+    cuda_graphs: Annotated[
+        bool,
+        typer.Option("--cuda-graphs", help="Record the network's launches on a CUDA device once (never run so far)."),
+    ] = False,
     codec: Annotated[
         str | None,
         typer.Option(help="FFmpeg video encoder [default: libx264; libvpx-vp9 for .webm].", show_default=False),
@@ -147,9 +151,9 @@ def upscale(
     with Bar(quiet) as bar:
         summary = run(
             src, dst, model=exported, space=space, size=size, time=time, fps=fps, weights=weights,
-            untrained=untrained, device=device, backend=backend, dtype=dtype, codec=codec, crf=crf, start=start,
-            end=end, input_fps=input_fps, overwrite=overwrite, cuts=not no_cuts, audio=not no_audio,
-            progress=bar.update, note=bar.note,
+            untrained=untrained, device=device, backend=backend, dtype=dtype, cuda_graphs=cuda_graphs, codec=codec,
+            crf=crf, start=start, end=end, input_fps=input_fps, overwrite=overwrite, cuts=not no_cuts,
+            audio=not no_audio, progress=bar.update, note=bar.note,
         )  # fmt: skip
     if not quiet:
         width, height = summary.size

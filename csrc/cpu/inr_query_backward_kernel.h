@@ -226,6 +226,7 @@ class QueryGradient : public Query {
         const auto add = [&](Scalar y, Scalar x, const Scalar* d) {
             bilinear_corners(y, x, height, width, width * 8, int64_t(8), corners);
             for (int k = 0; k < 4; ++k) {
+                if (!corners.inside[k]) continue;
                 for (int64_t c = 0; c < 6; ++c) to[corners.offset[k] + c] += corners.weight[k] * d[c];
             }
         };

@@ -38,6 +38,7 @@ class Query {
         for (const auto* layers : {&p.feat, &p.flow, &p.encode}) {
             for (const auto& layer : *layers) columns = std::max(columns, padded_width(layer.outputs));
         }
+        zeros.resize(columns, Scalar(0));
     }
 
     void run(ParallelFor parallel_for) {
@@ -76,12 +77,12 @@ class Query {
     }
 
     Reader read_map(int64_t first_channel, Scalar y, Scalar x) const {
-        return Reader(map() + first_channel, p.map_channels, p.map_height, p.map_width, y, x);
+        return Reader(map() + first_channel, zeros.data(), p.map_channels, p.map_height, p.map_width, y, x);
     }
 
     // Six colours at a position of the upsampled frames.
     void read_colours(Scalar y, Scalar x, Scalar* out) const {
-        const Reader reader(colour_map(), 8, p.upsample * p.map_height, p.upsample * p.map_width, y, x);
+        const Reader reader(colour_map(), zeros.data(), 8, p.upsample * p.map_height, p.upsample * p.map_width, y, x);
         for (int64_t c = 0; c < 6; ++c) out[c] = reader.scalar_at(c);
     }
 
@@ -155,7 +156,7 @@ class Query {
     }
 
     Reader read_hr(Scalar gy, Scalar gx) const {
-        return Reader(p.hr, features, p.height, p.width, pixel(gy, p.height), pixel(gx, p.width));
+        return Reader(p.hr, zeros.data(), features, p.height, p.width, pixel(gy, p.height), pixel(gx, p.width));
     }
     Reader read_warped_map(int64_t end, Scalar gy, Scalar gx) const {
         return read_map(feat_width + flow_width + end * encode_width, pixel(gy, p.lr_height), pixel(gx, p.lr_width));
@@ -219,6 +220,7 @@ class Query {
     int64_t pixels, tiles, columns = 0;
     int64_t image = 0, time = 0;
     std::vector<Scalar> feat_start, flow_start, encode_start;
+    std::vector<Scalar> zeros;  // what is read outside maps
 };
 
 void inr_query(const QueryParameters<Scalar>& parameters, ParallelFor parallel_for) {

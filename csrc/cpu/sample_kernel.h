@@ -1,14 +1,19 @@
 // Reading channels-last maps at positions; included inside a variant's namespace, after its Vec and common/bilinear.h.
 
-// The four corners of a position in a channels-last map: row pointers and weights.
+// The four corners of a position in a channels-last map: row pointers and weights. Corners outside read `zeros`, as
+// many as channels are read: a weight of zero would let through NaN that the map holds elsewhere.
 struct Reader {
     const Scalar* row[4];
     Scalar weight[4];
 
-    Reader(const Scalar* map, int64_t channels, int64_t height, int64_t width, Scalar y, Scalar x) {
+    Reader(const Scalar* map, const Scalar* zeros, int64_t channels, int64_t height, int64_t width, Scalar y,
+           Scalar x) {
         Corners<Scalar> corners;
         bilinear_corners(y, x, height, width, width * channels, channels, corners);
-        for (int k = 0; k < 4; ++k) row[k] = map + corners.offset[k], weight[k] = corners.weight[k];
+        for (int k = 0; k < 4; ++k) {
+            row[k] = corners.inside[k] ? map + corners.offset[k] : zeros;
+            weight[k] = corners.weight[k];
+        }
     }
 
     Vec at(int64_t channel) const {
@@ -26,30 +31,31 @@ struct Reader {
 
 // A reader that also gives the sum over channels of d * (slope of the sample in y and x).
 struct SlopeReader {
-    Reader reader;
-    Scalar d_dy[4], d_dx[4];
+    const Scalar* map;
+    Corners<Scalar> corners;
 
-    SlopeReader(const Scalar* map, int64_t channels, int64_t height, int64_t width, Scalar y, Scalar x)
-        : reader(map, channels, height, width, y, x) {
-        Corners<Scalar> corners;
+    SlopeReader(const Scalar* map, int64_t channels, int64_t height, int64_t width, Scalar y, Scalar x) : map(map) {
         bilinear_corners(y, x, height, width, width * channels, channels, corners);
-        for (int k = 0; k < 4; ++k) d_dy[k] = corners.d_dy[k], d_dx[k] = corners.d_dx[k];
     }
 
+    // Corners outside have offset 0, where there may be NaN: their sums are left out.
     void add_slopes(const Scalar* d, int64_t channels, Scalar& dy, Scalar& dx) const {
         HalfVec sum[4];
         for (auto& s : sum) s = HalfVec::zero();
         const int64_t whole = channels / HalfVec::width * HalfVec::width;
         for (int64_t c = 0; c < whole; c += HalfVec::width) {
             const HalfVec v = HalfVec::load(d + c);
-            for (int k = 0; k < 4; ++k) sum[k] = fma(v, HalfVec::load(reader.row[k] + c), sum[k]);
+            for (int k = 0; k < 4; ++k) sum[k] = fma(v, HalfVec::load(map + corners.offset[k] + c), sum[k]);
         }
         Scalar dot[4];
         sum_lanes(sum, dot);
         for (int64_t c = whole; c < channels; ++c) {
-            for (int k = 0; k < 4; ++k) dot[k] += d[c] * reader.row[k][c];
+            for (int k = 0; k < 4; ++k) dot[k] += d[c] * map[corners.offset[k] + c];
         }
-        for (int k = 0; k < 4; ++k) dy += dot[k] * d_dy[k], dx += dot[k] * d_dx[k];
+        for (int k = 0; k < 4; ++k) {
+            dy += corners.inside[k] ? dot[k] * corners.d_dy[k] : Scalar(0);
+            dx += corners.inside[k] ? dot[k] * corners.d_dx[k] : Scalar(0);
+        }
     }
 };
 
@@ -59,6 +65,7 @@ inline void add_at_corners(const Scalar* d, Scalar* map, int64_t stride, int64_t
     Corners<Scalar> corners;
     bilinear_corners(y, x, height, width, width * stride, stride, corners);
     for (int k = 0; k < 4; ++k) {
+        if (!corners.inside[k]) continue;
         Scalar* to = map + corners.offset[k];
         const Vec weight = Vec::set1(corners.weight[k]);
         for (int64_t c = 0; c < channels; c += Vec::width)

@@ -12,7 +12,8 @@ class SampledMlp {
           rows(p.batch * p.points),
           tiles((rows + kTile - 1) / kTile),
           columns(std::max(padded_width(inputs), width)),
-          bias(width, Scalar(0)) {
+          bias(width, Scalar(0)),
+          zeros(width, Scalar(0)) {
         for (const auto& layer : p.layers) columns = std::max(columns, padded_width(layer.outputs));
         std::copy_n(p.layers[0].bias, p.layers[0].outputs, bias.begin());
     }
@@ -30,7 +31,7 @@ class SampledMlp {
             for (int64_t c = 0; c < width; c += Vec::width)
                 (Vec::load(data + offset + c) + Vec::load(sum + c)).store(sum + c);
         } else {
-            const Reader reader(data, width, map.height, map.width, y, x);
+            const Reader reader(data, zeros.data(), width, map.height, map.width, y, x);
             for (int64_t c = 0; c < width; c += Vec::width) (reader.at(c) + Vec::load(sum + c)).store(sum + c);
         }
     }
@@ -47,7 +48,7 @@ class SampledMlp {
     const SampledMlpParameters<Scalar>& p;
     int64_t inputs, width, outputs;  // width: of the first layer, padded
     int64_t rows, tiles, columns;
-    std::vector<Scalar> bias;  // padded
+    std::vector<Scalar> bias, zeros;  // padded; what is read outside maps
 };
 
 template <Activation kActivation>

@@ -6,10 +6,7 @@
 #include <torch/csrc/stable/accelerator.h>
 
 #include "checks.h"
-
-// In libtorch_cuda. Weak, so that the extension also loads where PyTorch comes without it.
-extern "C" __attribute__((weak)) AOTITorchError aoti_torch_get_current_cuda_stream(int32_t device_index,
-                                                                                   void** ret_stream);
+#include "cuda/current_stream.h"
 
 namespace vinr {
 
@@ -20,9 +17,10 @@ class OnDeviceOf {
 
     // The stream that torch has chosen there.
     cudaStream_t stream() const {
-        STD_TORCH_CHECK(aoti_torch_get_current_cuda_stream != nullptr, "this PyTorch has no CUDA");
+        const GetCurrentStream get = get_current_stream();
+        STD_TORCH_CHECK(get != nullptr, "this PyTorch has no CUDA");
         void* stream = nullptr;
-        STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_current_cuda_stream(device_, &stream));
+        STABLE_TORCH_ERROR_CODE_CHECK(get(device_, &stream));
         return static_cast<cudaStream_t>(stream);
     }
 

@@ -48,7 +48,7 @@ class InrQuery {
     const char* refusal(const DeviceLimits& device) const {
         if (pixels(a_.height, a_.width) >= kMostPixels || pixels(a_.map_height, a_.map_width) >= kMostPixels ||
             pixels(int64_t(a_.upsample) * a_.map_height, int64_t(a_.upsample) * a_.map_width) >= kMostPixels) {
-            return "a map or the output has 2^30 pixels or more";
+            return "a map or the output has 2^30 - 1 pixels or more";
         }
         if (int64_t(a_.map_width) * a_.map_channels > INT32_MAX || int64_t(a_.width) * padded_features() > INT32_MAX)
             return "a row of a map has 2^31 numbers or more";
@@ -97,11 +97,12 @@ class InrQuery {
     using Stored = typename O::Stored;
     using Decode = DecodePass<O>;
     using Colour = ColourPass<O>;
-    static constexpr int64_t kMostPixels = int64_t(1) << 30;
+    static constexpr int64_t kMostPixels = (int64_t(1) << 30) - 1;
     static constexpr size_t kDecodeBytes = size_t(DecodeSchedule::kStages) * Decode::kStageBytes;
     static constexpr size_t kColourBytes = size_t(ColourSchedule::kStages) * Colour::kStageBytes;
     static constexpr int kDecodeVectors = (DecodeVectors::kCount + 3) / 4 * 4;
-    static constexpr int kPublishedVectors = kDecodeVectors + (ColourVectors::kCount + 3) / 4 * 4;
+    static constexpr int kZeros = kDecodeVectors + (ColourVectors::kCount + 3) / 4 * 4;
+    static constexpr int kPublishedVectors = kZeros + kFeatures;
 
     static int64_t pixels(int64_t height, int64_t width) { return height * width; }
 
@@ -149,6 +150,7 @@ class InrQuery {
                                ColourVectors::kEncode3, ColourVectors::kEncode4};
         for (int l = 0; l < 4; ++l) bias(a_.feat, l, decode + feats[l]), bias(a_.flow, l, decode + flows[l]);
         for (int l = 0; l < 5; ++l) bias(a_.encode, l, colour + encodes[l]);
+        v.add(nullptr, 0, 0, kFeatures, 1.0, w.vectors + kZeros);
         const Error error =
             launch(pack_vectors_kernel<kPackThreads>, v, {unsigned(v.vectors)}, kPackThreads, 0, stream);
         if (error != kSuccess) return error;
@@ -173,8 +175,8 @@ class InrQuery {
         return launch(kernel, p, {tiles < most ? tiles : most}, kThreads, ThisPass::shared_bytes(p.resident), stream);
     }
 
-    static Error run_published(const QueryParameters& p, const Workspace& w, const DeviceLimits& device,
-                               Stream stream) {
+    static Error run_published(QueryParameters p, const Workspace& w, const DeviceLimits& device, Stream stream) {
+        p.zeros = w.vectors + kZeros;
         const Error error = run_pass_on<Decode>(decode_kernel<O>, p, w.weights, w.vectors, device, stream);
         if (error != kSuccess) return error;
         return run_pass_on<Colour>(colour_kernel<O>, p, w.weights + kDecodeBytes, w.vectors + kDecodeVectors, device,

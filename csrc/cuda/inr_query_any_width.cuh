@@ -128,8 +128,9 @@ struct AnyWidth {
 
     // `sum` and the sample of two channels of the maps at `corners`, times the phase's unit.
     VINR_DEVICE FloatPair add_map(FloatPair sum, int channel, const Corners& corners) const {
+        if (corners.outside()) return sum;
         const QueryArguments& q = p.query.arguments;
-        const CornerPointers<float> from(at.maps(p.query) + channel, uint32_t(q.map_channels), q.map_width,
+        const CornerPointers<float> from(at.maps(p.query) + channel, nullptr, uint32_t(q.map_channels), q.map_width,
                                          corners.place);
         VINR_UNROLL
         for (int k = 0; k < 4; ++k) {
@@ -146,10 +147,10 @@ struct AnyWidth {
             const Corners corners = shuffle(own, r);
             const int c = lane() & 7;
             if (c >= 6) continue;
-            const CornerPointers<float> from(at.colours(p.query) + c, 8, p.query.colours.width, corners.place);
+            const CornerPointers<float> from(at.colours(p.query) + c, nullptr, 8, p.query.colours.width, corners.place);
             float v = 0;
             VINR_UNROLL
-            for (int k = 0; k < 4; ++k) v = fmaf(load(from.at(k)), corners.weight[k], v);
+            for (int k = 0; k < 4 && !corners.outside(); ++k) v = fmaf(load(from.at(k)), corners.weight[k], v);
             in[r * p.stride + column + c] = v;
         }
     }
@@ -255,11 +256,13 @@ struct AnyWidth {
     VINR_DEVICE void gather_hr(const Corners& own, int column) const {
         for (int r = 0; r < kAnyRows; ++r) {
             const Corners corners = shuffle(own, r);
-            const CornerPointers<Stored> from(hr(), uint32_t(p.padded_features), p.query.output.width, corners.place);
+            const CornerPointers<Stored> from(hr(), nullptr, uint32_t(p.padded_features), p.query.output.width,
+                                              corners.place);
             for (int c = lane(); c < p.features; c += kWarp) {
                 float v = 0;
                 VINR_UNROLL
-                for (int k = 0; k < 4; ++k) v = fmaf(to_float(load(from.at(k) + c)), corners.weight[k], v);
+                for (int k = 0; k < 4 && !corners.outside(); ++k)
+                    v = fmaf(to_float(load(from.at(k) + c)), corners.weight[k], v);
                 in[r * p.stride + column + c] = v;
             }
         }

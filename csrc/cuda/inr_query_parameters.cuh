@@ -64,6 +64,7 @@ struct QueryParameters {
     int64_t map_numbers, colour_numbers;  // of one image's maps and colours
     const unsigned char* weights;         // packed
     const float* vectors;     // biases and the columns of first layers that are no product's, times their units
+    const float* zeros;       // as many as a pixel of a map is read of at once
     void* hr;                 // scratch [images, height, width, features], of the operand's stored type
     int first_image, images;  // of batch x times, that this launch decodes
     int tiles_x, tiles_y;     // of one image
@@ -87,6 +88,7 @@ struct QueryParameters {
           colour_numbers(int64_t(colours.height) * colours.width * 8),
           weights(nullptr),
           vectors(nullptr),
+          zeros(nullptr),
           hr(nullptr),
           first_image(0),
           images(0),

@@ -167,7 +167,7 @@ struct Pass {
             for (int end = 0; end < 2; ++end) {
                 if (end >= ends) continue;
                 const Corners corners = shuffle(own[end], (lane() & ~3) + i);
-                read_colours(map, p.colours.width, corners, v[end][0], v[end][1]);
+                read_colours(map, p.zeros, p.colours.width, corners, v[end][0], v[end][1]);
             }
             O::set_row(a[i / 2][0], i % 2, v[0][0], v[0][1], v[1][0], v[1][1]);
         }

@@ -78,7 +78,7 @@ struct DecodePass : Pass<O, DecodeSchedule, DecodeVectors, 0> {
 
         const float y = shuffle(axis, 8 + Base::own_row()).position(), x = shuffle(axis, lane_row()).position();
         this->start_at_time(z, Vectors::kFlow0, Vectors::kFlowTime, at.now(p));
-        add_map(z, at.maps(p) + kHidden, q.map_channels, q.map_width, corners_at(y, x, p.maps), p.unit);
+        add_map(z, at.maps(p) + kHidden, p.zeros, q.map_channels, q.map_width, corners_at(y, x, p.maps), p.unit);
         O::template multiply<4, 4>(z, a, stage(9));
         const SharedTiles colour_tiles = stage(10);
         if (q.colours) {
@@ -146,7 +146,7 @@ struct ColourPass : Pass<O, ColourSchedule, ColourVectors, kWarpedBytes> {
         for (int end = 0; end < 2; ++end) {
             const Normalised g = load_shared<Normalised>(warped_to(end));
             const Corners own = corners_at(to_pixel(g.y, p.lr_height), to_pixel(g.x, p.lr_width), p.maps);
-            add_map(z, at.maps(p) + (2 + end) * kHidden, q.map_channels, q.map_width, own, p.unit);
+            add_map(z, at.maps(p) + (2 + end) * kHidden, p.zeros, q.map_channels, q.map_width, own, p.unit);
         }
         Fragment a[M][4];
         VINR_NO_UNROLL
@@ -154,7 +154,7 @@ struct ColourPass : Pass<O, ColourSchedule, ColourVectors, kWarpedBytes> {
             const Normalised g = load_shared<Normalised>(warped_to(end));
             const Corners own =
                 corners_at(to_pixel(g.y, p.output.float_height), to_pixel(g.x, p.output.float_width), p.output);
-            read_hr<O>(a, this->hr(at), q.width, own);
+            read_hr<O>(a, this->hr(at), p.zeros, q.width, own);
             O::template multiply<4, 4>(z, a, stage(end));
         }
         const SharedTiles colour_tiles = stage(2);

@@ -25,20 +25,25 @@ VINR_DEVICE AxisPlace axis_place(int index, int n_in, int n_out) {
 }
 
 // The four corners of a position as common/bilinear.h has them, in one word of place and four weights. Corners outside
-// are moved to pixels inside, with weight 0.
+// are moved to the pixels inside beside them, with weight 0. Where none is inside, no pixel is to be read: any may hold
+// NaN, which a weight of zero would let through.
 struct Corners {
     uint32_t place;  // pixel of the first corner << 2 | 2 if the lower row is another | 1 if the right column is
     float weight[4];
+
+    static constexpr uint32_t kOutside = 0xfffffffcu;  // no place: maps have fewer than 2^30 - 1 pixels
+    VINR_DEVICE bool outside() const { return place == kOutside; }
 };
 
-// The corners' addresses in a channels-last map; a row is shorter than 2^31 elements.
+// The corners' addresses in a channels-last map, or those of `zeros`, which spares a choice for each number read;
+// a row is shorter than 2^31 elements.
 template <typename T>
 struct CornerPointers {
     const T* first;
     uint32_t down, along;
 
-    VINR_DEVICE CornerPointers(const T* map, uint32_t channels, int width, uint32_t place)
-        : first(map + uint64_t(place >> 2) * channels),
+    VINR_DEVICE CornerPointers(const T* map, const void* zeros, uint32_t channels, int width, uint32_t place)
+        : first(place == Corners::kOutside ? static_cast<const T*>(zeros) : map + uint64_t(place >> 2) * channels),
           down(place & 2 ? channels * uint32_t(width) : 0),
           along(place & 1 ? channels : 0) {}
 
@@ -60,7 +65,8 @@ VINR_DEVICE Corners corners_at(float y, float x, const Plane& plane) {
     const float left = x0 >= 0 ? 1.0f - fx : 0.0f, right = x0 + 1 < width ? fx : 0.0f;
     const int first_y = y0 < 0 ? 0 : y0, first_x = x0 < 0 ? 0 : x0;
     const uint32_t down = y0 >= 0 && y0 + 1 < height, along = x0 >= 0 && x0 + 1 < width;
-    return {(uint32_t(first_y) * uint32_t(width) + uint32_t(first_x)) << 2 | down << 1 | along,
+    const uint32_t first = uint32_t(first_y) * uint32_t(width) + uint32_t(first_x);
+    return {inside ? first << 2 | down << 1 | along : Corners::kOutside,
             {top * left, top * right, bottom * left, bottom * right}};
 }
 
@@ -146,14 +152,15 @@ VINR_DEVICE void sample8(const CornerPointers<T>& from, int channel, const Corne
 
 // z += unit * sample of 64 channels of the maps at each pixel of the lane; `own` are the corners of row lane % 4.
 template <int M>
-VINR_DEVICE void add_map(float (&z)[M][8][4], const float* map, int channels, int width, Corners own, float unit) {
+VINR_DEVICE void add_map(float (&z)[M][8][4], const float* map, const void* zeros, int channels, int width, Corners own,
+                         float unit) {
     VINR_UNROLL
     for (int k = 0; k < 4; ++k) own.weight[k] *= unit;
     const float* eight = map + 8 * lane_column();
     VINR_UNROLL
     for (int i = 0; i < 2 * M; ++i) {
         const Corners at = shuffle(own, (lane() & ~3) + i);
-        const CornerPointers<float> from(eight, uint32_t(channels), width, at.place);
+        const CornerPointers<float> from(eight, zeros, uint32_t(channels), width, at.place);
         VINR_UNROLL
         for (int part = 0; part < 2; ++part) {
             float v[8];
@@ -166,12 +173,13 @@ VINR_DEVICE void add_map(float (&z)[M][8][4], const float* map, int channels, in
 
 // The HR feature at each pixel of the lane as a left factor of 64 columns.
 template <typename O, int M>
-VINR_DEVICE void read_hr(typename O::Fragment (&a)[M][4], const typename O::Stored* hr, int width, const Corners& own) {
+VINR_DEVICE void read_hr(typename O::Fragment (&a)[M][4], const typename O::Stored* hr, const void* zeros, int width,
+                         const Corners& own) {
     const typename O::Stored* eight = hr + 8 * lane_column();
     VINR_UNROLL
     for (int i = 0; i < 2 * M; ++i) {
         const Corners at = shuffle(own, (lane() & ~3) + i);
-        const CornerPointers<typename O::Stored> from(eight, 64, width, at.place);
+        const CornerPointers<typename O::Stored> from(eight, zeros, 64, width, at.place);
         VINR_UNROLL
         for (int part = 0; part < 2; ++part) {
             float v[8];
@@ -183,11 +191,12 @@ VINR_DEVICE void read_hr(typename O::Fragment (&a)[M][4], const typename O::Stor
 }
 
 // Two of a position's eight colours, those of the lane's columns.
-VINR_DEVICE void read_colours(const float* colours, int width, const Corners& at, float& first, float& second) {
+VINR_DEVICE void read_colours(const float* colours, const void* zeros, int width, const Corners& at, float& first,
+                              float& second) {
     struct alignas(8) Pair {
         float first, second;
     };
-    const CornerPointers<float> from(colours + 2 * lane_column(), 8, width, at.place);
+    const CornerPointers<float> from(colours + 2 * lane_column(), zeros, 8, width, at.place);
     first = second = 0.0f;
     VINR_UNROLL
     for (int k = 0; k < 4; ++k) {

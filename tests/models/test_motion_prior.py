@@ -4,9 +4,9 @@ import math
 
 import pytest
 import torch
-from tolerances import MOTION_PRIOR
 
 import vinr_engine as vinr
+from tolerances import MOTION_PRIOR
 from vinr_engine.models.motion_prior import VELOCITY_UNIT, MotionPrior, optical_flow
 from vinr_engine.training.initialise import initialise
 

@@ -36,6 +36,21 @@ def test_refusals_say_why(monkeypatch):
     assert _cuda.inr_query_refusal(*on_gpu()) == ("it needs a GPU of compute capability 8.0 or later, this one has 7.5")
 
 
+@pytest.mark.parametrize("deepest", range(3))
+@pytest.mark.parametrize("widths", [16, 4])
+def test_more_layers_than_the_kernels_take_are_refused(monkeypatch, deepest, widths):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
+
+    def refusal(hidden):
+        networks = problem(hidden=[(widths,) * (hidden if i == deepest else 7) for i in range(3)], features=4)[5:8]
+        with FakeTensorMode():
+            weights = [torch.empty(w.shape, device="cuda:0") for layers in networks for w, _ in layers]
+        return _cuda.inr_query_refusal(*on_gpu()[:3], *weights)
+
+    assert refusal(7) == ""
+    assert refusal(8) == "it takes networks of up to 8 layers, got 9"
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a machine without a GPU is refused, this one has one")
 @pytest.mark.skipif(backends.extension().path is None, reason=backends.extension().error)
 def test_without_a_gpu_the_backend_says_why():
@@ -43,14 +58,34 @@ def test_without_a_gpu_the_backend_says_why():
         vinr.ops.inr_query(*cast(problem(), torch.float32))
 
 
-def test_operands():
-    assert [_cuda.operands(dtype) for dtype in _cuda.DTYPES] == ["float32", "float16", "bfloat16"]
+@pytest.mark.parametrize("precision", backends.PRECISIONS)
+def test_operands(precision):
+    single = "tf32" if precision == "tf32" else "float32"
+    assert [_cuda.operands(dtype, precision) for dtype in _cuda.DTYPES] == [single, "float16", "bfloat16"]
+
+
+@pytest.mark.skipif(backends.extension().path is None, reason=backends.extension().error)
+@pytest.mark.parametrize(("precision", "expected"), [("ieee", "float32"), ("tf32", "tf32")])
+def test_the_input_precision_reaches_the_kernels(monkeypatch, precision, expected):
+    """And PyTorch's own switch does not."""
+    passed = []
+    arguments = cast(problem(), torch.float32)
+
+    def kernels(*given):
+        passed.append(given[-1])
+        maps, times, encode = given[0], given[2], given[8]
+        return maps.new_zeros(1, len(times), len(encode[-1]), 1, 1), maps.new_zeros(1, len(times), 4, 1, 1)
+
+    monkeypatch.setattr(backends, "select", lambda *_: "cuda")
+    monkeypatch.setattr(torch.ops.vinr, "inr_query", kernels)
     before = torch.backends.cuda.matmul.allow_tf32
     try:
-        torch.backends.cuda.matmul.allow_tf32 = True
-        assert _cuda.operands(torch.float32) == "tf32"
+        torch.backends.cuda.matmul.allow_tf32 = precision != "tf32"
+        with vinr.input_precision(precision):
+            vinr.ops.inr_query(*arguments)
     finally:
         torch.backends.cuda.matmul.allow_tf32 = before
+    assert passed == [expected]
 
 
 @pytest.mark.gpu
@@ -68,13 +103,9 @@ def test_gpu_matches_the_reference(name, operands):
 
     single = [to_gpu(value) for value in cast(arguments, torch.float32)]
     low = operands in ("float16", "bfloat16")
-    before = torch.backends.cuda.matmul.allow_tf32
-    try:
-        torch.backends.cuda.matmul.allow_tf32 = operands == "tf32"
-        with torch.autocast("cuda", getattr(torch, operands) if low else torch.float16, enabled=low):
-            actual = query(single, "cuda")
-    finally:
-        torch.backends.cuda.matmul.allow_tf32 = before
+    autocast = torch.autocast("cuda", getattr(torch, operands) if low else torch.float16, enabled=low)
+    with vinr.input_precision("tf32" if operands == "tf32" else "ieee"), autocast:
+        actual = query(single, "cuda")
     tolerance = TF32 if operands == "tf32" else OP[getattr(torch, operands)]
     for a, b in zip(actual, expected, strict=True):
         assert relative_error(a.cpu(), b) <= 3 * tolerance

@@ -216,6 +216,31 @@ def test_wild_positions_read_zero(backend, mode, bad):
     assert not gradients(arguments)[1].reshape(-1, 2)[wild].any()
 
 
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_corners_outside_do_not_count_whatever_the_map_holds(variant, bad):
+    """The first pixel is bad, positions lie all round the map, and so does the gradient of one far outside."""
+    maps = draw(1, 19, 3, 4)
+    maps[:, :, 0, 0] = bad
+    positions = torch.cartesian_prod(torch.linspace(-1.5, 3.5, 11), torch.linspace(-1.5, 4.5, 13)).double()[None]
+    positions[0, -1] = math.nan
+    weights = draw(1, 143, 19)
+    weights[0, [0, -1]] = math.nan
+
+    def results(dtype):
+        leaves = [t.to(dtype).requires_grad_() for t in (maps, positions)]
+        out = sampled_mlp(leaves[:1], leaves[1:], [])
+        return [out, *torch.autograd.grad(out, leaves, weights.to(dtype))]
+
+    expected = on_reference(results, torch.float64)
+    for actual, wanted in zip(results(torch.float32), expected, strict=True):
+        assert torch.equal(actual.isfinite(), wanted.isfinite())
+        finite = wanted.isfinite()
+        assert finite.any()
+        assert relative_error(actual[finite], wanted[finite]) <= OP[torch.float32]
+    assert not expected[0].isfinite().all()
+    assert expected[1].isfinite().all()  # of the map: what is read outside gives it nothing
+
+
 def test_nearest_rounds_halves_up(backend):
     values = torch.arange(1.0, 5.0).view(1, 1, 1, 4)
     x = torch.tensor([-0.6, -0.5, 0.0, 0.49, 0.5, 1.5, 2.5, 3.49, 3.5])

@@ -32,15 +32,19 @@ build {module}: link module.o
 """
 
 
-def _sources(name):
+def _sources(module):
     """Everything that a module may include, and the module."""
     headers = [*SIMT.glob("*.h"), *(ROOT / "csrc/cuda").glob("*.cuh"), *(ROOT / "csrc/common").glob("*.h")]
-    return [SIMT / f"{name}.cpp", *sorted(headers)]
+    if module.parent != SIMT:
+        headers += (ROOT / "export/tensorrt").glob("*.[ch]*")
+    return [module, *sorted(headers)]
 
 
 @functools.cache
-def load(name):
-    """The module of tests/simt/<name>.cpp, built unless it was already, from these sources with this compiler.
+def load(name, folder=SIMT, system=()):
+    """The module of <folder>/<name>.cpp, built unless it was already, from these sources with this compiler.
+
+    `system`: folders of others' headers, whose warnings do not count.
 
     Without a compiler it skips the test: the package, too, is then tested without its extension.
     """
@@ -48,29 +52,32 @@ def load(name):
     if shutil.which(shlex.split(compiler)[0]) is None:
         pytest.skip(f"no C++ compiler: {compiler!r} is not on PATH")
     version = subprocess.run([*shlex.split(compiler), "--version"], capture_output=True, text=True, check=True).stdout
-    key = hashlib.sha256("\0".join([compiler, version, FLAGS, sys.version, pybind11.__version__]).encode())
-    for source in _sources(name):
+    module = folder / f"{name}.cpp"
+    flags = [FLAGS, *(f"-isystem {shlex.quote(str(path))}" for path in system)]
+    key = hashlib.sha256("\0".join([compiler, version, *flags, sys.version, pybind11.__version__]).encode())
+    for source in _sources(module):
         key.update(source.name.encode() + b"\0" + source.read_bytes() + b"\0")
     file = BUILD / key.hexdigest()[:24] / (name + sysconfig.get_config_var("EXT_SUFFIX"))
     if not file.exists():
-        _build(name, compiler, file)
+        _build(module, compiler, flags, file)
     spec = importlib.util.spec_from_file_location(name, file)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    loaded = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(loaded)
+    return loaded
 
 
-def _build(name, compiler, file):
-    includes = [ROOT / "csrc", ROOT / "tests", pybind11.get_include(), sysconfig.get_paths()["include"]]
-    flags = " ".join([FLAGS, *(shlex.quote(f"-I{folder}") for folder in includes)])
+def _build(module, compiler, flags, file):
+    includes = [*(ROOT / name for name in ("csrc", "tests", "export")), pybind11.get_include()]
+    includes.append(sysconfig.get_paths()["include"])
+    flags = " ".join([*flags, *(shlex.quote(f"-I{folder}") for folder in includes)])
     file.parent.mkdir(parents=True, exist_ok=True)
     # In a folder of its own and then moved: another process may be building the same.
     with tempfile.TemporaryDirectory(dir=file.parent) as folder:
-        source = f"{SIMT / name}.cpp".replace("$", "$$").replace(" ", "$ ").replace(":", "$:")
+        source = str(module).replace("$", "$$").replace(" ", "$ ").replace(":", "$:")
         rules = f"cxx = {compiler}\nflags = {flags}\nsource = {source}\n" + _NINJA.format(module=file.name)
         (pathlib.Path(folder) / "build.ninja").write_text(rules, encoding="utf-8")
         command = [pathlib.Path(ninja.BIN_DIR) / "ninja", "--quiet", "-C", folder]
         built = subprocess.run(command, capture_output=True, text=True)
         if built.returncode:
-            raise RuntimeError(f"{name}.cpp does not compile:\n{built.stdout}{built.stderr}")
+            raise RuntimeError(f"{module.name} does not compile:\n{built.stdout}{built.stderr}")
         os.replace(pathlib.Path(folder) / file.name, file)

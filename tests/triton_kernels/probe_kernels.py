@@ -25,10 +25,16 @@ def add(X, Y, N: tl.constexpr):
 
 
 @triton.jit
-def sines(Z, S, S2, C, N: tl.constexpr, HIGH: tl.constexpr, LOW: tl.constexpr, APPROXIMATE: tl.constexpr):
+def sines(Z, S, S2, C, N: tl.constexpr, HIGH: tl.constexpr, LOW: tl.constexpr):
     i = tl.arange(0, N)
     z = tl.load(Z + i)
-    tl.store(S + i, _sine.sine(z, HIGH, LOW, APPROXIMATE))
-    s, c = _sine.sine_cosine(z, HIGH, LOW, APPROXIMATE)
+    tl.store(S + i, _sine.sine(z, HIGH, LOW))
+    s, c = _sine.sine_cosine(z, HIGH, LOW)
     tl.store(S2 + i, s)
     tl.store(C + i, c)
+
+
+@triton.jit
+def approximate_sines(PHASE, S, N: tl.constexpr):
+    i = tl.arange(0, N)
+    tl.store(S + i, _sine.approximate_sine(tl.load(PHASE + i)))

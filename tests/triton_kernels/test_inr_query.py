@@ -5,11 +5,15 @@ from vinr_engine.kernels import _runtime
 if _runtime.unavailable():
     pytest.skip(_runtime.unavailable(), allow_module_level=True)
 
+from vinr_engine.kernels.inr_query import Query
+
 import vinr_engine as vinr
 from ops.test_inr_query import SHAPES, SHAPES_WITH_PIXELS, cast, gradients, problem, query
 from tolerances import OP, TRITON, relative_error
+from triton_kernels.sectors import SECTOR, counted, unique_by_program
 from vinr_engine.ops.hoisting import hoist
 
+PUBLISHED_WIDTHS = dict(C=12, hidden=((64, 64, 256), (64, 64, 256), (64, 64, 256, 256)), features=64)
 SLOW = ("published widths", "several tiles", "one row", "batch", "far flow", "odd widths")
 
 
@@ -147,6 +151,58 @@ def test_64_bit_offsets(triton_device, monkeypatch):
     monkeypatch.setattr(kernels, "passes_32_bits", lambda *tensors: True)
     for a, b in zip(narrow, on_triton(triton_device, arguments), strict=True):
         assert torch.equal(a, b)
+
+
+def test_activations_that_registers_do_not_hold(triton_device):
+    arguments = problem(T=1, size=(5, 6), hidden=((16, 24), (8,), (70, 80)), calm=3)
+    expected = query(arguments, "reference")
+    for actual, e in zip(on_triton(triton_device, cast(arguments, torch.float32)), expected, strict=True):
+        assert relative_error(actual, e) <= TRITON[torch.float32]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not _runtime.INTERPRETED, reason="it takes one GPU's launches on another")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+@pytest.mark.parametrize("u", [4, 1])
+def test_launches_of_sm_120(triton_device, monkeypatch, dtype, u):
+    """Smaller tiles and chunks, and activations in memory where other targets keep them in registers."""
+    monkeypatch.setattr("vinr_engine.kernels.inr_query.capability_of", lambda device: 120)
+    arguments = problem(T=1, size=(5, 9), u=u, calm=3, **PUBLISHED_WIDTHS)
+    expected = query(arguments, "reference")
+    with torch.autocast(triton_device, dtype, enabled=dtype != torch.float32):
+        actual = on_triton(triton_device, cast(arguments, torch.float32))
+    assert all(relative_error(a, e) <= TRITON[dtype] for a, e in zip(actual, expected, strict=True))
+
+
+def test_deep_networks(triton_device):
+    arguments = problem(T=1, size=(3, 4), hidden=((8,) * 9, (4,), (16,) * 10), calm=3)
+    expected = query(arguments, "reference")
+    for actual, e in zip(on_triton(triton_device, cast(arguments, torch.float32)), expected, strict=True):
+        assert relative_error(actual, e) <= TRITON[torch.float32]
+
+
+@pytest.mark.skipif(not _runtime.INTERPRETED, reason="it looks at what the interpreter reads and writes")
+def test_traffic(triton_device):
+    """Unique 32-byte sectors of both passes a program, against maps read once, HR feature and flow written and read
+    once, and the picture written; as many programs, on as large a picture, as tests/simt counts for CUDA."""
+    maps, frames, times, lr_size, size, *networks, u = problem(
+        T=1, padded=(16, 16), lr_size=(16, 16), size=(64, 64), flow=8.0, **PUBLISHED_WIDTHS, calm=3
+    )
+    (projected, colours), layers = hoist(maps, frames, *networks, u)
+    query = Query(projected, colours, times, lr_size, size, u, *layers, 30.0, "float16")
+    query.programs = 8
+    hr, flow, image = query.new_hr(1), torch.empty(1, 1, 4, *size), torch.empty(1, 1, 3, *size)
+    touched = 0
+    for launch, outputs in ((query.decode, (hr, flow)), (query.colour, (hr, flow, image))):
+        with counted() as accesses:
+            launch(0, 1, *outputs)
+        tensors = (query.maps, query.colours, hr, flow, image)
+        touched += sum(unique_by_program(accesses, tensor) for tensor in tensors)
+    # A map pixel has 256 channels of 2 bytes; a colour 8, a feature 64.
+    ideal = 16 * 16 * 256 * 2 + 64 * 64 * (8 * 2 + 2 * (64 * 2 + 4 * 4) + 3 * 4)
+    assert 0.5 < flow.abs().max() < 8
+    assert image.isfinite().all()
+    assert ideal <= touched * SECTOR <= 1.5 * ideal
 
 
 @pytest.mark.slow

@@ -1,3 +1,5 @@
+import itertools
+
 import pytest
 import torch
 from vinr_engine.kernels import _runtime
@@ -5,8 +7,13 @@ from vinr_engine.kernels import _runtime
 if _runtime.unavailable():
     pytest.skip(_runtime.unavailable(), allow_module_level=True)
 
+from vinr_engine.kernels._launch import scratch_columns
+from vinr_engine.kernels._packing import Split, plan
+from vinr_engine.kernels.inr_query import layout
+
 import vinr_engine as vinr
 from ops.sampled_mlp_samples import EMPTY, SAMPLES, Sample
+from ops.test_inr_query import problem
 from ops.test_sampled_mlp import call, flat, gradients, on_reference, op_arguments, with_tensors
 from tolerances import TRITON, relative_error
 
@@ -25,6 +32,11 @@ def triton(triton_device):
 
 def on(device, arguments):
     return with_tensors(arguments, [t.to(device) for t in flat(arguments)])
+
+
+def plan_of(sample):
+    shapes = tuple((b, a) for a, b in itertools.pairwise((sample.inputs, sample.width, *sample.layers)))
+    return plan((shapes,), (Split((sample.inputs,)),))
 
 
 def both_of(device, sample, dtype):
@@ -86,6 +98,22 @@ def test_only_wanted_gradients(triton, wanted):
     (expected,) = on_reference(gradients, arguments, [wanted])
     (actual,) = gradients(on(triton, SAMPLES[0].arguments(torch.float32)), [wanted])
     assert relative_error(actual.cpu(), expected) <= TRITON[torch.float32]
+
+
+@pytest.mark.parametrize("dtype", TRITON)
+@pytest.mark.parametrize("activation", ["sine", pytest.param("relu", marks=pytest.mark.slow)])
+def test_activations_that_registers_do_not_hold(triton, activation, dtype):
+    """LIIF's widths, which go through memory, and more tiles than programs."""
+    sample = Sample("liif", batch=1, points=300, width=256, layers=(256, 256, 3), activation=activation)
+    low, exact = both_of(triton, sample, dtype)
+    assert scratch_columns(plan_of(sample).networks, str(dtype).removeprefix("torch.")) == 256
+    assert relative_error(call(low).cpu(), on_reference(call, exact)) <= TRITON[dtype]
+
+
+def test_the_query_holds_its_activations_in_registers():
+    *_, feat, flow, encode, _ = problem(C=12, hidden=((64, 64, 256), (64, 64, 256), (64, 64, 256, 256)), features=64)
+    networks = layout(*([t for layer in n for t in layer] for n in (feat, flow, encode)), True).networks
+    assert [scratch_columns(networks, operands) for operands in ("float16", "bfloat16", "tf32")] == [0, 0, 256]
 
 
 @pytest.mark.parametrize("sample", [Sample("bilinear"), Sample("nearest", modes=("nearest",))], ids=lambda s: s.name)

@@ -13,17 +13,36 @@ from triton_kernels import probe_kernels
 DEVICE = "cpu" if _runtime.INTERPRETED else "cuda"
 
 
-@pytest.mark.parametrize("approximate", [False, pytest.param(True, marks=pytest.mark.gpu)])
-@pytest.mark.parametrize("omega", [30.0, 1.0, 7.3])
-def test_sine_and_cosine(omega, approximate):
-    if approximate and _runtime.INTERPRETED:
-        pytest.skip("the interpreter has no inline assembly")
+def phases(omega):
+    """Arguments z of sin(omega z): phases of every size up to 1e4."""
     n = 1 << 16
     rng = torch.Generator().manual_seed(3)
     z = (torch.rand(n, generator=rng) * 2 - 1) * torch.logspace(-6, 4, n) / omega
     z[:6] = torch.tensor([0.0, -0.0, 1.0, 333.333, torch.pi / omega, -1e4 / omega])
-    outputs = [torch.full((n,), float("nan"), device=DEVICE) for _ in range(3)]
-    probe_kernels.sines[(1,)](z.to(DEVICE), *outputs, n, *half_turns(omega), approximate)
+    return z
+
+
+@pytest.mark.parametrize("omega", [30.0, 1.0, 7.3])
+def test_sine_and_cosine(omega):
+    z = phases(omega)
+    outputs = [torch.full(z.shape, float("nan"), device=DEVICE) for _ in range(3)]
+    probe_kernels.sines[(1,)](z.to(DEVICE), *outputs, len(z), *half_turns(omega))
     exact = omega * z.double()
     for out, expected in zip(outputs, (exact.sin(), exact.sin(), exact.cos()), strict=True):
         assert (out.double().cpu() - expected).abs().max() <= SINE
+
+
+def test_approximate_sine():
+    """Its error grows with the phase, by less than rounding the phase itself to float32 costs."""
+    phase = phases(1.0)
+    out = torch.full(phase.shape, float("nan"), device=DEVICE)
+    probe_kernels.approximate_sines[(1,)](phase.to(DEVICE), out, len(phase))
+    error = (out.double().cpu() - phase.double().sin()).abs()
+    assert (error <= SINE + phase.abs().double() * 2**-24).all()
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+def test_approximate_sine_of_what_is_not_finite(bad):
+    out = torch.zeros(16, device=DEVICE)
+    probe_kernels.approximate_sines[(1,)](torch.full((16,), bad, device=DEVICE), out, 16)
+    assert out.isnan().all()

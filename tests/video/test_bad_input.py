@@ -173,7 +173,7 @@ def test_odd_sizes(tmp_path):
      ({"codec": "aac"}, "no such video"),
      ({"crf": 99}, "--crf"), ({"codec": "mpeg4", "crf": 20}, "--crf does not exist"), ({"device": "tpu"}, "--device"),
      ({"device": "cuda:99"}, "--device"), ({"dtype": "int8"}, "--dtype"),
-     ({"device": "cpu", "dtype": "float16"}, "--dtype"),
+     ({"device": "cpu", "dtype": "float16"}, "--dtype"), ({"cuda_graphs": True}, "--cuda-graphs needs a CUDA device"),
      ({"start": "x"}, "--start"), ({"start": 2, "end": 1}, "--end"), ({"end": 0}, "--end"),
      ({"input_fps": 5}, "--input-fps"), ({"backend": "magic"}, "--backend"),
      ({"backend": "cuda"}, "--backend cuda cannot run here"),

@@ -89,7 +89,7 @@ class MotionPrior(nn.Module):
         """first, second [B, 3, h, w] in [0, 1] -> [B, nf, h, w]"""
         with torch.autocast(first.device.type, enabled=False):
             values = self.values(first, second)
-        return self.conv(values.to(first.dtype))
+        return self.conv(values.to(first.dtype, memory_format=torch.channels_last))
 
     @staticmethod
     def values(first: Tensor, second: Tensor) -> Tensor:

@@ -85,9 +85,7 @@ class PCDAlign(nn.Module):
         finer = joined(self._layer(level, "offset_conv2", suffix), lrelu(offset), upsample2(2 * coarse))
         return lrelu(self._layer(level, "offset_conv3", suffix)(lrelu(finer)))
 
-    def _align(
-        self, target: Pyramid, known: Pyramid, second: Pyramid, suffix: str, zero: bool
-    ) -> Tensor:
+    def _align(self, target: Pyramid, known: Pyramid, second: Pyramid, suffix: str, zero: bool) -> Tensor:
         """`target`, the first or the second pyramid, moved towards the other: [B, nf, h, w].
 
         `known` is the first pyramid's share of the first offset layers; `zero` says that level 1 of the second is.
@@ -148,4 +146,6 @@ class PCDFusion(PyramidLevels):
         """`forward` with a second map of zeros."""
         level1 = first.pyramid.level1
         zeros = self.zero_pyramid(level1).map(lambda level: level.expand(len(level1), -1, -1, -1))
-        return self.fusion(self.pcd_align(first, zeros, second_is_zero=True))
+        # Whole maps: what reads one of a batch stride of zero gives another memory format. Level 1 is not read.
+        level2, level3 = (level.contiguous(memory_format=torch.channels_last) for level in zeros[1:])
+        return self.fusion(self.pcd_align(first, Pyramid(zeros.level1, level2, level3), second_is_zero=True))

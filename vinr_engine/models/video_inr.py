@@ -167,7 +167,7 @@ class VideoINR(PyramidLevels):
         return load_model(path)
 
     def pyramid(self, frame: Tensor) -> KnownFrame:
-        """What pairs with this frame [B, 3, h, w] in [0, 1] share: it, padded to multiples of 4, and its levels 1 to 3."""
+        """What pairs with this frame [B, 3, h, w] in [0, 1] share: the frame, padded to multiples of 4; its levels."""
         if frame.dim() != 4 or frame.shape[1] != 3 or 0 in frame.shape[2:]:
             raise ValueError(f"frame must be [B, 3, h, w] with h, w > 0, got {list(frame.shape)}")
         # All that follows keeps this memory format, in which convolutions are fastest; weights are copied to it on use.
@@ -175,7 +175,7 @@ class VideoINR(PyramidLevels):
         return KnownFrame(frame, self.build_pyramid(self.feature_extraction(lrelu(self.conv_first(frame)))))
 
     def encode_pyramids(self, first: KnownFrame, second: KnownFrame) -> Tensor:
-        """What `pyramid` gave for two frames -> features [B, 3, nf, ceil4(h), ceil4(w)]: at t = 0, between, at t = 1."""
+        """What `pyramid` gave for two frames -> features [B, 3, nf, ceil4(h), ceil4(w)]: at t = 0, between, t = 1."""
         between = self.fusion(self.pcd_align(self.pcd_align.know(first.levels), second.levels))
         if self.config["motion_prior"]:
             between = between + self.motion_prior(first.frame, second.frame)
@@ -277,7 +277,7 @@ class VideoINR(PyramidLevels):
         *layers, (weight, bias) = self.flow_imnet.layers()
         if self.config["residual"]:
             y, x = (FLOW_UNIT * out / n for n, out in zip(lr_size, size, strict=True))
-            unit = weight.new_tensor([x, y, x, y])
+            unit = torch.stack([weight.new_full((), n) for n in (x, y, x, y)])  # a CUDA graph takes no copy from a host
             weight, bias = weight * unit[:, None], bias * unit
         return [*layers, (weight, bias)]
 

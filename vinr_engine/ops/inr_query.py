@@ -58,8 +58,8 @@ def inr_query(
     machine has AVX-512 BF16; sums, phases, coordinates, flow and the gradients stay float32, and so does everything on
     other machines and dtypes. The triton backend rounds operands, projected maps and the HR feature to bfloat16 or
     float16 under autocast to it, and for arguments of it; else bfloat16 and float16 arguments are computed in float32.
-    The cuda backend rounds operands in the same cases, and to TF32 where `torch.backends.cuda.matmul.allow_tf32` says
-    so; it has no gradients.
+    The cuda backend rounds operands in the same cases, and to TF32 inside `vinr.input_precision("tf32")`; it has no
+    gradients.
 
     Raises:
         ValueError: shapes or devices that do not fit.
@@ -125,7 +125,7 @@ def inr_query(
             if backend == "triton":
                 image, flow = torch.ops.vinr.inr_query_triton(*arguments, backends.chosen_operands(operands))
             else:
-                rounded_to = _cuda.operands(operands) if backend == "cuda" else ""
+                rounded_to = _cuda.operands(operands, backends.chosen_input_precision()) if backend == "cuda" else ""
                 image, flow = torch.ops.vinr.inr_query(*arguments, bfloat16, rounded_to)
     return image.to(dtype), flow.to(dtype)
 

@@ -60,23 +60,22 @@ def _follow_prior(model: VideoINR) -> None:
     sin(a v + c t - pi / 2) + sin(a v - c t + pi / 2) = 2 sin(a v) sin(c t).
     """
     nf, hr = model.config["nf"], model.config["hr_features"]
-    carriers = range(2)
-    prior = model.motion_prior.conv
+    sines, *others, last = model.flow_imnet.net
+    if others or not isinstance(sines, SineLayer) or sines.linear.out_features < 6:
+        widths = model.config["flow_hidden"]
+        raise ValueError(f"a motion prior needs flow_hidden of one layer, six or more wide, got {widths}")
+    assert isinstance(last, nn.Linear)
+    prior, first = model.motion_prior.conv, sines.linear
     prior.weight[:2, :, 0, 0] = torch.eye(VALUES)[:2]
-    prior.bias[:2] = 0
-    branches = [model.fusion, *(block.conv2 for block in model.recon_trunk)]
-    for conv in branches:
-        conv.weight[:2] = 0
-        conv.bias[:2] = 0
-    sines, *_, last = model.flow_imnet.net
-    assert isinstance(sines, SineLayer)
-    first = sines.linear
-    if len(model.flow_imnet.net) > 2 or first.out_features < 3 * len(carriers):
-        raise ValueError(f"a motion prior needs flow_hidden of one layer, six or more wide, got {model.config['flow_hidden']}")
-    for axis in carriers:
+    _zero(prior.bias, slice(2))
+    for module in (model.fusion, *(block.get_submodule("conv2") for block in model.recon_trunk)):
+        assert isinstance(module, nn.Conv2d)
+        module.weight[:2] = 0
+        _zero(module.bias, slice(2))
+    for axis in range(2):
         plain, later, sooner = rows = [3 * axis + k for k in range(3)]
         first.weight[rows] = 0
-        first.bias[rows] = 0
+        _zero(first.bias, rows)
         first.weight[rows, hr + nf + axis] = STRAIGHT * VELOCITY_UNIT / OMEGA
         for row, sign in ((later, 1), (sooner, -1)):
             first.weight[row, -1] = sign * STRAIGHT_TIME / OMEGA
@@ -84,6 +83,11 @@ def _follow_prior(model: VideoINR) -> None:
         velocity, moved = 1 / STRAIGHT, 1 / (2 * STRAIGHT * math.sin(STRAIGHT_TIME))
         last.weight[[axis, 2 + axis], later] = last.weight[[axis, 2 + axis], sooner] = -moved / FLOW_UNIT
         last.weight[2 + axis, plain] = velocity / FLOW_UNIT
+
+
+def _zero(bias: torch.Tensor | None, rows: slice | list[int]) -> None:
+    assert bias is not None
+    bias[rows] = 0
 
 
 @torch.no_grad()

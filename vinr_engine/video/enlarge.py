@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+from collections.abc import Callable
 from contextlib import nullcontext
 from fractions import Fraction
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from . import transfers
 from .colour import Array
 from .errors import SourceError, UsageError, VinrError, WeightsError, reason
 
@@ -74,6 +76,16 @@ def resolve_device(device: str, dtype: str) -> torch.device:
     return torch.device(device)
 
 
+def check_cuda_graphs(model: Any, device: torch.device) -> None:
+    """UsageError unless the network can be recorded in CUDA graphs: a VideoINR on a CUDA device."""
+    from vinr_engine.models import VideoINR
+
+    if device.type != "cuda":
+        raise UsageError(f"--cuda-graphs needs a CUDA device, and the network runs on {device.type}")
+    if not isinstance(model, VideoINR):
+        raise UsageError("--cuda-graphs needs a network of PyTorch, not an exported one or a stand-in")
+
+
 def check_backend(name: str) -> str:
     """The backend to use; auto is the one in force. UsageError unless it exists and can run here."""
     from vinr_engine import backends
@@ -120,10 +132,8 @@ class Slot:
     """One picture on the device, with its pyramid once somebody asks for it."""
 
     def __init__(self, enlarger: Enlarger, rgb: Array) -> None:
-        import torch
-
         self._enlarger = enlarger
-        self.frame = torch.from_numpy(rgb).to(enlarger.device, enlarger.work)[None]
+        self.frame = enlarger.transfers.upload(rgb).to(enlarger.work)[None]
         self._pyramid: Any = None
 
     @property
@@ -151,6 +161,10 @@ class Pair:
 
     def at(self, position: Fraction) -> Array:
         """The enlarged picture [3, H, W], clamped to [0, 1], at ``position`` in [0, 1] between the two."""
+        return self.begin(position)()
+
+    def begin(self, position: Fraction) -> Callable[[], Array]:
+        """The same for another thread to wait for: the computation is ordered here, or done on a CPU."""
         enlarger = self._enlarger
         if self._features is None:
             enlarger.encodings += 1
@@ -162,9 +176,14 @@ class Pair:
             out = enlarger.model.query(
                 self._features, self._frames, [float(position)], size=enlarger.size, **self._shared
             )
-        picture: Array = out[0, 0].float().clamp(0, 1).cpu().numpy()
-        if not np.isfinite(picture).all():
-            raise VinrError("the network's output is not finite: the weights are damaged, or --dtype is too narrow")
+        arrived = enlarger.transfers.download(out[0, 0].float().clamp(0, 1))
+
+        def picture() -> Array:
+            rgb = arrived()
+            if not np.isfinite(rgb).all():
+                raise VinrError("the network's output is not finite: the weights are damaged, or --dtype is too narrow")
+            return rgb
+
         return picture
 
 
@@ -175,7 +194,10 @@ class Enlarger:
     ``pyramids`` and ``encodings`` count the work.
     """
 
-    def __init__(self, model: Any, size: tuple[int, int], device: torch.device | None, dtype: str) -> None:
+    def __init__(
+        self, model: Any, size: tuple[int, int], device: torch.device | None, dtype: str, cuda_graphs: bool = False
+    ) -> None:
+        """``cuda_graphs``: see `check_cuda_graphs`."""
         import torch
 
         if device is None:
@@ -187,9 +209,15 @@ class Enlarger:
             if any(p.is_floating_point() and p.dtype != wanted for p in getattr(model, "parameters", tuple)()):
                 model = copy.deepcopy(model).to(wanted)  # the caller's model keeps its precision
             model = model.to(device)
+        if cuda_graphs:
+            check_cuda_graphs(model, device)
+            from vinr_engine.cuda_graphs import GraphedVideoINR
+
+            model = GraphedVideoINR(model)
         self.model: Model = model
         self.size = size
         self.device = device
+        self.transfers = transfers.between(device)
         self.work = torch.float64 if dtype == "float64" else torch.float32
         self._low = {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(dtype)
         self.pyramids = self.encodings = 0

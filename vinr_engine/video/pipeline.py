@@ -6,13 +6,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 
-from .colour import Array
 from .cuts import CutDetector
 from .enlarge import Enlarger, Pair, Slot
 from .errors import Cancelled
 from .schedule import Clock, Span, last_span, pair_span
-from .sink import Sink
 from .source import Picture
+from .threads import WriteBehind
 
 
 @dataclass
@@ -25,10 +24,11 @@ class Counts:
 
 
 class Pipeline:
-    """Feeds a sink from pictures; holds two pictures, one pair's features and one output frame at any time."""
+    """Feeds a sink from pictures; holds two pictures, two pairs' features and one output frame at any time, beside what
+    waits for the threads that read and write."""
 
     def __init__(
-        self, enlarger: Enlarger, clock: Clock, sink: Sink, detector: CutDetector | None,
+        self, enlarger: Enlarger, clock: Clock, sink: WriteBehind, detector: CutDetector | None,
         lead: Fraction = Fraction(0), copies: bool = True,
         progress: Callable[[int], None] | None = None, cancel: Callable[[], bool] | None = None,
     ) -> None:  # fmt: skip
@@ -39,7 +39,10 @@ class Pipeline:
         self.counts = Counts()
 
     def run(self, pictures: Iterable[Picture]) -> Counts:
-        """All pictures; the first one's time is the output's 0. Errors: Cancelled, and those of source and sink."""
+        """All pictures, to the completed output; the first one's time is the output's 0.
+
+        Errors: Cancelled, and those of source and sink.
+        """
         first: Fraction | None = None
         last: Picture | None = None
         left: Slot | None = None
@@ -62,6 +65,7 @@ class Pipeline:
         if first is not None and last is not None and left is not None:
             span = last_span(self.clock, first, self.counts.frames_in - 1, last.time, last.duration, self.copies)
             self._emit(span, None, before, left, first, last.time + last.duration)
+        self.sink.finish()
         return self.counts
 
     def _emit(
@@ -74,14 +78,16 @@ class Pipeline:
                 raise Cancelled("cancelled; nothing was written")
             if not span.hold:
                 assert pair is not None
-                rgb: Array | None = pair.at(position)
+                picture = pair.begin(position)
             elif written:
-                rgb = None
+                picture = None
+            elif before is not None:
+                picture = before.begin(Fraction(1))
             else:
-                rgb = before.at(Fraction(1)) if before is not None else self.enlarger.pair(left, left).at(Fraction(0))
+                picture = self.enlarger.pair(left, left).begin(Fraction(0))
             written = True
             following = span.moments[n + 1][0] if n + 1 < len(span.moments) else until
-            self.sink.write(rgb, time - first + self.lead, following - time)
+            self.sink.write(picture, time - first + self.lead, following - time)
             self.counts.frames_out += 1
             if self.progress is not None:
                 self.progress(self.counts.frames_out)

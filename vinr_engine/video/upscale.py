@@ -22,6 +22,7 @@ from .pipeline import Pipeline
 from .schedule import Clock, Multiply, Rate, common_unit
 from .sink import FolderSink, Sink, VideoSink
 from .source import OpenSource, Picture, SourceInfo
+from .threads import ReadAhead, WriteBehind
 from .video_source import VideoSource
 
 DEFAULT_SPACE = 4.0
@@ -106,6 +107,7 @@ def upscale(
     device: str = "auto",
     backend: str = "auto",
     dtype: str = "float32",
+    cuda_graphs: bool = False,
     codec: str | None = None,
     crf: float | None = None,
     start: str | float | Fraction | None = None,
@@ -137,7 +139,8 @@ def upscale(
     ``untrained=True``: random weights of a fixed seed; the package's own small network if nothing is given.
     device: auto, cpu, cuda, cuda:N, mps. backend: see vinr_engine.backend; auto is the one in force, such as
     VINR_BACKEND's. dtype: float32, float64, bfloat16 or (GPU) float16; the last two for the encoder, the query stays
-    float32.
+    float32. cuda_graphs: record the network's launches on a CUDA device once and replay them, see
+    vinr_engine.cuda_graphs.
     codec, crf: FFmpeg encoder and quality. start, end: seconds or "[HH:]MM:SS[.fff]" from the clip's first frame;
     frames with start <= time < end are used. input_fps: the rate of images (default 25). audio: copy audio packets.
 
@@ -161,7 +164,8 @@ def upscale(
     with ExitStack() as stack:
         draft = paths.Draft(job.dst, job.folder, overwrite)
         source = stack.enter_context(open_source(job))
-        pictures = source.pictures()
+        pictures = ReadAhead(source.pictures())
+        stack.callback(pictures.close)
         first = next(pictures)
         info = source.info
         encoding = None if job.folder else encoders.choose(job.dst, codec, crf, info)
@@ -185,20 +189,20 @@ def upscale(
             sink = FolderSink(draft.path, job.dst, (width, height), info)
         else:
             sink = VideoSink(draft.path, job.dst, encoding, (width, height), info, rate, tick(job, info, lead), sound)
-        stack.callback(sink.close)
+        writer = WriteBehind(sink)
+        stack.callback(writer.close)
         torch_device = None if model is not None and device == "auto" else enlarge.resolve_device(device, dtype)
         if model is None:
             if untrained:
                 say("the network is untrained: its pictures mean nothing (nearly black)")
             model = enlarge.load(weights, untrained)
-        enlarger = enlarge.Enlarger(model, (height, width), torch_device, dtype)
+        enlarger = enlarge.Enlarger(model, (height, width), torch_device, dtype, cuda_graphs)
         total = expected_frames(job, info)
         pipeline = Pipeline(
-            enlarger, job.clock, sink, CutDetector() if cuts else None, lead=lead, copies=not job.folder,
+            enlarger, job.clock, writer, CutDetector() if cuts else None, lead=lead, copies=not job.folder,
             progress=(lambda done: progress(done, total)) if progress else None, cancel=cancel,
         )  # fmt: skip
         counts = _run(pipeline, chain([first], pictures), backend)
-        sink.finish()
         draft.commit()
     return Summary(
         path=job.dst,
