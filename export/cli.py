@@ -49,6 +49,9 @@ def onnx(
     ] = None,
     size: Annotated[str | None, typer.Option(metavar="WxH", help="Output size to fix; else given at each run.")] = None,
     opset: Annotated[int, typer.Option(help="ONNX opset, 20 to 22.")] = 20,
+    layers: Annotated[
+        str, typer.Option(help="rows: fast on processors; whole: the query's layers for all pixels at once, for GPUs.")
+    ] = "rows",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")] = False,
 ) -> None:
     """Write the network as two ONNX files: the encoder of a pair of frames, and the query.
@@ -69,7 +72,7 @@ def onnx(
     pair = to_onnx(
         enlarge.load(weights, untrained), out, profile=profile, deform_conv=deform_conv, dtype=dtype,
         frame_upsample=upsample, times=_numbers(times, "--times"), size=None if sides is None else (sides[1], sides[0]),
-        opset=opset, overwrite=overwrite,
+        opset=opset, layers=layers, overwrite=overwrite,
     )  # fmt: skip
     for path in (pair.encoder, pair.query):
         typer.echo(f"{path}: {path.stat().st_size / 1e6:.1f} MB")

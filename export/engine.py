@@ -11,13 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor
 from vinr_engine.export import plugin_library as library
-from vinr_engine.export.exported import Encoded
+from vinr_engine.export.encoded import Encoded
 from vinr_engine.export.tensorrt_build import MODULES, Limits, paths, runtime_module
 
 from vinr_engine._version import __version__
 from vinr_engine.models.video_inr import pad_to_multiple
 from vinr_engine.video.errors import UsageError, WeightsError
 
+DEVICE = "cuda"
 _TORCH = {"FLOAT": torch.float32, "HALF": torch.float16, "INT64": torch.int64, "INT32": torch.int32}
 
 
@@ -37,11 +38,11 @@ class _Graph:
     def dtype(self, name: str) -> torch.dtype:
         return _TORCH[self.engine.get_tensor_dtype(name).name]
 
-    def run(self, feeds: dict[str, Tensor]) -> list[Tensor]:
+    def run(self, feeds: dict[str, Tensor]) -> dict[str, Tensor]:
         kept = []  # alive until the call has been enqueued
         for name in self.inputs:
             on_host = self.engine.is_shape_inference_io(name)
-            tensor = feeds[name].to("cpu" if on_host else "cuda", self.dtype(name)).contiguous()
+            tensor = feeds[name].to("cpu" if on_host else DEVICE, self.dtype(name)).contiguous()
             kept.append(tensor)
             if not self.context.set_input_shape(name, tuple(tensor.shape)):
                 low, _, high = self.engine.get_tensor_profile_shape(name, 0)
@@ -49,11 +50,11 @@ class _Graph:
             self.context.set_tensor_address(name, tensor.data_ptr())
         if unset := self.context.infer_shapes():
             raise UsageError(f"sizes outside the engine's profile ({', '.join(unset)})")
-        outputs = []
+        outputs = {}
         for name in self.outputs:
             shape = tuple(self.context.get_tensor_shape(name))
-            outputs.append(torch.empty(shape, dtype=self.dtype(name), device="cuda"))
-            self.context.set_tensor_address(name, outputs[-1].data_ptr())
+            outputs[name] = torch.empty(shape, dtype=self.dtype(name), device=DEVICE)
+            self.context.set_tensor_address(name, outputs[name].data_ptr())
         if not self.context.execute_async_v3(torch.cuda.current_stream().cuda_stream):
             raise RuntimeError("TensorRT could not run the engine")
         return outputs
@@ -107,8 +108,8 @@ class Engine:
 
     def encode_pyramids(self, first: Tensor, second: Tensor) -> Encoded:
         """Two frames [1, 3, h, w] in [0, 1] -> what `query` takes."""
-        frames = pad_to_multiple(torch.stack([first, second], 1))
-        return Encoded(dict(zip(("maps", "colours"), self._encoder.run({"frames": frames}), strict=True)))
+        frames = pad_to_multiple(torch.stack([first, second], 1)).to(DEVICE)
+        return Encoded.of(self._encoder.run({"frames": frames}), frames)
 
     def query(self, features: Encoded, frames: Tensor, times: Sequence[float], size: tuple[int, int]) -> Tensor:
         """Pictures [1, T, 3, HH, WW] at `times`; see `VideoINR.query`. Raises UsageError outside the profile."""
@@ -120,8 +121,7 @@ class Engine:
         feeds = dict(features.maps)
         feeds["times"] = torch.tensor(list(times), dtype=torch.float32)
         feeds["lr_size"], feeds["size"] = torch.tensor(frames.shape[-2:]), torch.tensor(size)
-        image: Tensor = self._query.run(feeds)[self._query.outputs.index("image")]
-        return image
+        return self._query.run(feeds)["image"]
 
 
 def _tuples(value: Any) -> Any:

@@ -4,31 +4,20 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from vinr_engine.export.encoded import Encoded
 from vinr_engine.export.onnx_model import FORMAT, METADATA, Pair, paths
 from vinr_engine.export.packages import require
 from vinr_engine.export.sessions import SESSIONS
 
 from vinr_engine.models.video_inr import pad_to_multiple
 from vinr_engine.video.errors import UsageError, WeightsError
-
-
-@dataclass(frozen=True)
-class Encoded:
-    """What the encoder gives for a pair of frames, by the names of the query's inputs."""
-
-    maps: Mapping[str, Any]
-
-    def to(self, dtype: torch.dtype) -> Encoded:
-        """Itself: maps keep the graph's dtype."""
-        return self
 
 
 def find(folder: str | os.PathLike[str]) -> Pair:
@@ -81,7 +70,7 @@ class ExportedModel:
 
     Args:
         folder: what `to_onnx` wrote: the folder, or NAME.onnx.
-        runtime: "onnxruntime" or "openvino".
+        runtime: "onnxruntime" or "openvino"; for "tensorrt" see `Engine`.
         provider: of ONNX Runtime an execution provider, such as "CUDA"; of OpenVINO a device; None for its first.
 
     Raises:
@@ -121,8 +110,7 @@ class ExportedModel:
         feeds = {"frames": frames}
         if self.options["frame_upsample"] is None:
             feeds["frame_upsample"] = np.array([4])
-        outputs = self._encoder.run(feeds)
-        return Encoded(dict(zip(("maps", "colours"), outputs, strict=False)))
+        return Encoded.of(self._encoder.run(feeds), frames)
 
     def query(self, features: Encoded, frames: Tensor, times: Sequence[float], size: tuple[int, int]) -> Tensor:
         """Pictures [1, T, 3, HH, WW] at `times`; see `VideoINR.query`. Raises UsageError outside the graph's sizes."""
@@ -138,16 +126,7 @@ class ExportedModel:
             feeds["times"] = np.array(times, np.float32)
         elif not set(times) <= set(fixed_times):
             raise UsageError(f"this model decodes the times {fixed_times} alone, not {list(times)}")
-        image = torch.from_numpy(self._query.run(feeds)[0])
+        image = torch.from_numpy(self._query.run(feeds)["image"])
         if fixed_times is None:
             return image
         return image[:, [fixed_times.index(t) for t in times]]
-
-
-def open_model(folder: str | None, runtime: str | None, provider: str | None) -> ExportedModel:
-    """`ExportedModel` from the options of a command line. Raises UsageError unless both of the first are given."""
-    if runtime is None or folder is None:
-        raise UsageError(
-            "--runtime and --model go together (--provider with both): vinr export onnx DIR writes a model"
-        )
-    return ExportedModel(folder, runtime, provider)

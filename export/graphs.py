@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from vinr_engine.export import residual
+from vinr_engine.export.sampling import sample
+from vinr_engine.export.tracing import Coarse, layers, mix
 
 from vinr_engine.models import VideoINR
 from vinr_engine.ops.hoisting import WIDTH_MULTIPLE, Hoisted, hoist
@@ -24,20 +27,6 @@ LARGEST_UPSAMPLE = 16
 NETWORKS = ("feat", "flow", "encode")
 
 
-@torch.library.custom_op("vinr_export::sample", mutates_args=())
-def sample(maps: Tensor, grid: Tensor) -> Tensor:
-    """GridSample of ONNX: maps [B, C, H, W] and a grid [B, H', W', 2] (x, y) that may differ in dtype.
-
-    Bilinear, zeros outside, align_corners=False. A float16 grid could not tell the pixels of a large map apart.
-    """
-    return F.grid_sample(maps.to(grid.dtype), grid, "bilinear", "zeros", align_corners=False).to(maps.dtype)
-
-
-@sample.register_fake
-def _sample_fake(maps: Tensor, grid: Tensor) -> Tensor:
-    return maps.new_empty(maps.shape[0], maps.shape[1], grid.shape[1], grid.shape[2])
-
-
 def hoisted(model: VideoINR, features: Tensor, frames: Tensor, frame_upsample: int) -> Hoisted:
     """The query's arguments for features [B, 3, nf, h', w'] and padded frames [B, 2, 3, h', w']."""
     networks = (model.feat_imnet.layers(), model.flow_imnet.layers(), model.encode_imnet.layers())
@@ -48,7 +37,7 @@ class Encoder(nn.Module):
     """frames [1, 2, 3, h', w'] in [0, 1], h' and w' multiples of 4 -> maps [1, h', w', M], colours [1, u h', u w', 8].
 
     Colours are enlarged by u = `frame_upsample`, or where it is None by a second input, int64 [1] from 2 up. With 1
-    there are none: the maps hold them.
+    there are none: the maps hold them. A residual network gives one more, its detail [1, 2, 3, 4 h', 4 w'].
     """
 
     def __init__(self, model: VideoINR, frame_upsample: int | None) -> None:
@@ -64,15 +53,36 @@ class Encoder(nn.Module):
             assert u is not None
             torch._check(u >= 2)
             torch._check(u <= LARGEST_UPSAMPLE)
-        (maps, colours), _ = hoisted(self.model, self.model.encode(frames), frames, u)
-        return (maps,) if colours is None else (maps, colours)
+        with Coarse():
+            features = self.model.encode(frames)
+            detail = (self.model.detail(features),) if self.model.config["residual"] else ()
+            (maps, colours), _ = hoisted(self.model, features, frames, u)
+        return (maps, *detail) if colours is None else (maps, colours, *detail)
+
+    @property
+    def output_names(self) -> list[str]:
+        names = ["maps"] if self.frame_upsample == 1 else ["maps", "colours"]
+        return [*names, "detail"] if self.model.config["residual"] else names
+
+
+class Given(NamedTuple):
+    """A query's inputs; `detail` and `frames` belong to residual networks, `colours` to an upsampling above 1."""
+
+    maps: Tensor
+    times: Tensor
+    lr_size: Tensor
+    colours: Tensor | None = None
+    detail: Tensor | None = None
+    frames: Tensor | None = None
+    size: Tensor | None = None
 
 
 class Query(nn.Module):
-    """The arguments that both forms of the query share.
+    """The query of hoisted maps, in one form or the other (`decode`); what a residual network adds to it is the same.
 
     maps [1, h', w', M], colours [1, u h', u w', 8] unless u is 1, times [T] float32 in [0, 1], lr_size (h, w) and size
-    (HH, WW), both int64 [2], HH and WW from 2 up -> colour [1, T, 3, HH, WW] and flow [1, T, 4, HH, WW].
+    (HH, WW), both int64 [2], HH and WW from 2 up -> colour [1, T, 3, HH, WW] and flow [1, T, 4, HH, WW]. Of a residual
+    network also detail and the padded frames [1, 2, 3, h', w'].
     """
 
     def __init__(
@@ -80,6 +90,7 @@ class Query(nn.Module):
     ) -> None:
         super().__init__()
         self.folded = frame_upsample == 1
+        self.residual: bool = model.config["residual"]
         self.size = size
         if times is not None:
             self.register_buffer("times", torch.tensor(times, dtype=torch.float32))
@@ -90,20 +101,33 @@ class Query(nn.Module):
         self.widths = [network[0].shape[0] for network in networks]
         for name, network in zip(NETWORKS, networks, strict=True):
             for i, tensor in enumerate(network):
-                self.register_buffer(f"{name}_{i}", tensor.detach())
-
-    def inputs(self, names: Sequence[str], values: Sequence[Tensor]) -> tuple[Tensor, Tensor | None, Tensor, Tensor]:
-        """maps, colours, times and lr_size of those that the graph takes, by name."""
-        given = dict(zip(names, values, strict=True))
-        times = given["times"] if "times" in given else self.get_buffer("times")
-        return given["maps"], given.get("colours"), times, given["lr_size"]
+                self.register_buffer(f"{name}_{i}", tensor.detach().clone())
 
     @property
     def input_names(self) -> list[str]:
         names = ["maps", "lr_size"] if self.folded else ["maps", "colours", "lr_size"]
+        if self.residual:
+            names += ["detail", "frames"]
         if not hasattr(self, "times"):
             names.append("times")
         return names if self.size is not None else [*names, "size"]
+
+    def forward(self, *values: Tensor) -> tuple[Tensor, Tensor]:
+        named = dict(zip(self.input_names, values, strict=True))
+        given = Given(**named if "times" in named else {**named, "times": self.get_buffer("times")})
+        size = self.output_size(given.size)
+        with Coarse():
+            image, flow = self.decode(given, size)
+        if self.residual:
+            assert given.frames is not None
+            assert given.detail is not None
+            frames = residual.enlarged(given.frames, given.detail, given.lr_size, size)
+            image = image + residual.warped_blend(frames, given.times, flow[0])
+        return image, flow
+
+    def decode(self, given: Given, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        """The networks' colour and flow, float32."""
+        raise NotImplementedError
 
     def output_size(self, size: Tensor | None) -> tuple[int, int]:
         """HH and WW, which a graph with an input for them learns when it runs."""
@@ -135,74 +159,97 @@ def _warped(n: int, flow: Tensor, dim: int) -> Tensor:
     return (base + flow.float() / ((n - 1) / 2)).clamp(-WARP_LIMIT, WARP_LIMIT)
 
 
+def _by_time(read: Tensor, T: int) -> Tensor:
+    """What one map gave for all times, [1, C, T HH, WW] -> [T, C, HH WW]."""
+    return read.reshape(read.shape[1], T, -1).transpose(0, 1)
+
+
+def _mixed(weight: Tensor, read: Sequence[Tensor]) -> Tensor:
+    """A first layer's weight [D, X] times what was read, [N, X_i, P] each, X together: [N, D, P]."""
+    if weight.dtype == torch.float16:  # one product of them all is what TensorRT-RTX 1.7 fails to build
+        parts = weight.split([part.shape[1] for part in read], 1)
+        return sum((mix(w, part) for w, part in zip(parts[1:], read[1:], strict=True)), mix(parts[0], read[0]))
+    return mix(weight, torch.cat(list(read), 1))
+
+
 class PortableQuery(Query):
     """The query in standard operations.
 
-    Networks are 1x1 convolutions, and what does not change with the time is computed once for all times. In float16,
-    maps, products and the HR feature are float16; positions, phases, times and flow float32.
+    Maps are channels first, as GridSample has them, up to the sum of each first layer, and the layers that follow have
+    channels last: convolutions instead would make ONNX Runtime copy between layouts before and after each. What does
+    not change with the time is computed once for all times. In float16, maps, products and the HR feature are float16;
+    positions, phases, times and flow float32.
     """
 
+    def __init__(
+        self, model: VideoINR, frame_upsample: int | None, times: Sequence[float] | None, size: tuple[int, int] | None
+    ) -> None:
+        super().__init__(model, frame_upsample, times, size)
+        for name, depth in zip(NETWORKS, self.depths, strict=True):
+            for i in range(2 * (depth - 1)):  # what a sine follows gives phases, with no product of their own
+                self.get_buffer(f"{name}_{i}").mul_(OMEGA)
+
     def _first(self, network: str) -> tuple[Tensor, Tensor]:
-        """Weight [D, X, 1, 1] and bias [1, D, 1, 1] of a first layer."""
-        weight, bias = self.get_buffer(f"{network}_0"), self.get_buffer(f"{network}_1")
-        return weight[:, :, None, None], bias.reshape(1, -1, 1, 1)
+        """Weight [D, X] and bias [D, 1] of a first layer."""
+        return self.get_buffer(f"{network}_0"), self.get_buffer(f"{network}_1")[:, None]
 
-    def _rest(self, network: str, z: Tensor) -> Tensor:
-        """The layers after the first, whose sum is z."""
-        for i in range(1, self.depths[NETWORKS.index(network)]):
-            weight, bias = self.get_buffer(f"{network}_{2 * i}"), self.get_buffer(f"{network}_{2 * i + 1}")
-            z = F.conv2d(torch.sin(OMEGA * z.float()).to(weight.dtype), weight[:, :, None, None], bias)
-        return z
+    def _rest(self, network: str, phases: Tensor) -> Tensor:
+        """The layers after the first, which gave `phases` [N, D, HH, WW]: [N, outputs, HH, WW]."""
+        depth = self.depths[NETWORKS.index(network)]
+        return layers(phases, [self.get_buffer(f"{network}_{i}") for i in range(2, 2 * depth)])
 
-    def forward(self, *values: Tensor) -> tuple[Tensor, Tensor]:
-        maps, colours, times, lr_size = self.inputs(self.input_names[: len(values)], values)
-        HH, WW = self.output_size(values[-1] if self.size is None else None)
+    def decode(self, given: Given, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        maps, times, lr_size, colours, *_ = given
+        HH, WW = size
         T, padded_h, padded_w = times.shape[0], maps.shape[1], maps.shape[2]
         feat_map, flow_map, *side_maps = self._planes(maps)
         fine = None if colours is None else colours.permute(0, 3, 1, 2)[:, :COLOURS]
-        t = times.reshape(T, 1, 1, 1).to(maps.dtype)
+        t = times.reshape(T, 1, 1).to(maps.dtype)
         nearest_y, y, rel_y = _axis(lr_size[0], HH)
         nearest_x, x, rel_x = _axis(lr_size[1], WW)
 
         # the HR feature: nearest maps, relative position, time
         weight, bias = self._first("feat")
-        still = feat_map.index_select(2, nearest_y).index_select(3, nearest_x) + bias
-        still = still + weight[:, 0] * rel_y.reshape(1, 1, HH, 1).to(maps.dtype)
-        still = still + weight[:, 1] * rel_x.reshape(1, 1, 1, WW).to(maps.dtype)
-        feature = self._rest("feat", still + weight[None, :, 2] * t)  # [T, F, HH, WW]
+        rows = weight[:, 0, None] * rel_y.to(maps.dtype) + (weight[:, 2:] * t + bias)
+        phases = (feat_map.index_select(2, nearest_y) + rows[..., None]).index_select(3, nearest_x)
+        phases = phases + (weight[:, 1, None] * rel_x.to(maps.dtype))[:, None]
+        feature = self._rest("feat", phases)
+        HR = feature.shape[1]
 
         # the flow; a normalised position is the same place in the maps and in the enlarged colours
         weight, bias = self._first("flow")
-        HR = feature.shape[1]
         grid_x, grid_y = (2 * x + 1) / padded_w - 1, (2 * y + 1) / padded_h - 1
         grid = torch.stack([grid_x[None].expand(HH, WW), grid_y[:, None].expand(HH, WW)], -1)[None]
-        still = sample(flow_map, grid) + bias
+        still = sample(flow_map, grid).reshape(1, -1, HH * WW)
+        read = [feature.reshape(T, HR, HH * WW)]
         if fine is not None:
-            still = still + F.conv2d(sample(fine, grid), weight[:, HR : HR + COLOURS])
-        flow = self._rest("flow", F.conv2d(feature, weight[:, :HR]) + still + weight[None, :, -1] * t).float()
+            read.append(sample(fine, grid).reshape(1, COLOURS, HH * WW).expand(T, -1, -1))
+        phases = _mixed(weight[:, :-1], read) + still + (weight[:, -1:] * t + bias)
+        flow = self._rest("flow", phases.reshape(T, -1, HH, WW)).float()
+        if self.residual:
+            flow = flow * residual.flow_unit(lr_size, size).reshape(1, 4, 1, 1)
 
         # the colour
         weight, bias = self._first("encode")
-        z = weight[None, :, -1] * t + bias
+        read, colour, sums = [], [], weight[:, -1:] * t + bias
         for side, side_map in enumerate(side_maps):
             gx, gy = _warped(WW, flow[:, 2 * side], 2), _warped(HH, flow[:, 2 * side + 1], 1)
-            read = sample(feature, torch.stack([gx, gy], -1))  # of one time each
-            z = z + F.conv2d(read, weight[:, side * HR : (side + 1) * HR])
+            warped = sample(feature, torch.stack([gx, gy], -1))  # of one time each
+            read.append(warped.reshape(T, HR, HH * WW))
             gx, gy = (gx + 1) * lr_size[1] / padded_w - 1, (gy + 1) * lr_size[0] / padded_h - 1
             grid = torch.stack([gx, gy], -1).reshape(1, T * HH, WW, 2)  # of the one map, for all times
-            read = sample(side_map, grid)
+            sums = sums + _by_time(sample(side_map, grid), T)
             if fine is not None:
-                first = 2 * HR + side * COLOURS
-                read = read + F.conv2d(sample(fine, grid), weight[:, first : first + COLOURS])
-            z = z + read.reshape(-1, T, HH, WW).transpose(0, 1)
-        image = self._rest("encode", z).float()
+                colour.append(_by_time(sample(fine, grid), T))
+        phases = _mixed(weight[:, :-1], [*read, *colour]) + sums
+        image = self._rest("encode", phases.reshape(T, -1, HH, WW)).float()
         return image[None], flow[None]
 
     def _planes(self, maps: Tensor) -> list[Tensor]:
-        """The maps of feat, flow, encode at A and at B, channels first, without what pads their widths."""
+        """The maps of feat, flow, encode at A and at B, channels first, as phases, without what pads their widths."""
         widths = [*self.widths, self.widths[2]]
         padded = [width + -width % WIDTH_MULTIPLE for width in widths]
-        parts = maps.permute(0, 3, 1, 2).split(padded, 1)
+        parts = (OMEGA * maps.permute(0, 3, 1, 2)).split(padded, 1)
         return [part[:, :width] for part, width in zip(parts, widths, strict=True)]
 
 
@@ -268,9 +315,20 @@ class PluginQuery(Query):
         self.layer_widths = [[n[0].shape[1], *(weight.shape[0] for weight in n[::2])] for n in tensors]
         self.register_buffer("weights", torch.cat([t.flatten() for network in tensors for t in network]))
 
-    def forward(self, *values: Tensor) -> tuple[Tensor, Tensor]:
-        maps, colours, times, lr_size = self.inputs(self.input_names[: len(values)], values)
-        size = torch.tensor(self.size) if self.size is not None else values[-1]
-        HH, WW = self.output_size(size)
+    def decode(self, given: Given, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        HH, WW = size
+        sides = given.size if given.size is not None else torch.tensor(size)
         weights = self.get_buffer("weights")
-        return inr_query(maps, colours, times, lr_size, size, weights, *self.layer_widths, HH, WW)
+        if self.residual:
+            weights = self._in_output_pixels(weights, residual.flow_unit(given.lr_size, size).to(weights.dtype))
+        return inr_query(
+            given.maps, given.colours, given.times, given.lr_size, sides, weights, *self.layer_widths, HH, WW
+        )
+
+    def _in_output_pixels(self, weights: Tensor, unit: Tensor) -> Tensor:
+        """The weights, with those of the flow network's last layer times `unit` [4]."""
+        feat, flow, _ = (sum(a * b + b for a, b in pairwise(widths)) for widths in self.layer_widths)
+        last = 4 * self.layer_widths[1][-2]
+        first = feat + flow - last - 4
+        before, weight, bias, after = weights.split([first, last, 4, len(weights) - first - last - 4])
+        return torch.cat([before, (weight.view(4, -1) * unit[:, None]).flatten(), bias * unit, after])

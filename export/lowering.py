@@ -13,7 +13,7 @@ from vinr_engine.export import schemas
 
 from vinr_engine.ops.inr_query import OMEGA
 
-SAMPLING: dict[str, Any] = {"align_corners": 0, "mode": "linear", "padding_mode": "zeros"}
+SAMPLING: dict[str, Any] = {"align_corners": 0, "mode": "linear"}
 
 
 def _constant(value: Any, dtype: Any = np.int64) -> Any:
@@ -33,11 +33,11 @@ def _logits_split(offset_mask: Any, taps: int) -> tuple[Any, Any, int]:
     return offset, op.Sigmoid(logits), offsets // (2 * taps)
 
 
-def _sampled(maps, grid, dtype):
+def _sampled(maps, grid, dtype, outside="zeros"):
     """GridSample in the grid's float32: TensorRT wants one type for both, and a float16 grid is too coarse."""
     if dtype == ir.DataType.FLOAT:
-        return op.GridSample(maps, grid, **SAMPLING)
-    return op.Cast(op.GridSample(op.Cast(maps, to=ir.DataType.FLOAT), grid, **SAMPLING), to=dtype)
+        return op.GridSample(maps, grid, padding_mode=outside, **SAMPLING)
+    return op.Cast(_sampled(op.Cast(maps, to=ir.DataType.FLOAT), grid, ir.DataType.FLOAT, outside), to=dtype)
 
 
 def grid_sample(input, offset_mask, weight, bias, stride, padding, dilation, bfloat16=False):
@@ -121,17 +121,102 @@ def inr_query(maps, colours, times, lr_size, size, weights, feat_widths, flow_wi
     )  # fmt: skip
 
 
-def sample(maps, grid):
-    return _sampled(maps, grid, maps.dtype)
+def sample(maps, grid, outside="zeros"):
+    return _sampled(maps, grid, maps.dtype, outside)
 
 
+def conv2d(input, weight, bias, stride, padding):
+    return op.Conv(input, weight, bias, pads=[padding] * 4, strides=[stride] * 2)
+
+
+class _Body:
+    """Nodes of a subgraph, made as `op` makes those of the graph."""
+
+    def __init__(self) -> None:
+        self.nodes: list[ir.Node] = []
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        def make(*inputs: Any, **attributes: Any) -> Any:
+            self.nodes.append(ir.node(name, inputs, attributes))
+            return self.nodes[-1].outputs[0]
+
+        return make
+
+
+def _layers(op: Any, z: Any, parameters: Any) -> Any:
+    """z [P, X] -> [P, D]"""
+    for weight, bias in zip(parameters[::2], parameters[1::2], strict=True):
+        if weight.dtype == ir.DataType.FLOAT:
+            z = op.Sin(z)
+        else:
+            z = op.Cast(op.Sin(op.Cast(z, to=ir.DataType.FLOAT)), to=weight.dtype)
+        z = op.Gemm(z, weight, bias, transB=1)
+    return z
+
+
+def layers_at_once(phases, parameters):
+    """For all pixels at once."""
+    N, size = op.Shape(phases, end=1), op.Shape(phases, start=2)
+    z = op.Reshape(op.Transpose(phases, perm=[0, 2, 3, 1]), _ints(-1, phases.shape[1]))
+    z = op.Reshape(_layers(op, z, parameters), op.Concat(N, size, _ints(-1), axis=0))
+    return op.Transpose(z, perm=[0, 3, 1, 2])
+
+
+def layers_by_rows(phases, parameters):
+    """For one row of pixels after the other: what it makes on the way stays in a processor's cache."""
+    body, row = _Body(), ir.Value(name="row", type=ir.TensorType(phases.dtype))
+    flat = _ints(-1, phases.shape[1])
+    z = _layers(body, body.Reshape(body.Transpose(row, perm=[0, 2, 1]), flat), parameters)
+    graph = ir.Graph([row], [z], nodes=body.nodes, name="row")
+    z = op.Scan(phases, body=graph, num_scan_inputs=1, scan_input_axes=[2])  # [H, N W, D]
+    N, H, W = (op.Shape(phases, start=axis, end=axis + 1) for axis in (0, 2, 3))
+    size = op.Concat(H, N, W, _ints(-1), axis=0)
+    return op.Transpose(op.Reshape(z, size), perm=[1, 3, 0, 2])
+
+
+def mix(weight, input):
+    return op.MatMul(weight, input)
+
+
+def average(input, height, width):
+    pads = [height // 2, width // 2] * 2
+    return op.AveragePool(input, kernel_shape=[height, width], pads=pads, strides=[1, 1], count_include_pad=0)
+
+
+def leaky_relu(input, slope):
+    return op.LeakyRelu(input, alpha=slope)
+
+
+def _vector(number: Any) -> Any:
+    """[1], of a number that the graph holds or computes."""
+    return _ints(number) if isinstance(number, int) else op.Reshape(number, _ints(-1))
+
+
+def resize(input, height, width):
+    sizes = op.Concat(op.Shape(input, end=2), _vector(height), _vector(width), axis=0)
+    return op.Resize(input, None, None, sizes, mode="linear", coordinate_transformation_mode="half_pixel")
+
+
+def doubled(input):
+    scales = _constant([1, 1, 2, 2], np.float32)
+    return op.Resize(input, None, scales, mode="linear", coordinate_transformation_mode="half_pixel")
+
+
+LAYERS = {"rows": layers_by_rows, "whole": layers_at_once}
 DEFORM_CONV = {"grid_sample": grid_sample, "deform_conv": deform_conv, "plugin": deform_plugin}
 
 
-def table(deform_conv: str) -> dict[Callable[..., Any], Callable[..., Any]]:
-    """Translations for torch.onnx.export, with the chosen form of deformable convolution, a key of DEFORM_CONV."""
+def table(deform_conv: str, layers: str) -> dict[Callable[..., Any], Callable[..., Any]]:
+    """Translations for torch.onnx.export, in the chosen forms: keys of DEFORM_CONV and LAYERS."""
     return {
         torch.ops.vinr.deform_conv2d_packed.default: DEFORM_CONV[deform_conv],
+        torch.ops.vinr_export.average.default: average,
+        torch.ops.vinr_export.conv2d.default: conv2d,
+        torch.ops.vinr_export.layers.default: LAYERS[layers],
+        torch.ops.vinr_export.mix.default: mix,
+        torch.ops.vinr_export.leaky_relu.default: leaky_relu,
+        torch.ops.vinr_export.resize.default: resize,
         torch.ops.vinr_export.sample.default: sample,
+        torch.ops.vinr_export.doubled.default: doubled,
         torch.ops.vinr_export.inr_query.default: inr_query,
     }

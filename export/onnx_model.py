@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch._dynamo
 from torch import nn
 from vinr_engine.export.files import draft_of
 
@@ -22,6 +23,7 @@ from vinr_engine.video.errors import UsageError
 
 PROFILES = ("portable", "plugin")
 DEFORM_CONV = ("grid_sample", "deform_conv")
+LAYERS = ("rows", "whole")
 DTYPES = {"float32": torch.float32, "float16": torch.float16}
 OPSETS = (20, 21, 22)
 METADATA = "vinr_engine"  # prefix of the keys in a model's metadata
@@ -48,6 +50,7 @@ class Options:
     times: tuple[float, ...] | None
     size: tuple[int, int] | None
     opset: int
+    layers: str
 
     def __post_init__(self) -> None:
         for name, value, known in (
@@ -55,6 +58,7 @@ class Options:
             ("deform-conv", self.deform_conv, DEFORM_CONV),
             ("dtype", self.dtype, tuple(DTYPES)),
             ("opset", self.opset, OPSETS),
+            ("layers", self.layers, LAYERS),
         ):
             if value not in known:
                 raise UsageError(f"--{name} must be one of {', '.join(map(str, known))}, got {value!r}")
@@ -75,35 +79,43 @@ def paths(destination: str | os.PathLike[str]) -> Pair:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the exporter's remarks about packages that are not installed, and about its own deprecations."""
-    logger = logging.getLogger("torch.onnx")
-    before = logger.level
-    logger.setLevel(logging.ERROR)
+def quiet() -> Iterator[None]:
+    """Without the exporter's remarks: on packages that are not installed, deprecations, nodes that it leaves alone."""
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript")]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)
             warnings.simplefilter("ignore", DeprecationWarning)
             yield
     finally:
-        logger.setLevel(before)
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)
 
 
 def _export(
     module: nn.Module, arguments: Sequence[torch.Tensor], shapes: Sequence[Any], inputs: list[str],
-    outputs: list[str], opset: int, deform_conv: str,
+    outputs: list[str], options: Options,
 ) -> Any:  # fmt: skip
     from vinr_engine.export import lowering
+    from vinr_engine.export.tidy import tidy
 
-    with torch.no_grad(), _quiet():
+    deform_conv = "plugin" if options.profile == "plugin" else options.deform_conv
+    # With sizes left open, keeping the cache of traced shapes takes longer than tracing.
+    with torch.no_grad(), quiet(), torch._dynamo.config.patch(fake_tensor_cache_enabled=False):
         program = torch.export.export(module, tuple(arguments), dynamic_shapes=tuple(shapes))
-        return torch.onnx.export(
-            program, dynamo=True, opset_version=opset, custom_translation_table=lowering.table(deform_conv),
-            input_names=inputs, output_names=outputs, verbose=False,
+        exported = torch.onnx.export(
+            program, dynamo=True, opset_version=options.opset, input_names=inputs, output_names=outputs, verbose=False,
+            optimize=False, custom_translation_table=lowering.table(deform_conv, options.layers),
         )  # fmt: skip
+        assert exported is not None
+        tidy(exported.model)
+        return exported
 
 
-def _encoder(model: VideoINR, options: Options) -> Any:
+def export_encoder(model: VideoINR, options: Options) -> Any:
     from vinr_engine.export.graphs import Encoder
 
     h4, w4 = torch.export.Dim("h4", min=1, max=4096), torch.export.Dim("w4", min=1, max=4096)
@@ -114,26 +126,25 @@ def _encoder(model: VideoINR, options: Options) -> Any:
         arguments.append(torch.tensor([4]))
         names.append("frame_upsample")
         shapes.append(None)
-    deform_conv = "plugin" if options.profile == "plugin" else options.deform_conv
-    outputs = ["maps"] if options.frame_upsample == 1 else ["maps", "colours"]
-    return _export(
-        Encoder(model, options.frame_upsample), arguments, shapes, names, outputs, options.opset, deform_conv
-    )
+    encoder = Encoder(model, options.frame_upsample)
+    return _export(encoder, arguments, shapes, names, encoder.output_names, options)
 
 
-def _query(model: VideoINR, options: Options) -> Any:
+def export_query(model: VideoINR, options: Options) -> Any:
     from vinr_engine.export.graphs import Encoder, PluginQuery, PortableQuery
 
     kind = PluginQuery if options.profile == "plugin" else PortableQuery
     query = kind(model, options.frame_upsample, options.times, options.size)
     h, w = EXAMPLE
-    u = options.frame_upsample or 4
+    encoder = Encoder(model, options.frame_upsample or 4)
+    frames = torch.zeros(1, 2, 3, h, w, dtype=DTYPES[options.dtype])
     with torch.no_grad():
-        maps = Encoder(model, u)(torch.zeros(1, 2, 3, h, w, dtype=DTYPES[options.dtype]))
+        encoded = dict(zip(encoder.output_names, encoder(frames), strict=True))
     dynamic = torch.export.Dim.DYNAMIC
+    rows, planes = {1: dynamic, 2: dynamic}, {3: dynamic, 4: dynamic}
     examples: dict[str, tuple[torch.Tensor, Any]] = {
-        "maps": (maps[0], {1: dynamic, 2: dynamic}),
-        "colours": (maps[-1], {1: dynamic, 2: dynamic}),
+        **{name: (maps, planes if name == "detail" else rows) for name, maps in encoded.items()},
+        "frames": (frames, planes),
         "times": (torch.tensor([0.0, 0.5, 1.0]), {0: dynamic}),
         "lr_size": (torch.tensor([h, w]), None),
         "size": (torch.tensor([2 * h + 1, 2 * w + 1]), None),
@@ -141,7 +152,7 @@ def _query(model: VideoINR, options: Options) -> Any:
     names = query.input_names
     arguments, shapes = zip(*(examples[name] for name in names), strict=True)
     # one variadic argument holds them all
-    return _export(query, arguments, [tuple(shapes)], names, ["image", "flow"], options.opset, "grid_sample")
+    return _export(query, arguments, [tuple(shapes)], names, ["image", "flow"], options)
 
 
 def _metadata(model: VideoINR, options: Options, graph: str) -> dict[str, str]:
@@ -167,6 +178,7 @@ def to_onnx(
     times: Sequence[float] | None = None,
     size: tuple[int, int] | None = None,
     opset: int = 20,
+    layers: str = "rows",
     overwrite: bool = False,
 ) -> Pair:
     """Write `model` as two ONNX files, the encoder of a pair of frames and the query.
@@ -183,23 +195,21 @@ def to_onnx(
         times: the times that the query decodes, in [0, 1], or None for an input.
         size: (HH, WW) of the output, or None for an input.
         opset: 20, 21 or 22.
+        layers: whether the query's layers run for "rows" of pixels in turn (a Scan node: what they make stays in a
+            processor's cache) or for the "whole" picture at once, which suits GPUs and which TensorRT-RTX needs.
 
     Frames' sides are inputs, multiples of 4 (`vinr_engine.models.video_inr.pad_to_multiple`). Inputs and outputs are
     those of `vinr_engine.export.graphs.Encoder` and `Query`; metadata hold the constructor's values, the options, the
     limits and the version. Nothing is written if the export fails.
 
     Raises:
-        UsageError: an option out of its range, a residual network (its enlarged frames have no graph yet), or a file
-            that exists and `overwrite` is not set.
+        UsageError: an option out of its range, or a file that exists and `overwrite` is not set.
         VinrError: a package that the export needs is not installed, or the files cannot be written.
     """
     from vinr_engine.export.packages import require
 
-    options = Options(profile, deform_conv, dtype, frame_upsample, None if times is None else tuple(times), size, opset)
-    if model.config["residual"]:
-        raise UsageError(
-            "a residual network, such as the package's own, cannot be exported yet: give --weights of another"
-        )
+    fixed = None if times is None else tuple(times)
+    options = Options(profile, deform_conv, dtype, frame_upsample, fixed, size, opset, layers)
     require("onnx", "onnxscript")
     from vinr_engine.export import schemas
 
@@ -209,7 +219,7 @@ def to_onnx(
         if path.exists() and not overwrite:
             raise UsageError(f"{path} exists: choose another name, or --overwrite")
     model = _prepared(model, DTYPES[dtype])
-    programs = _encoder(model, options), _query(model, options)
+    programs = export_encoder(model, options), export_query(model, options)
     pair.encoder.parent.mkdir(parents=True, exist_ok=True)
     for program, path, graph in zip(programs, (pair.encoder, pair.query), ("encoder", "query"), strict=True):
         program.model.metadata_props.update(_metadata(model, options, graph))

@@ -18,8 +18,8 @@ Array = NDArray[Any]
 class Session(Protocol):
     """A graph that is ready to run."""
 
-    def run(self, feeds: Mapping[str, Array]) -> list[Array]:
-        """The graph's outputs in their order, from its inputs by name."""
+    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """The graph's outputs by name, from its inputs by name."""
 
 
 class OnnxRuntime:
@@ -48,9 +48,9 @@ class OnnxRuntime:
         if provider is not None and name not in self._session.get_providers():
             raise UsageError(f"--provider {provider}: it is built in, but finds no device on this machine")
 
-    def run(self, feeds: Mapping[str, Array]) -> list[Array]:
-        outputs: list[Array] = self._session.run(None, dict(feeds))
-        return outputs
+    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        names = [output.name for output in self._session.get_outputs()]
+        return dict(zip(names, self._session.run(names, dict(feeds)), strict=True))
 
 
 class OpenVino:
@@ -73,9 +73,9 @@ class OpenVino:
             hint = " (export with --deform-conv grid_sample)" if "DeformConv" in str(error) else ""
             raise WeightsError(f"{path}: OpenVINO refuses it{hint}: {reason(error)[:200]}") from None
 
-    def run(self, feeds: Mapping[str, Array]) -> list[Array]:
+    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         results = self._model(dict(feeds))
-        return [np.asarray(results[output]) for output in self._model.outputs]
+        return {output.any_name: np.asarray(results[output]) for output in self._model.outputs}
 
 
 def _plain(provider: str) -> str:

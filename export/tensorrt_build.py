@@ -18,7 +18,7 @@ from vinr_engine.export.files import draft_of
 
 from vinr_engine._version import __version__
 from vinr_engine.models import VideoINR
-from vinr_engine.models.video_inr import PADDING_MULTIPLE
+from vinr_engine.models.video_inr import DETAIL_UPSAMPLE, PADDING_MULTIPLE
 from vinr_engine.video.errors import UsageError, VinrError
 
 TARGETS = ("SM80", "SM86", "SM89", "SM120")  # what TensorRT-RTX builds for without the GPU
@@ -80,7 +80,7 @@ def runtime_module(runtime: str | None) -> tuple[str, Any]:
 
 
 def _shapes(graph: str, limits: Limits, width: int) -> dict[str, list[tuple[int, ...]]]:
-    """Least, usual and largest shape of every input whose shape varies."""
+    """Least, usual and largest shape of every input whose shape varies; only residual networks have the last two."""
     sides = limits.padded()
     if graph == "encoder":
         return {"frames": [(1, 2, 3, h, w) for h, w in sides]}
@@ -89,6 +89,8 @@ def _shapes(graph: str, limits: Limits, width: int) -> dict[str, list[tuple[int,
         "maps": [(1, h, w, width) for h, w in sides],
         "colours": [(1, u * h, u * w, 8) for h, w in sides],
         "times": [(1,), *((n,) for n in limits.times)],
+        "frames": [(1, 2, 3, h, w) for h, w in sides],
+        "detail": [(1, 2, 3, DETAIL_UPSAMPLE * h, DETAIL_UPSAMPLE * w) for h, w in sides],
     }
 
 
@@ -140,8 +142,10 @@ class _Build:
         else:
             config.set_timing_cache(config.create_timing_cache(self.cache), ignore_mismatch=False)
         profile = builder.create_optimization_profile()
+        inputs = {network.get_input(i).name for i in range(network.num_inputs)}
         for name, shapes in _shapes(graph, self.limits, width).items():
-            profile.set_shape(name, *shapes)
+            if name in inputs:
+                profile.set_shape(name, *shapes)
         values = {"size": self.limits.outputs, "lr_size": self.limits.frames}
         for tensor in (network.get_input(i) for i in range(network.num_inputs)):
             if tensor.is_shape_tensor:
@@ -210,16 +214,12 @@ def to_tensorrt(
         note: gets a line for each step.
 
     Raises:
-        UsageError: an option out of its range, a builder that is not installed, a file that exists, a residual network.
+        UsageError: an option out of its range, a builder that is not installed, a file that exists.
         VinrError: the builder refuses a graph, or a file cannot be written.
     """
     from vinr_engine.export.onnx_model import to_onnx
 
     files, limits, say = paths(destination), limits or Limits(), note or (lambda text: None)
-    if model.config["residual"]:
-        raise UsageError(
-            "a residual network, such as the package's own, cannot be exported yet: give --weights of another"
-        )
     unknown = [t for t in targets if t not in TARGETS]
     if unknown:
         raise UsageError(f"--gpu must be of {', '.join(TARGETS)}, got {', '.join(unknown)}")
@@ -247,7 +247,7 @@ def to_tensorrt(
     plans: dict[str, bytes] = {}
     with tempfile.TemporaryDirectory() as folder:
         say("exporting the graphs")
-        pair = to_onnx(model, folder, profile=profile, dtype=dtype, frame_upsample=FRAME_UPSAMPLE)
+        pair = to_onnx(model, folder, profile=profile, dtype=dtype, frame_upsample=FRAME_UPSAMPLE, layers="whole")
         for graph, path in (("query", pair.query), ("encoder", pair.encoder)):
             say(f"building the {graph}")
             began = time.monotonic()

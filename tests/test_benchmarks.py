@@ -306,3 +306,14 @@ def test_the_command_needs_a_checkout(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(cli, "__file__", str(tmp_path / "vinr_engine" / "cli.py"))
     assert cli.main(["bench"]) == 2
     assert "needs a checkout" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_the_exported_query_beside_the_published_form(tmp_path, capsys):
+    pytest.importorskip("onnxruntime")
+    from benchmarks import onnx_query
+
+    arguments = ["--size", "8x12", "--scale", "2", "--repeats", "1", "--out", str(tmp_path / "rows.csv")]
+    assert onnx_query.main(arguments) == 0
+    assert "8x12 x2: straight" in capsys.readouterr().out
+    assert (tmp_path / "rows.csv").read_text().count("\n8,12,2,1,") == 1

@@ -113,10 +113,15 @@ def upscale(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only errors.")] = False,
     runtime: Annotated[
         str | None,
-        typer.Option(help="onnxruntime or openvino: run the exported --model instead of torch.", show_default=False),
+        typer.Option(
+            help="onnxruntime, openvino or tensorrt: run the exported --model instead of torch.", show_default=False
+        ),
     ] = None,
     model: Annotated[
-        str | None, typer.Option(metavar="DIR", help="What vinr export wrote, for --runtime.", show_default=False)
+        str | None,
+        typer.Option(
+            metavar="PATH", help="What vinr export wrote, for --runtime: DIR, NAME.engine.", show_default=False
+        ),
     ] = None,
     provider: Annotated[
         str | None,
@@ -138,7 +143,7 @@ def upscale(
 
     exported = None
     if runtime is not None or model is not None or provider is not None:
-        from vinr_engine.export.exported import open_model
+        from vinr_engine.export.runtimes import open_model
 
         if weights is not None or untrained or device not in ("auto", "cpu") or dtype != "float32":
             raise UsageError("--runtime excludes --weights, --untrained, --device and --dtype: the model holds them")

@@ -43,8 +43,8 @@ def _improved(here: Tensor, other: Tensor, flow: Tensor) -> Tensor:
     difference = here - moved
     error = difference.square().mean(1, keepdim=True)
     weight = 1 / (1 + error / (_box(error, WINDOW) + DIFFERENT))
-    products = [gx * gx, gx * gy, gy * gy, gx * difference, gy * difference]
-    means = _box(weight * torch.stack([p.mean(1) for p in products], 1), WINDOW)
+    products = torch.stack([gx, gx, gy, gx, gy], 1) * torch.stack([gx, gy, gy, difference, difference], 1)
+    means = _box(weight * products.mean(2), WINDOW)
     xx, xy, yy, xd, yd = means.split(1, 1)
     ridge = FLAT + ISOTROPIC * (xx + yy)
     xx, yy = xx + ridge, yy + ridge

@@ -24,6 +24,7 @@ from vinr_engine.ops import inr_query
 Times = float | Sequence[float] | Tensor
 # What a residual network's last layers count in, input pixels and colour, so that their weights are of common size.
 FLOW_UNIT, DETAIL_UNIT = 4.0, 0.1
+DETAIL_UPSAMPLE = 4  # twice sub-pixel convolution by 2
 PADDING_MULTIPLE = 4  # the pyramid halves the frame twice
 
 
@@ -253,15 +254,19 @@ class VideoINR(PyramidLevels):
     def enlarge(self, features: Tensor, frames: Tensor, size: tuple[int, int]) -> Tensor:
         """Both frames [B, 2, 3, h, w] at `size`, from what `encode` gave: [B, 2, 3, HH, WW], bicubic plus detail.
 
-        The detail is made at four times the input's size, by sub-pixel convolution, and resized from there.
+        The detail is made at four times the input's size and resized from there.
         """
-        B, _, _, h, w = frames.shape
+        h, w = (DETAIL_UPSAMPLE * n for n in frames.shape[-2:])
+        detail = self.detail(features)[..., :h, :w]
+        with torch.autocast(frames.device.type, enabled=False):
+            return bicubic(frames, size) + bicubic(detail.to(frames.dtype), size)
+
+    def detail(self, features: Tensor) -> Tensor:
+        """What `enlarge` adds to both frames, by sub-pixel convolution: [B, 2, 3, 4 ceil4(h), 4 ceil4(w)]."""
         x = features[:, ::2].flatten(0, 1).contiguous(memory_format=torch.channels_last)
         for conv in (self.upconv1, self.upconv2):
             x = lrelu(F.pixel_shuffle(conv(x), 2))
-        detail = DETAIL_UNIT * self.conv_last(lrelu(self.HRconv(x)))[:, :, : 4 * h, : 4 * w]
-        with torch.autocast(frames.device.type, enabled=False):
-            return bicubic(frames, size) + bicubic(detail.to(frames.dtype).unflatten(0, (B, 2)), size)
+        return DETAIL_UNIT * self.conv_last(lrelu(self.HRconv(x))).unflatten(0, (-1, 2))
 
     def _flow_layers(self, lr_size: tuple[int, int], size: tuple[int, int]) -> list[tuple[Tensor, Tensor]]:
         """The flow network's layers, whose last gives output pixels whatever the scale.

@@ -1,0 +1,97 @@
+"""Engines run by a stand-in for TensorRT on the CPU (tests/fake_tensorrt.py); none ever ran on a GPU here."""
+
+import json
+import shutil
+import types
+from dataclasses import asdict
+
+import numpy as np
+import pytest
+import torch
+from vinr_engine.export import Engine
+from vinr_engine.export import engine as module
+from vinr_engine.export import tensorrt_build as build
+
+import fake_tensorrt
+import vinr_engine as vinr
+from export_cases import decode
+from video.clips import panning, read, write
+from vinr_engine import cli
+from vinr_engine.video.errors import UsageError, WeightsError
+
+LIMITS = build.Limits(((16, 16), (16, 16), (64, 64)), ((16, 16), (32, 32), (96, 96)))
+
+
+@pytest.fixture
+def files(own, tmp_path):
+    """What to_tensorrt leaves, for an SM86."""
+    files = build.paths(tmp_path / "m.engine")
+    shutil.copy(own / "encoder.onnx", files.encoder)
+    shutil.copy(own / "query.onnx", files.query)
+    report = {"version": vinr.__version__, "builder": "tensorrt-rtx 0.0", "targets": ["SM86"], "limits": asdict(LIMITS)}
+    files.report.write_text(json.dumps(report))
+    return files
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    """A GPU, an SM86, with TensorRT."""
+    monkeypatch.setattr(module, "DEVICE", "cpu")
+    monkeypatch.setattr(module, "runtime_module", lambda name: (name, fake_tensorrt))
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (8, 6))
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda: types.SimpleNamespace(cuda_stream=0))
+
+
+def engine(files):
+    return Engine(files.report.with_suffix(".engine"))
+
+
+def upscale(capsys, *arguments):
+    code = cli.main(["upscale", *map(str, arguments), "--space", "2", "--time", "2", "--quiet"])
+    return (code, *capsys.readouterr())
+
+
+def test_a_video_by_engines(files, gpu, tmp_path, capsys):
+    clip = write(tmp_path / "in.mp4", panning(3, 32, 24))
+    options = ("--runtime", "tensorrt", "--model", tmp_path / "m.engine")
+    assert upscale(capsys, clip, tmp_path / "a", *options) == (0, "", "")
+    assert upscale(capsys, clip, tmp_path / "b", "--device", "cpu") == (0, "", "")
+    a, b = (np.stack([f.to_ndarray(format="rgb24") for f in read(sorted((tmp_path / n).iterdir())[1])]) for n in "ab")
+    assert np.abs(a.astype(int) - b).max() <= 1
+
+
+def test_sizes_outside_the_profile(files, gpu):
+    network = engine(files)
+    with pytest.raises(UsageError, match=r"frames \[1, 2, 3, 16, 68\] lies outside the engine's profile"):
+        decode(network, torch.rand(1, 2, 3, 16, 66), [0.5], (32, 32))
+    with pytest.raises(UsageError, match="97x32 lies outside the engine's outputs, 16x16 to 96x96"):
+        decode(network, torch.rand(1, 2, 3, 16, 16), [0.5], (32, 97))
+
+
+def test_an_engine_for_another_gpu(files, gpu, monkeypatch):
+    files.query.write_bytes(b"of another GPU")
+    with pytest.raises(WeightsError, match=r"m\.query\.engine: not an engine for this GPU and this TensorRT 0\.0"):
+        engine(files)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (8, 9))
+    with pytest.raises(WeightsError, match="built for SM86, this GPU is SM89: build it for that"):
+        engine(files)
+
+
+def test_an_engine_of_another_version(files):
+    files.report.write_text(files.report.read_text().replace(vinr.__version__, "0.0.0"))
+    with pytest.raises(WeightsError, match=r"built by vinr_engine 0\.0\.0, .*: build it again"):
+        engine(files)
+
+
+def test_what_is_missing_is_one_line(files, gpu, tmp_path, capsys, monkeypatch):
+    options = ("--runtime", "tensorrt", "--model", tmp_path / "m.engine")
+    monkeypatch.setattr(module, "runtime_module", build.runtime_module)
+    monkeypatch.setattr(build, "find_spec", lambda name: None)
+    code, out, err = upscale(capsys, "in.mp4", tmp_path / "a", *options)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "tensorrt-rtx is not installed: pip install tensorrt-rtx-cu13" in err
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    code, out, err = upscale(capsys, "in.mp4", tmp_path / "a", *options)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "needs an NVIDIA GPU" in err
