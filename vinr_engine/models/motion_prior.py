@@ -60,7 +60,8 @@ def optical_flow(here: Tensor, other: Tensor) -> Tensor:
     """
     h, w = here.shape[-2:]
     multiple = 2 ** (LEVELS - 1)
-    padding = (0, -w % multiple, 0, -h % multiple)
+    # Not -w % multiple: of negative numbers, runtimes of exported networks take other remainders.
+    padding = (0, (multiple - w % multiple) % multiple, 0, (multiple - h % multiple) % multiple)
     levels = [(F.pad(here, padding, mode="replicate"), F.pad(other, padding, mode="replicate"))]
     for _ in range(LEVELS - 1):
         a, b = levels[-1]

@@ -47,7 +47,9 @@ def _check_config(name: str, values: Sequence[int], lowest: int) -> None:
 def pad_to_multiple(frames: Tensor) -> Tensor:
     """[..., C, h, w] -> [..., C, ceil4(h), ceil4(w)], the last row and column repeated."""
     h, w = frames.shape[-2:]
-    padding = (0, -w % PADDING_MULTIPLE, 0, -h % PADDING_MULTIPLE)
+    # Not -w % n: of negative numbers, runtimes of exported networks take other remainders.
+    n = PADDING_MULTIPLE
+    padding = (0, (n - w % n) % n, 0, (n - h % n) % n)
     if not any(padding):
         return frames
     return F.pad(frames.flatten(0, -4), padding, mode="replicate").unflatten(0, frames.shape[:-3])
