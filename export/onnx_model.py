@@ -135,6 +135,7 @@ def export_query(model: VideoINR, options: Options) -> Any:
 
     kind = PluginQuery if options.profile == "plugin" else PortableQuery
     query = kind(model, options.frame_upsample, options.times, options.size)
+    query.apart = options.layers == "whole" and options.dtype == "float16"
     h, w = EXAMPLE
     encoder = Encoder(model, options.frame_upsample or 4)
     frames = torch.zeros(1, 2, 3, h, w, dtype=DTYPES[options.dtype])

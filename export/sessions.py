@@ -38,6 +38,8 @@ class OnnxRuntime:
             raise UsageError("--provider OpenVINO does not take float16 graphs: export with --dtype float32")
         options = ort.SessionOptions()
         options.log_severity_level = 3  # its warnings speak of its own optimisations
+        if dtype == "float16":  # with all of them 1.31 crashes on the float16 graphs that are made for TensorRT-RTX
+            options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
         # Threads that spin while they wait starve whatever else runs: the decoder, the encoder of the video.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         providers = list(dict.fromkeys([name, "CPUExecutionProvider"]))

@@ -36,7 +36,6 @@ def test_the_query_of_the_packages_own_network(tmp_path):
     assert builder.messages == []
 
 
-@pytest.mark.xfail(reason="TensorRT-RTX 1.7 takes a size in the motion prior for negative", strict=True)
 def test_the_encoder_of_the_packages_own_network(own):
     pytest.importorskip("tensorrt_rtx_bindings")
     _, trt = build.runtime_module("tensorrt-rtx")
@@ -69,10 +68,10 @@ def test_engines_are_built_without_a_gpu(tmp_path, config, dtype):
 
 
 @pytest.mark.slow
-def test_sizes_become_shapes_of_the_plugin(model, tmp_path):
+def test_sizes_become_shapes_of_the_plugin(tmp_path):
     """What makes vectors of sizes, which a plugin sees the lengths of, parses; TensorRT-RTX does not know the node."""
     trt = pytest.importorskip("tensorrt_rtx_bindings")
-    to_onnx(model, tmp_path, profile="plugin")
+    to_onnx(network(SMALL), tmp_path, profile="plugin")
     query = onnx.load(tmp_path / "query.onnx")
     (node,) = (n for n in query.graph.node if n.op_type == "InrQuery")
     query.graph.node.remove(node)
@@ -80,11 +79,11 @@ def test_sizes_become_shapes_of_the_plugin(model, tmp_path):
     query.graph.output.extend(onnx.helper.make_tensor_value_info(n, 1, [None]) for n in node.input[3:7])
     logger = trt.Logger(trt.Logger.ERROR)
     builder = trt.Builder(logger)
-    network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
-    assert trt.OnnxParser(network, logger).parse(query.SerializeToString())
-    inputs = [network.get_input(i) for i in range(network.num_inputs)]
+    definition = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+    assert trt.OnnxParser(definition, logger).parse(query.SerializeToString())
+    inputs = [definition.get_input(i) for i in range(definition.num_inputs)]
     assert {t.name for t in inputs if t.is_shape_tensor} == {"lr_size", "size"}
-    assert [network.get_output(i).shape for i in range(4)] == [(-1,)] * 4
+    assert [definition.get_output(i).shape for i in range(4)] == [(-1,)] * 4
 
 
 @pytest.mark.parametrize(
