@@ -188,7 +188,8 @@ def test_an_exported_convolution(harness, tmp_path, bias):
     input, offset_mask, weight, b = (t.float() for t in sample.packed())
     module = Convolution(weight, b if bias else None)
     inputs = {"input": input, "offset_mask": offset_mask}
-    program = onnx_model._export(module, list(inputs.values()), [None, None], list(inputs), ["output"], 20, "plugin")
+    options = onnx_model.Options("plugin", "grid_sample", "float32", None, None, None, 20, "whole")
+    program = onnx_model._export(module, list(inputs.values()), [None, None], list(inputs), ["output"], options)
     program.save(tmp_path / "convolution.onnx")
     (out,) = evaluator(harness, tmp_path / "convolution.onnx").run(None, {k: t.numpy() for k, t in inputs.items()})
     assert relative_error(torch.from_numpy(out), module(*inputs.values()).detach()) <= OP[torch.float32]
