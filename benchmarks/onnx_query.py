@@ -4,8 +4,9 @@
 
 The published form (published.py) is exported as it stands, for one size and time; ours is the query graph of the
 portable profile, with sizes and times left open. Ours reads maps that the encoder's graph projects once a pair: what
-that takes is measured apart, and printed. Nothing is timed before both outputs agree. Seconds are the clock's and the
-process's own, in which other work on the machine shows less.
+that takes is measured apart, and printed. Nothing is timed before both outputs agree. Three ways: with one thread; one
+picture by all threads; and as the video tool does, a picture for each processor at once, seconds each. ONNX Runtime
+computes sines on one thread.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, astuple
 from pathlib import Path
 from typing import Any
@@ -49,12 +51,12 @@ class Straight(nn.Module):
         return published.query(features, frames, TIME, self.size, networks, FRAME_UPSAMPLE)
 
 
-def session(path: Path, profile: bool = False) -> ort.InferenceSession:
-    """A session as the video tool makes it."""
+def session(path: Path, threads: int, profile: bool = False) -> ort.InferenceSession:
+    """A session as the video tool makes it, but for its number of threads."""
     options = ort.SessionOptions()
     options.log_severity_level = 3
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.intra_op_num_threads = torch.get_num_threads()
+    options.intra_op_num_threads = threads
     options.enable_profiling = profile
     options.profile_file_prefix = str(path.with_suffix(""))
     return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
@@ -70,14 +72,30 @@ def export(model: vinr.VideoINR, folder: Path, features: Tensor, frames: Tensor,
         )  # fmt: skip
     assert straight is not None
     straight.save(str(paths[0]), external_data=False)
-    options = onnx_model.Options("portable", "grid_sample", "float32", FRAME_UPSAMPLE, None, None, 20, "rows")
+    options = onnx_model.Options("portable", "grid_sample", "float32", FRAME_UPSAMPLE, None, None, 20, "blocks")
     onnx_model.export_query(model, options).save(str(paths[1]), external_data=False)
     return paths
 
 
+def side_by_side(
+    runs: Sequence[tuple[ort.InferenceSession, dict[str, Any]]], at_once: int, repeats: int
+) -> list[float]:
+    """Seconds a picture of each, medians of turns; `at_once` threads run a session together."""
+    taken: list[list[float]] = [[] for _ in runs]
+    with ThreadPoolExecutor(at_once) as threads:
+        for turn in range(repeats + 1):
+            for seconds, (graph, feeds) in zip(taken, runs, strict=True):
+                began = time.perf_counter()
+                for done in [threads.submit(graph.run, None, feeds) for _ in range(at_once)]:
+                    done.result()
+                if turn:  # the first run makes ready
+                    seconds.append((time.perf_counter() - began) / at_once)
+    return [statistics.median(seconds) for seconds in taken]
+
+
 def by_operator(path: Path, feeds: dict[str, Any]) -> Counter[str]:
     """Milliseconds that each kind of node took in the second of two runs."""
-    profiled = session(path, profile=True)
+    profiled = session(path, torch.get_num_threads(), profile=True)
     for _ in range(2):
         profiled.run(None, feeds)
     events = json.loads(Path(profiled.end_profiling()).read_text())
@@ -101,10 +119,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     torch.manual_seed(0)
     model = vinr.VideoINR().eval().requires_grad_(False)
     features, frames = 0.1 * torch.randn(1, 3, 64, h, w), torch.rand(1, 2, 3, h, w)
-    began = time.process_time()
+    began = time.perf_counter()
     with torch.inference_mode():
         maps, colours = hoisted(model, features, frames, FRAME_UPSAMPLE).maps
-    projecting = time.process_time() - began
+    projecting = time.perf_counter() - began
     assert colours is not None
     numbers: list[dict[str, Any]] = [
         {"features": features.numpy(), "frames": frames.numpy()},
@@ -117,35 +135,34 @@ def main(argv: Sequence[str] | None = None) -> int:
             for path, feeds in zip(paths, numbers, strict=True):
                 print(path.stem, ", ".join(f"{op} {ms:.1f} ms" for op, ms in by_operator(path, feeds).most_common(9)))
             return 0
-        sessions = [session(path) for path in paths]
-        pictures = [s.run(None, feeds)[0].reshape(3, *size) for s, feeds in zip(sessions, numbers, strict=True)]
+        pictures = [
+            session(p, 1).run(None, feeds)[0].reshape(3, *size) for p, feeds in zip(paths, numbers, strict=True)
+        ]
         error = float(np.abs(pictures[0] - pictures[1]).max())
         if not error <= TOLERANCE:
             raise SystemExit(f"the two graphs differ by {error}")
-        seconds: list[list[float]] = [[], []]
-        processor: list[list[float]] = [[], []]
-        for _ in range(options.repeats):
-            for taken, used, run, feeds in zip(seconds, processor, sessions, numbers, strict=True):
-                began = time.perf_counter(), time.process_time()
-                run.run(None, feeds)
-                taken.append(time.perf_counter() - began[0])
-                used.append(time.process_time() - began[1])
-    straight, ours, straight_cpu, ours_cpu = (statistics.median(taken) for taken in (*seconds, *processor))
-    print(
-        f"{h}x{w} x{options.scale}: "
-        f"straight {straight * 1e3:.0f} ms, ours {ours * 1e3:.0f} ms, {straight / ours:.2f}x; "
-        f"of the processor {straight_cpu * 1e3:.0f} and {ours_cpu * 1e3:.0f} ms, {straight_cpu / ours_cpu:.2f}x; "
-        f"projecting once a pair {projecting * 1e3:.0f} ms of the processor; largest difference {error:.1e}"
-    )
+        everything = torch.get_num_threads()
+        measured = {}
+        for threads, at_once in dict.fromkeys([(1, 1), (everything, 1), (everything, everything)]):
+            runs = [(session(path, threads), feeds) for path, feeds in zip(paths, numbers, strict=True)]
+            measured[threads, at_once] = side_by_side(runs, at_once, options.repeats)
+    print(f"{h}x{w} x{options.scale}; projecting once a pair {projecting * 1e3:.0f} ms; largest difference {error:.1e}")
     where = machine.describe()
-    head = ["rows", "columns", "scale", "runs", "straight_s", "ours_s", "straight_processor_s", "ours_processor_s",
-            "projecting_processor_s", "error", "onnxruntime", *asdict(where)]  # fmt: skip
-    figures = (straight, ours, straight_cpu, ours_cpu, projecting, error)
-    row = [h, w, options.scale, options.repeats, *(f"{n:.4g}" for n in figures), ort.__version__, *astuple(where)]
+    head = ["rows", "columns", "scale", "runs", "session_threads", "at_once", "straight_s", "ours_s", "projecting_s",
+            "error", "onnxruntime", *asdict(where)]  # fmt: skip
+    lines = []
+    for (threads, at_once), (straight, ours) in measured.items():
+        print(
+            f"{threads} threads, {at_once} at once: "
+            f"straight {straight * 1e3:.0f} ms, ours {ours * 1e3:.0f} ms a picture, {straight / ours:.2f}x"
+        )
+        figures = (f"{n:.4g}" for n in (straight, ours, projecting, error))
+        case = h, w, options.scale, options.repeats, threads, at_once
+        lines.append([*case, *figures, ort.__version__, *astuple(where)])
     fresh = not options.out.exists()
     with options.out.open("a", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerows([head, row] if fresh else [row])
+        writer.writerows([head, *lines] if fresh else lines)
     return 0
 
 

@@ -50,8 +50,8 @@ def onnx(
     size: Annotated[str | None, typer.Option(metavar="WxH", help="Output size to fix; else given at each run.")] = None,
     opset: Annotated[int, typer.Option(help="ONNX opset, 20 to 22.")] = 20,
     layers: Annotated[
-        str, typer.Option(help="rows: fast on processors; whole: the query's layers for all pixels at once, for GPUs.")
-    ] = "rows",
+        str, typer.Option(help="blocks: of pixels in turn, fast on processors; whole: all pixels at once, for GPUs.")
+    ] = "blocks",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that exist.")] = False,
 ) -> None:
     """Write the network as two ONNX files: the encoder of a pair of frames, and the query.

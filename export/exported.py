@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +100,7 @@ class ExportedModel:
         self._encoder, self._query = (
             SESSIONS[runtime](path, provider, self.options["dtype"]) for path in (pair.encoder, pair.query)
         )
+        self._threads = ThreadPoolExecutor(torch.get_num_threads(), "vinr-query") if self._query.at_once else None
 
     def pyramid(self, frame: Tensor) -> Tensor:
         """The frame itself: the encoder's graph takes both frames."""
@@ -114,6 +116,12 @@ class ExportedModel:
 
     def query(self, features: Encoded, frames: Tensor, times: Sequence[float], size: tuple[int, int]) -> Tensor:
         """Pictures [1, T, 3, HH, WW] at `times`; see `VideoINR.query`. Raises UsageError outside the graph's sizes."""
+        return self.begin_query(features, frames, times, size)()
+
+    def begin_query(
+        self, features: Encoded, frames: Tensor, times: Sequence[float], size: tuple[int, int]
+    ) -> Callable[[], Tensor]:
+        """`query` beside what follows: what it returns waits for the pictures. Raises UsageError as `query`."""
         fixed, fixed_times = self.options["size"], self.options["times"]
         if fixed is not None and tuple(fixed) != tuple(size):
             raise UsageError(f"this model makes pictures of {fixed[1]}x{fixed[0]} alone, not {size[1]}x{size[0]}")
@@ -126,7 +134,9 @@ class ExportedModel:
             feeds["times"] = np.array(times, np.float32)
         elif not set(times) <= set(fixed_times):
             raise UsageError(f"this model decodes the times {fixed_times} alone, not {list(times)}")
-        image = torch.from_numpy(self._query.run(feeds)["image"])
-        if fixed_times is None:
-            return image
-        return image[:, [fixed_times.index(t) for t in times]]
+
+        def pictures() -> Tensor:
+            image = torch.from_numpy(self._query.run(feeds)["image"])
+            return image if fixed_times is None else image[:, [fixed_times.index(t) for t in times]]
+
+        return pictures if self._threads is None else self._threads.submit(pictures).result

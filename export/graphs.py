@@ -164,16 +164,23 @@ def _by_time(read: Tensor, T: int) -> Tensor:
     return read.reshape(read.shape[1], T, -1).transpose(0, 1)
 
 
-def _mixed(weight: Tensor, read: Sequence[Tensor], apart: bool) -> Tensor:
-    """A first layer's weight [D, X] times what was read, [N, X_i, P] each, X together: [N, D, P]; or a product each."""
-    if apart:
+def _mixed(weight: Tensor, read: Sequence[Tensor]) -> Tensor:
+    """A first layer's weight [D, X] times what was read, [N, X_i, P] each, X together: [N, D, P]."""
+    if weight.dtype == torch.float16:  # one product of them all is what TensorRT-RTX 1.7 fails to build
         parts = weight.split([part.shape[1] for part in read], 1)
         return sum((mix(w, part) for w, part in zip(parts[1:], read[1:], strict=True)), mix(parts[0], read[0]))
     return mix(weight, torch.cat(list(read), 1))
 
 
+def scale_phases(query: Query) -> None:
+    """Let the weights of what a sine follows give phases, with no product of their own."""
+    for name, depth in zip(NETWORKS, query.depths, strict=True):
+        for i in range(2 * (depth - 1)):
+            query.get_buffer(f"{name}_{i}").mul_(OMEGA)
+
+
 class PortableQuery(Query):
-    """The query in standard operations.
+    """The query in standard operations, for all pixels at once.
 
     Maps are channels first, as GridSample has them, up to the sum of each first layer, and the layers that follow have
     channels last: convolutions instead would make ONNX Runtime copy between layouts before and after each. What does
@@ -185,12 +192,7 @@ class PortableQuery(Query):
         self, model: VideoINR, frame_upsample: int | None, times: Sequence[float] | None, size: tuple[int, int] | None
     ) -> None:
         super().__init__(model, frame_upsample, times, size)
-        # Whether first layers read with a product each. Of float16, TensorRT-RTX 1.7 fails to build one of them all,
-        # and ONNX Runtime 1.31 crashes, with all its optimisations, on several.
-        self.apart = False
-        for name, depth in zip(NETWORKS, self.depths, strict=True):
-            for i in range(2 * (depth - 1)):  # what a sine follows gives phases, with no product of their own
-                self.get_buffer(f"{name}_{i}").mul_(OMEGA)
+        scale_phases(self)
 
     def _first(self, network: str) -> tuple[Tensor, Tensor]:
         """Weight [D, X] and bias [D, 1] of a first layer."""
@@ -227,7 +229,7 @@ class PortableQuery(Query):
         read = [feature.reshape(T, HR, HH * WW)]
         if fine is not None:
             read.append(sample(fine, grid).reshape(1, COLOURS, HH * WW).expand(T, -1, -1))
-        phases = _mixed(weight[:, :-1], read, self.apart) + still + (weight[:, -1:] * t + bias)
+        phases = _mixed(weight[:, :-1], read) + still + (weight[:, -1:] * t + bias)
         flow = self._rest("flow", phases.reshape(T, -1, HH, WW)).float()
         if self.residual:
             flow = flow * residual.flow_unit(lr_size, size).reshape(1, 4, 1, 1)
@@ -244,7 +246,7 @@ class PortableQuery(Query):
             sums = sums + _by_time(sample(side_map, grid), T)
             if fine is not None:
                 colour.append(_by_time(sample(fine, grid), T))
-        phases = _mixed(weight[:, :-1], [*read, *colour], self.apart) + sums
+        phases = _mixed(weight[:, :-1], [*read, *colour]) + sums
         image = self._rest("encode", phases.reshape(T, -1, HH, WW)).float()
         return image[None], flow[None]
 

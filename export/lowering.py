@@ -10,26 +10,20 @@ import onnx_ir as ir
 import torch
 from onnxscript import opset20 as op
 from vinr_engine.export import schemas
+from vinr_engine.export.lowering_blocks import inr_query_by_blocks
+from vinr_engine.export.nodes import constant, ints, real
 
 from vinr_engine.ops.inr_query import OMEGA
 
 SAMPLING: dict[str, Any] = {"align_corners": 0, "mode": "linear"}
 
 
-def _constant(value: Any, dtype: Any = np.int64) -> Any:
-    return op.Constant(value=ir.tensor(np.array(value, dtype)))
-
-
-def _ints(*values: int) -> Any:
-    return _constant(values)
-
-
 def _logits_split(offset_mask: Any, taps: int) -> tuple[Any, Any, int]:
     """Offsets [B, 2 G K, H, W], masks (sigmoid applied) [B, G K, H, W], and G."""
     channels = offset_mask.shape[1]
     offsets = channels // 3 * 2
-    offset = op.Slice(offset_mask, _ints(0), _ints(offsets), _ints(1))
-    logits = op.Slice(offset_mask, _ints(offsets), _ints(channels), _ints(1))
+    offset = op.Slice(offset_mask, ints(0), ints(offsets), ints(1))
+    logits = op.Slice(offset_mask, ints(offsets), ints(channels), ints(1))
     return offset, op.Sigmoid(logits), offsets // (2 * taps)
 
 
@@ -48,31 +42,31 @@ def grid_sample(input, offset_mask, weight, bias, stride, padding, dilation, bfl
     # [B, G, taps, 2, H, W] -> two of [B G, taps, H, W]
     in_size, out_size = op.Shape(input, start=2), op.Shape(offset_mask, start=2)
     B = op.Shape(input, end=1)
-    groups = op.Mul(B, _ints(G))
-    offset = op.Reshape(offset, op.Concat(groups, _ints(taps, 2), out_size, axis=0))
+    groups = op.Mul(B, ints(G))
+    offset = op.Reshape(offset, op.Concat(groups, ints(taps, 2), out_size, axis=0))
     offset = op.Cast(offset, to=ir.DataType.FLOAT)
     grids = []
     for axis in (1, 0):  # GridSample wants x first
-        length = op.Cast(op.Gather(in_size, _ints(axis)), to=ir.DataType.FLOAT)
+        length = op.Cast(op.Gather(in_size, ints(axis)), to=ir.DataType.FLOAT)
         k = np.arange(taps)
         tap = (k % kw if axis else k // kw) * dilation[axis] - padding[axis]
-        start = _constant(tap.reshape(1, taps, 1, 1), np.float32)
-        n = op.Gather(out_size, _constant(axis))
-        index = op.Cast(op.Range(_constant(0), n, _constant(1)), to=ir.DataType.FLOAT)
-        index = op.Mul(index, _constant(stride[axis], np.float32))
-        index = op.Reshape(index, _ints(1, 1, 1, -1) if axis else _ints(1, 1, -1, 1))
-        shift = op.Gather(offset, _constant(axis), axis=2)
+        start = real(tap.reshape(1, taps, 1, 1))
+        n = op.Gather(out_size, constant(axis))
+        index = op.Cast(op.Range(constant(0), n, constant(1)), to=ir.DataType.FLOAT)
+        index = op.Mul(index, real(stride[axis]))
+        index = op.Reshape(index, ints(1, 1, 1, -1) if axis else ints(1, 1, -1, 1))
+        shift = op.Gather(offset, constant(axis), axis=2)
         position = op.Add(op.Add(shift, start), index)
-        two, unit = _constant(2, np.float32), _constant(1, np.float32)
+        two, unit = real(2), real(1)
         grids.append(op.Sub(op.Div(op.Add(op.Mul(position, two), unit), length), unit))
-    grid = op.Concat(*(op.Unsqueeze(g, _ints(-1)) for g in grids), axis=-1)  # [B G, taps, H, W, 2]
-    grid = op.Reshape(grid, op.Concat(groups, _ints(-1), op.Slice(out_size, _ints(1), _ints(2)), _ints(2), axis=0))
-    planes = op.Reshape(input, op.Concat(groups, _ints(C // G), in_size, axis=0))
+    grid = op.Concat(*(op.Unsqueeze(g, ints(-1)) for g in grids), axis=-1)  # [B G, taps, H, W, 2]
+    grid = op.Reshape(grid, op.Concat(groups, ints(-1), op.Slice(out_size, ints(1), ints(2)), ints(2), axis=0))
+    planes = op.Reshape(input, op.Concat(groups, ints(C // G), in_size, axis=0))
     read = _sampled(planes, grid, input.dtype)
-    read = op.Reshape(read, op.Concat(groups, _ints(C // G, taps), out_size, axis=0))
-    read = op.Mul(read, op.Reshape(mask, op.Concat(groups, _ints(1, taps), out_size, axis=0)))
-    columns = op.Reshape(read, op.Concat(B, _ints(C * taps), out_size, axis=0))
-    kernel = op.Reshape(weight, _ints(O, group_channels * taps, 1, 1))
+    read = op.Reshape(read, op.Concat(groups, ints(C // G, taps), out_size, axis=0))
+    read = op.Mul(read, op.Reshape(mask, op.Concat(groups, ints(1, taps), out_size, axis=0)))
+    columns = op.Reshape(read, op.Concat(B, ints(C * taps), out_size, axis=0))
+    kernel = op.Reshape(weight, ints(O, group_channels * taps, 1, 1))
     return op.Conv(columns, kernel, bias, group=C // group_channels)
 
 
@@ -107,7 +101,7 @@ def deform_plugin(input, offset_mask, weight, bias, stride, padding, dilation, b
 
 def _of_length(sizes: Any, axis: int) -> Any:
     """[sizes[axis]] zeros."""
-    return op.ConstantOfShape(op.Slice(sizes, _ints(axis), _ints(axis + 1)))
+    return op.ConstantOfShape(op.Slice(sizes, ints(axis), ints(axis + 1)))
 
 
 def inr_query(maps, colours, times, lr_size, size, weights, feat_widths, flow_widths, encode_widths, HH, WW):
@@ -129,49 +123,17 @@ def conv2d(input, weight, bias, stride, padding):
     return op.Conv(input, weight, bias, pads=[padding] * 4, strides=[stride] * 2)
 
 
-class _Body:
-    """Nodes of a subgraph, made as `op` makes those of the graph."""
-
-    def __init__(self) -> None:
-        self.nodes: list[ir.Node] = []
-
-    def __getattr__(self, name: str) -> Callable[..., Any]:
-        def make(*inputs: Any, **attributes: Any) -> Any:
-            self.nodes.append(ir.node(name, inputs, attributes))
-            return self.nodes[-1].outputs[0]
-
-        return make
-
-
-def _layers(op: Any, z: Any, parameters: Any) -> Any:
-    """z [P, X] -> [P, D]"""
+def layers(phases, parameters):
+    N, size = op.Shape(phases, end=1), op.Shape(phases, start=2)
+    z = op.Reshape(op.Transpose(phases, perm=[0, 2, 3, 1]), ints(-1, phases.shape[1]))
     for weight, bias in zip(parameters[::2], parameters[1::2], strict=True):
         if weight.dtype == ir.DataType.FLOAT:
             z = op.Sin(z)
         else:
             z = op.Cast(op.Sin(op.Cast(z, to=ir.DataType.FLOAT)), to=weight.dtype)
         z = op.Gemm(z, weight, bias, transB=1)
-    return z
-
-
-def layers_at_once(phases, parameters):
-    """For all pixels at once."""
-    N, size = op.Shape(phases, end=1), op.Shape(phases, start=2)
-    z = op.Reshape(op.Transpose(phases, perm=[0, 2, 3, 1]), _ints(-1, phases.shape[1]))
-    z = op.Reshape(_layers(op, z, parameters), op.Concat(N, size, _ints(-1), axis=0))
+    z = op.Reshape(z, op.Concat(N, size, ints(-1), axis=0))
     return op.Transpose(z, perm=[0, 3, 1, 2])
-
-
-def layers_by_rows(phases, parameters):
-    """For one row of pixels after the other: what it makes on the way stays in a processor's cache."""
-    body, row = _Body(), ir.Value(name="row", type=ir.TensorType(phases.dtype))
-    flat = _ints(-1, phases.shape[1])
-    z = _layers(body, body.Reshape(body.Transpose(row, perm=[0, 2, 1]), flat), parameters)
-    graph = ir.Graph([row], [z], nodes=body.nodes, name="row")
-    z = op.Scan(phases, body=graph, num_scan_inputs=1, scan_input_axes=[2])  # [H, N W, D]
-    N, H, W = (op.Shape(phases, start=axis, end=axis + 1) for axis in (0, 2, 3))
-    size = op.Concat(H, N, W, _ints(-1), axis=0)
-    return op.Transpose(op.Reshape(z, size), perm=[1, 3, 0, 2])
 
 
 def mix(weight, input):
@@ -189,7 +151,7 @@ def leaky_relu(input, slope):
 
 def _vector(number: Any) -> Any:
     """[1], of a number that the graph holds or computes."""
-    return _ints(number) if isinstance(number, int) else op.Reshape(number, _ints(-1))
+    return ints(number) if isinstance(number, int) else op.Reshape(number, ints(-1))
 
 
 def resize(input, height, width):
@@ -198,25 +160,25 @@ def resize(input, height, width):
 
 
 def doubled(input):
-    scales = _constant([1, 1, 2, 2], np.float32)
+    scales = real([1, 1, 2, 2])
     return op.Resize(input, None, scales, mode="linear", coordinate_transformation_mode="half_pixel")
 
 
-LAYERS = {"rows": layers_by_rows, "whole": layers_at_once}
 DEFORM_CONV = {"grid_sample": grid_sample, "deform_conv": deform_conv, "plugin": deform_plugin}
 
 
-def table(deform_conv: str, layers: str) -> dict[Callable[..., Any], Callable[..., Any]]:
-    """Translations for torch.onnx.export, in the chosen forms: keys of DEFORM_CONV and LAYERS."""
+def table(deform_conv: str) -> dict[Callable[..., Any], Callable[..., Any]]:
+    """Translations for torch.onnx.export, deformable convolution in a form of DEFORM_CONV."""
     return {
         torch.ops.vinr.deform_conv2d_packed.default: DEFORM_CONV[deform_conv],
         torch.ops.vinr_export.average.default: average,
         torch.ops.vinr_export.conv2d.default: conv2d,
-        torch.ops.vinr_export.layers.default: LAYERS[layers],
+        torch.ops.vinr_export.layers.default: layers,
         torch.ops.vinr_export.mix.default: mix,
         torch.ops.vinr_export.leaky_relu.default: leaky_relu,
         torch.ops.vinr_export.resize.default: resize,
         torch.ops.vinr_export.sample.default: sample,
         torch.ops.vinr_export.doubled.default: doubled,
         torch.ops.vinr_export.inr_query.default: inr_query,
+        torch.ops.vinr_export.inr_query_by_blocks.default: inr_query_by_blocks,
     }

@@ -23,7 +23,7 @@ from vinr_engine.video.errors import UsageError
 
 PROFILES = ("portable", "plugin")
 DEFORM_CONV = ("grid_sample", "deform_conv")
-LAYERS = ("rows", "whole")
+LAYERS = ("blocks", "whole")
 DTYPES = {"float32": torch.float32, "float16": torch.float16}
 OPSETS = (20, 21, 22)
 METADATA = "vinr_engine"  # prefix of the keys in a model's metadata
@@ -108,7 +108,7 @@ def _export(
         program = torch.export.export(module, tuple(arguments), dynamic_shapes=tuple(shapes))
         exported = torch.onnx.export(
             program, dynamo=True, opset_version=options.opset, input_names=inputs, output_names=outputs, verbose=False,
-            optimize=False, custom_translation_table=lowering.table(deform_conv, options.layers),
+            optimize=False, custom_translation_table=lowering.table(deform_conv),
         )  # fmt: skip
         assert exported is not None
         tidy(exported.model)
@@ -131,11 +131,12 @@ def export_encoder(model: VideoINR, options: Options) -> Any:
 
 
 def export_query(model: VideoINR, options: Options) -> Any:
+    from vinr_engine.export.blocks import BlockQuery
     from vinr_engine.export.graphs import Encoder, PluginQuery, PortableQuery
 
-    kind = PluginQuery if options.profile == "plugin" else PortableQuery
+    portable = BlockQuery if options.layers == "blocks" else PortableQuery
+    kind = PluginQuery if options.profile == "plugin" else portable
     query = kind(model, options.frame_upsample, options.times, options.size)
-    query.apart = options.layers == "whole" and options.dtype == "float16"
     h, w = EXAMPLE
     encoder = Encoder(model, options.frame_upsample or 4)
     frames = torch.zeros(1, 2, 3, h, w, dtype=DTYPES[options.dtype])
@@ -179,7 +180,7 @@ def to_onnx(
     times: Sequence[float] | None = None,
     size: tuple[int, int] | None = None,
     opset: int = 20,
-    layers: str = "rows",
+    layers: str = "blocks",
     overwrite: bool = False,
 ) -> Pair:
     """Write `model` as two ONNX files, the encoder of a pair of frames and the query.
@@ -196,7 +197,7 @@ def to_onnx(
         times: the times that the query decodes, in [0, 1], or None for an input.
         size: (HH, WW) of the output, or None for an input.
         opset: 20, 21 or 22.
-        layers: whether the query's layers run for "rows" of pixels in turn (a Scan node: what they make stays in a
+        layers: whether the query runs for "blocks" of pixels in turn (Scan nodes: what its layers make stays in a
             processor's cache) or for the "whole" picture at once, which suits GPUs and which TensorRT-RTX needs.
 
     Frames' sides are inputs, multiples of 4 (`vinr_engine.models.video_inr.pad_to_multiple`). Inputs and outputs are

@@ -16,7 +16,9 @@ Array = NDArray[Any]
 
 
 class Session(Protocol):
-    """A graph that is ready to run."""
+    """A graph that is ready to run; `at_once`: several threads may, and gain by it."""
+
+    at_once: bool
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """The graph's outputs by name, from its inputs by name."""
@@ -29,7 +31,7 @@ class OnnxRuntime:
         require("onnxruntime")
         import onnxruntime as ort
 
-        available = ort.get_available_providers()
+        available = [p for p in ort.get_available_providers() if p != "AzureExecutionProvider"]  # that asks a server
         name = next((p for p in available if provider is None or _plain(p) == _plain(provider)), None)
         if name is None:
             known = ", ".join(available)
@@ -43,6 +45,7 @@ class OnnxRuntime:
         # Threads that spin while they wait starve whatever else runs: the decoder, the encoder of the video.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         providers = list(dict.fromkeys([name, "CPUExecutionProvider"]))
+        self.at_once = name == "CPUExecutionProvider"  # it computes sines, most of a query, on one thread
         try:
             self._session = ort.InferenceSession(str(path), options, providers=providers)
         except Exception as error:  # a type of its own for every cause
@@ -57,6 +60,8 @@ class OnnxRuntime:
 
 class OpenVino:
     """OpenVINO on one of its devices."""
+
+    at_once = False  # every run uses all processors
 
     def __init__(self, path: Path, provider: str | None, dtype: str) -> None:
         require("openvino")

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from vinr_engine.export import residual
+from vinr_engine.export.blocks import BlockQuery
 from vinr_engine.export.graphs import Encoder, PluginQuery, PortableQuery
 
 from export_cases import CASES, RESIDUAL, SHRINKING, SMALL, network
@@ -23,7 +24,7 @@ def test_queries_are_the_engines(config, frame_upsample, rng):
         given |= dict(frames=padded, lr_size=torch.tensor(lr), times=torch.tensor(times), size=torch.tensor(size))
         with torch.inference_mode():
             expected, moved = model.query(model.encode(frames), frames, times, size, frame_upsample, return_flow=True)
-        for kind in (PortableQuery, PluginQuery):
+        for kind in (PortableQuery, BlockQuery, PluginQuery):
             query = kind(model, frame_upsample, None, None)
             image, flow = query(*(given[name] for name in query.input_names))
             assert (image - expected).abs().max() <= EXPORT

@@ -104,6 +104,17 @@ def test_fixed_times_and_size(exported, rng):
         decode(fixed, frames, [0.25], size)
 
 
+def test_pictures_computed_at_once(own, rng):
+    exported, frames = ExportedModel(own), torch.rand(1, 2, 3, 12, 16, generator=rng)
+    features = exported.encode_pyramids(frames[:, 0], frames[:, 1])
+    times = [0.0, 0.2, 0.4, 0.6, 0.8]
+    waiting = [exported.begin_query(features, frames, [t], (50, 64)) for t in times]
+    together = torch.cat([pictures() for pictures in reversed(waiting)][::-1], 1)
+    assert torch.equal(together, exported.query(features, frames, times, (50, 64)))
+    with pytest.raises(UsageError, match="from 2x2 up"):
+        exported.begin_query(features, frames, [0.5], (1, 64))
+
+
 def check(folder, model, ours):
     """The checker, shape inference, metadata, and which nodes of our own there are: `ours`, of encoder and query."""
     assert sorted(p.name for p in folder.iterdir()) == ["encoder.onnx", "query.onnx"]

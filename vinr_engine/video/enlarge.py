@@ -147,6 +147,11 @@ class Slot:
         return self._pyramid
 
 
+def _colours(out: torch.Tensor) -> torch.Tensor:
+    """The one picture of a query, [3, H, W]."""
+    return out[0, 0].float().clamp(0, 1)
+
+
 class Pair:
     """Two neighbouring pictures, with their features once somebody asks for them."""
 
@@ -172,11 +177,15 @@ class Pair:
                 features = enlarger.model.encode_pyramids(self.first.pyramid, self.second.pyramid)
                 self._features = features.to(enlarger.work)
                 self._shared = enlarger.shared(self._features, self._frames)
+        arguments = self._features, self._frames, [float(position)]
+        begin = getattr(enlarger.model, "begin_query", None)  # of a model that computes beside this thread
         with enlarger.autocast():
-            out = enlarger.model.query(
-                self._features, self._frames, [float(position)], size=enlarger.size, **self._shared
-            )
-        arrived = enlarger.transfers.download(out[0, 0].float().clamp(0, 1))
+            if begin is None:
+                out = enlarger.model.query(*arguments, size=enlarger.size, **self._shared)
+                arrived = enlarger.transfers.download(_colours(out))
+            else:
+                waiting = begin(*arguments, size=enlarger.size)
+                arrived = lambda: _colours(waiting()).numpy()  # noqa: E731
 
         def picture() -> Array:
             rgb = arrived()

@@ -1,0 +1,82 @@
+"""Small parts of ONNX graphs: constants, and what a Loop repeats."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from onnx.defs import OpSchema
+from onnxscript import opset20 as op
+from onnxscript.values import Op, Opset
+
+FLOAT, INT, BOOL = ir.DataType.FLOAT, ir.DataType.INT64, ir.DataType.BOOL
+
+
+def constant(value: Any, dtype: Any = np.int64) -> Any:
+    return op.Constant(value=ir.tensor(np.array(value, dtype)))
+
+
+def real(value: Any) -> Any:
+    """A float32 constant."""
+    return constant(value, np.float32)
+
+
+def ints(*values: int) -> Any:
+    """A vector of them, for shapes and axes."""
+    return constant(values)
+
+
+def single(value: Any) -> Any:
+    """In float32."""
+    return value if value.dtype == FLOAT else op.Cast(value, to=FLOAT)
+
+
+def part(value: Any, axis: int, start: int, end: int) -> Any:
+    """value[start:end] along an axis."""
+    return op.Slice(value, ints(start), ints(end), ints(axis))
+
+
+class Body:
+    """Nodes of what a Loop repeats, made as `op` makes those of the graph; `index` is the number of the repetition.
+
+    A Loop, not a Scan: of that OpenVINO takes what the body reads of the graph around it for states.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.nodes: list[ir.Node] = []
+        self.name = name
+        self.index = ir.Value(name=f"{name}_index", type=ir.TensorType(INT), shape=ir.Shape([]))
+        self._condition = ir.Value(name=f"{name}_condition", type=ir.TensorType(BOOL), shape=ir.Shape([]))
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        def make(*inputs: Any, outputs: int = 1, **attributes: Any) -> Any:
+            self.nodes.append(ir.node(name, inputs, attributes, num_outputs=outputs))
+            made = self.nodes[-1].outputs
+            return made[0] if outputs == 1 else made
+
+        return make
+
+    def graph(self, *outputs: Any) -> ir.Graph:
+        """What a Loop takes for its body; outputs of all repetitions lie one behind the other."""
+        always = self.Identity(self._condition)
+        return ir.Graph([self.index, self._condition], [always, *outputs], nodes=self.nodes, name=self.name)
+
+
+def _two_outputs() -> Op:
+    """The Loop of no state and two outputs: the operator's own schema has the builder of nodes make one, of a state."""
+    parameter = OpSchema.FormalParameter
+    schema = OpSchema(
+        "Loop",
+        "",
+        20,
+        inputs=[parameter("M", "I"), parameter("cond", "B")],
+        outputs=[parameter("first", "V"), parameter("second", "V")],
+        type_constraints=[("I", ["tensor(int64)"], ""), ("B", ["tensor(bool)"], ""), ("V", ["tensor(float)"], "")],
+        attributes=[OpSchema.Attribute("body", OpSchema.AttrType.GRAPH, required=True)],
+    )
+    return Op(Opset("", 20), "Loop", schema)
+
+
+loop = _two_outputs()
