@@ -39,7 +39,7 @@ def test_the_query_of_the_packages_own_network(tmp_path):
 def test_the_encoder_of_the_packages_own_network(own):
     pytest.importorskip("tensorrt_rtx_bindings")
     _, trt = build.runtime_module("tensorrt-rtx")
-    builder = build._Build(trt, ("SM86",), LIMITS, None, b"", None)
+    builder = build._Build(trt, build.TARGETS, LIMITS, None, b"", None)
     builder.run("encoder", own / "encoder.onnx", build.map_width(enlarge.load(None)))
 
 
