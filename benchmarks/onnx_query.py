@@ -5,8 +5,8 @@
 The published form (published.py) is exported as it stands, for one size and time; ours is the query graph of the
 portable profile, with sizes and times left open. Ours reads maps that the encoder's graph projects once a pair: what
 that takes is measured apart, and printed. Nothing is timed before both outputs agree. Three ways: with one thread; one
-picture by all threads; and as the video tool does, a picture for each processor at once, seconds each. ONNX Runtime
-computes sines on one thread.
+picture by all threads; and a picture for each thread at once, as the video tool has up to three, seconds each. ONNX
+Runtime computes sines on one thread.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ One operation while it is traced; lowering_blocks.py makes it standard nodes.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Any
 
 import torch
@@ -30,10 +30,11 @@ def inr_query_by_blocks(
     HH: int,
     WW: int,
 ) -> tuple[Tensor, Tensor]:
-    """`vinr::inr_query`, its flow times `unit` [4]; HH and WW repeat `size`.
+    """`vinr::inr_query` of one pair, its flow times `unit` [4]: colour [1, T, 3, HH, WW], flow [1, T, 4, HH, WW].
 
-    parameters: weight and bias of each layer of each network in turn. These and the maps make phases: no frequency is
-    left to multiply by.
+    maps [1, h', w', M], colours [1, u h', u w', 8] or None, times [T], lr_size [2], size [2], which HH and WW repeat;
+    parameters: weight [D, X] and bias [D] of each layer of each network in turn, depths: how many layers each has. Maps
+    and parameters are those of the engine times the sines' frequency, where a sine follows.
     """
     networks = networks_of([p.float() for p in parameters], depths)
     if unit is not None:
@@ -64,12 +65,12 @@ def _inr_query_by_blocks_fake(
 
 def networks_of(parameters: Sequence[Any], depths: Sequence[int]) -> list[list[Any]]:
     """The layers of each network."""
-    ends = [0, *(2 * sum(depths[: i + 1]) for i in range(len(depths)))]
+    ends = [0, *accumulate(2 * depth for depth in depths)]
     return [list(parameters[a:b]) for a, b in pairwise(ends)]
 
 
 class BlockQuery(Query):
-    """The query by blocks. Of float16 graphs its inputs and weights are float16, all else float32."""
+    """The query by blocks. Of float16 graphs maps, colours, frames and weights are float16, all between float32."""
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
@@ -79,6 +80,6 @@ class BlockQuery(Query):
         HH, WW = size
         sides = given.size if given.size is not None else torch.tensor(size)
         unit = residual.flow_unit(given.lr_size, size) if self.residual else None
-        parameters = [self.get_buffer(f"{n}_{i}") for n, d in zip(NETWORKS, self.depths) for i in range(2 * d)]  # noqa: B905
+        parameters = [tensor for name in NETWORKS for tensor in self.layers_of(name)]
         read = OMEGA * given.maps.float(), given.colours, given.times, given.lr_size
         return inr_query_by_blocks(*read, sides, unit, parameters, self.depths, HH, WW)

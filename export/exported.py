@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +68,8 @@ def metadata(path: Path) -> dict[str, Any]:
 class ExportedModel:
     """Both graphs in a runtime; serves `vinr_engine.upscale(..., model=...)` and `vinr upscale --runtime`.
 
+    `at_once` is how many queries may run together to good use, each on a thread of the caller's.
+
     Args:
         folder: what `to_onnx` wrote: the folder, or NAME.onnx.
         runtime: "onnxruntime" or "openvino"; for "tensorrt" see `Engine`.
@@ -100,7 +101,7 @@ class ExportedModel:
         self._encoder, self._query = (
             SESSIONS[runtime](path, provider, self.options["dtype"]) for path in (pair.encoder, pair.query)
         )
-        self._threads = ThreadPoolExecutor(torch.get_num_threads(), "vinr-query") if self._query.at_once else None
+        self.at_once = torch.get_num_threads() if self._query.serial else 1
 
     def pyramid(self, frame: Tensor) -> Tensor:
         """The frame itself: the encoder's graph takes both frames."""
@@ -116,12 +117,6 @@ class ExportedModel:
 
     def query(self, features: Encoded, frames: Tensor, times: Sequence[float], size: tuple[int, int]) -> Tensor:
         """Pictures [1, T, 3, HH, WW] at `times`; see `VideoINR.query`. Raises UsageError outside the graph's sizes."""
-        return self.begin_query(features, frames, times, size)()
-
-    def begin_query(
-        self, features: Encoded, frames: Tensor, times: Sequence[float], size: tuple[int, int]
-    ) -> Callable[[], Tensor]:
-        """`query` beside what follows: what it returns waits for the pictures. Raises UsageError as `query`."""
         fixed, fixed_times = self.options["size"], self.options["times"]
         if fixed is not None and tuple(fixed) != tuple(size):
             raise UsageError(f"this model makes pictures of {fixed[1]}x{fixed[0]} alone, not {size[1]}x{size[0]}")
@@ -134,9 +129,7 @@ class ExportedModel:
             feeds["times"] = np.array(times, np.float32)
         elif not set(times) <= set(fixed_times):
             raise UsageError(f"this model decodes the times {fixed_times} alone, not {list(times)}")
-
-        def pictures() -> Tensor:
-            image = torch.from_numpy(self._query.run(feeds)["image"])
-            return image if fixed_times is None else image[:, [fixed_times.index(t) for t in times]]
-
-        return pictures if self._threads is None else self._threads.submit(pictures).result
+        image = torch.from_numpy(self._query.run(feeds)["image"])
+        if fixed_times is None:
+            return image
+        return image[:, [fixed_times.index(t) for t in times]]

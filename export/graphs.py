@@ -103,6 +103,10 @@ class Query(nn.Module):
             for i, tensor in enumerate(network):
                 self.register_buffer(f"{name}_{i}", tensor.detach().clone())
 
+    def layers_of(self, network: str) -> list[Tensor]:
+        """Weight and bias of each of its layers in turn."""
+        return [self.get_buffer(f"{network}_{i}") for i in range(2 * self.depths[NETWORKS.index(network)])]
+
     @property
     def input_names(self) -> list[str]:
         names = ["maps", "lr_size"] if self.folded else ["maps", "colours", "lr_size"]
@@ -174,9 +178,9 @@ def _mixed(weight: Tensor, read: Sequence[Tensor]) -> Tensor:
 
 def scale_phases(query: Query) -> None:
     """Let the weights of what a sine follows give phases, with no product of their own."""
-    for name, depth in zip(NETWORKS, query.depths, strict=True):
-        for i in range(2 * (depth - 1)):
-            query.get_buffer(f"{name}_{i}").mul_(OMEGA)
+    for name in NETWORKS:
+        for tensor in query.layers_of(name)[:-2]:
+            tensor.mul_(OMEGA)
 
 
 class PortableQuery(Query):
@@ -200,8 +204,7 @@ class PortableQuery(Query):
 
     def _rest(self, network: str, phases: Tensor) -> Tensor:
         """The layers after the first, which gave `phases` [N, D, HH, WW]: [N, outputs, HH, WW]."""
-        depth = self.depths[NETWORKS.index(network)]
-        return layers(phases, [self.get_buffer(f"{network}_{i}") for i in range(2, 2 * depth)])
+        return layers(phases, self.layers_of(network)[2:])
 
     def decode(self, given: Given, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
         maps, times, lr_size, colours, *_ = given
@@ -316,7 +319,7 @@ class PluginQuery(Query):
         self, model: VideoINR, frame_upsample: int | None, times: Sequence[float] | None, size: tuple[int, int] | None
     ) -> None:
         super().__init__(model, frame_upsample, times, size)
-        tensors = [[self.get_buffer(f"{n}_{i}") for i in range(2 * d)] for n, d in zip(NETWORKS, self.depths)]  # noqa: B905
+        tensors = [self.layers_of(name) for name in NETWORKS]
         self.layer_widths = [[n[0].shape[1], *(weight.shape[0] for weight in n[::2])] for n in tensors]
         self.register_buffer("weights", torch.cat([t.flatten() for network in tensors for t in network]))
 

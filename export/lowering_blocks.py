@@ -2,8 +2,9 @@
 
 A Loop over times holds two Loops over blocks of pixels. The first gives the HR feature and the flow; the second, which
 reads that feature anywhere, the colour. Between layers a block is [pixels, channels]. What GridSample reads is
-[channels, pixels], and a product with its first operand transposed turns it for nothing: so all that a first layer
-reads makes one product, in which the projected maps, which need none, meet an identity.
+[channels, pixels], and a product with its first operand transposed turns it on the way: so one product takes all that
+GridSample read for a first layer, and the projected maps, which need none, meet an identity there. That is 8 % more
+multiplications of a query, for less than a pass over 128 channels would take.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import onnx_ir as ir
 from onnxscript import opset20 as op
 from vinr_engine.export.blocks import networks_of
 from vinr_engine.export.graphs import COLOURS
-from vinr_engine.export.nodes import FLOAT, Body, constant, ints, loop, part, real, single
+from vinr_engine.export.nodes import FLOAT, Body, constant, ints, loop_of_two, part, real, single
 
 from vinr_engine.ops.hoisting import WIDTH_MULTIPLE
 from vinr_engine.reference.inr_query import WARP_LIMIT
@@ -83,7 +84,8 @@ class _Query:
         """Their weights, for what the bodies read in its order."""
         HR, fine = self.HR, self.fine is not None
         feat, flow, encode = (network[0] for network in (self.feat, self.flow, self.encode))
-        # relative x, nothing, relative y, nothing: those of time and a column of zeros are left out or repeated
+        # Columns are relative y, relative x, time, and here zeros; `places` are relative x, normalised x, relative y,
+        # normalised y, of which the normalised ones are there for the grid.
         columns = op.Concat(feat, real(np.zeros((feat.shape[0], 1))), axis=1)
         self.feat_place = op.Gather(columns, ints(1, 3, 0, 3), axis=1)
         self.flow_feature = part(flow, 1, 0, HR)
@@ -102,7 +104,7 @@ class _Query:
 
     def outputs(self) -> tuple[Any, Any]:
         """Colour [1, T, 3, HH, WW] and flow [1, T, 4, HH, WW]."""
-        image, flow = loop(op.Squeeze(op.Shape(self.times)), self.always, body=self._of_time())
+        image, flow = loop_of_two(op.Squeeze(op.Shape(self.times)), self.always, body=self._of_time())
         return op.Unsqueeze(image, ints(0)), op.Unsqueeze(flow, ints(0))
 
     def _of_time(self) -> ir.Graph:

@@ -51,6 +51,9 @@ class Body:
         self._condition = ir.Value(name=f"{name}_condition", type=ir.TensorType(BOOL), shape=ir.Shape([]))
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
+        if not name[0].isupper():
+            raise AttributeError(f"no operator is called {name}")
+
         def make(*inputs: Any, outputs: int = 1, **attributes: Any) -> Any:
             self.nodes.append(ir.node(name, inputs, attributes, num_outputs=outputs))
             made = self.nodes[-1].outputs
@@ -64,8 +67,8 @@ class Body:
         return ir.Graph([self.index, self._condition], [always, *outputs], nodes=self.nodes, name=self.name)
 
 
-def _two_outputs() -> Op:
-    """The Loop of no state and two outputs: the operator's own schema has the builder of nodes make one, of a state."""
+def _loop_of_two() -> Op:
+    """A Loop of no state and two float32 outputs; from its own schema the builder of nodes makes one, of a state."""
     parameter = OpSchema.FormalParameter
     schema = OpSchema(
         "Loop",
@@ -79,4 +82,4 @@ def _two_outputs() -> Op:
     return Op(Opset("", 20), "Loop", schema)
 
 
-loop = _two_outputs()
+loop_of_two = _loop_of_two()

@@ -192,12 +192,13 @@ def to_onnx(
             TensorRT plugin library.
         deform_conv: what deformable convolution becomes in the portable profile: "grid_sample", which every runtime
             has, or "deform_conv", which is faster in ONNX Runtime and which OpenVINO and TensorRT-RTX lack.
-        dtype: "float32" or "float16"; in float16, positions, times, phases and flow stay float32.
+        dtype: "float32" or "float16"; in float16, positions, times, phases and flow stay float32, and by blocks all
+            that lies between the query's inputs and weights and its outputs.
         frame_upsample: factor from 1 to 16 by which colours are enlarged, or None for an input of the encoder (from 2).
         times: the times that the query decodes, in [0, 1], or None for an input.
         size: (HH, WW) of the output, or None for an input.
         opset: 20, 21 or 22.
-        layers: whether the query runs for "blocks" of pixels in turn (Scan nodes: what its layers make stays in a
+        layers: whether the query runs for "blocks" of pixels in turn (Loop nodes: what its layers make stays in a
             processor's cache) or for the "whole" picture at once, which suits GPUs and which TensorRT-RTX needs.
 
     Frames' sides are inputs, multiples of 4 (`vinr_engine.models.video_inr.pad_to_multiple`). Inputs and outputs are

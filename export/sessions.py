@@ -10,15 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 from vinr_engine.export.packages import require
 
-from vinr_engine.video.errors import UsageError, WeightsError, reason
+from vinr_engine.video.errors import UsageError, VinrError, WeightsError, reason
 
 Array = NDArray[Any]
 
 
 class Session(Protocol):
-    """A graph that is ready to run; `at_once`: several threads may, and gain by it."""
+    """A graph that is ready to run; of a `serial` one, several runs at once, each on a thread, use a CPU better."""
 
-    at_once: bool
+    serial: bool
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """The graph's outputs by name, from its inputs by name."""
@@ -45,23 +45,29 @@ class OnnxRuntime:
         # Threads that spin while they wait starve whatever else runs: the decoder, the encoder of the video.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         providers = list(dict.fromkeys([name, "CPUExecutionProvider"]))
-        self.at_once = name == "CPUExecutionProvider"  # it computes sines, most of a query, on one thread
         try:
             self._session = ort.InferenceSession(str(path), options, providers=providers)
         except Exception as error:  # a type of its own for every cause
             raise WeightsError(f"{path}: ONNX Runtime refuses it: {reason(error)}") from None
         if provider is not None and name not in self._session.get_providers():
             raise UsageError(f"--provider {provider}: it is built in, but finds no device on this machine")
+        self.serial = self._session.get_providers()[0] == "CPUExecutionProvider"  # it computes sines on one thread
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         names = [output.name for output in self._session.get_outputs()]
-        return dict(zip(names, self._session.run(names, dict(feeds)), strict=True))
+        try:
+            values = self._session.run(names, dict(feeds))
+        except Exception as error:  # a type of its own for every cause
+            if "allocat" in str(error).lower():
+                raise MemoryError(reason(error)) from None
+            raise VinrError(f"ONNX Runtime failed: {reason(error)}") from None
+        return dict(zip(names, values, strict=True))
 
 
 class OpenVino:
     """OpenVINO on one of its devices."""
 
-    at_once = False  # every run uses all processors
+    serial = False  # every run uses all processors
 
     def __init__(self, path: Path, provider: str | None, dtype: str) -> None:
         require("openvino")

@@ -12,6 +12,8 @@ RESIDUAL = SMALL | dict(residual=True, recurrent=False, motion_prior=True)
 # Two sizes of one model, the second with sides that need padding; and where their outputs are no whole multiple.
 # Of the first, pixels are more than a block of the portable query, and not a multiple.
 CASES = [((8, 12), (35, 61), [0.0, 0.5]), ((13, 9), (31, 20), [0.25, 0.75, 1.0])]
+# A block exactly, twice; the smallest output; one that is as flat as can be.
+EDGES = [((13, 9), (64, 64), [0.5]), ((9, 13), (2, 2), [0.0]), ((5, 7), (2, 1025), [1.0])]
 SHRINKING = ((12, 16), (9, 11), [0.3])
 
 

@@ -1,6 +1,7 @@
 """Exported graphs: their outputs against the engine's, their metadata, and the video tool on them."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 
 import numpy as np
@@ -13,12 +14,12 @@ from vinr_engine.export.sessions import SESSIONS
 
 import golden_cases
 import vinr_engine as vinr
-from export_cases import CASES, RESIDUAL, SHRINKING, SMALL, decode, network
+from export_cases import CASES, EDGES, RESIDUAL, SHRINKING, SMALL, decode, network
 from tolerances import EXPORT, EXPORT_FLOAT16_PSNR, OPENVINO
 from video.clips import panning, read, write
 from vinr_engine import cli
 from vinr_engine.video import enlarge
-from vinr_engine.video.errors import UsageError, WeightsError
+from vinr_engine.video.errors import UsageError, VinrError, WeightsError
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +57,7 @@ def psnr(actual, expected):
 
 def test_the_packages_own_network(own, rng):
     model = enlarge.load(None)
-    assert error("onnxruntime", own, model, [*CASES, SHRINKING], rng) <= EXPORT
+    assert error("onnxruntime", own, model, [*CASES, *EDGES, SHRINKING], rng) <= EXPORT
     if find_spec("openvino") is not None:
         assert error("openvino", own, model, [*CASES, SHRINKING], rng) <= OPENVINO
 
@@ -65,12 +66,14 @@ def test_the_packages_own_network(own, rng):
 @pytest.mark.parametrize(
     ("config", "options"),
     [(SMALL, {}), (RESIDUAL, {}), (SMALL, {"deform_conv": "deform_conv"}), (SMALL, {"frame_upsample": None}),
-     (RESIDUAL, {"frame_upsample": 1, "opset": 22}), (SMALL, {"layers": "whole"})],
-    ids=["published options", "residual", "deform_conv", "upsample-input", "upsample-1", "whole"],
+     (RESIDUAL, {"frame_upsample": 1, "opset": 22}), (SMALL, {"frame_upsample": 1, "opset": 21}),
+     (SMALL, {"layers": "whole"})],
+    ids=["published options", "residual", "deform_conv", "upsample-input", "upsample-1", "opset-21", "whole"],
 )  # fmt: skip
 def test_small_networks(exported, rng, config, options):
     folder, model = exported(config, **options), network(config)
-    assert error("onnxruntime", folder, model, CASES, rng, options.get("frame_upsample", 4) or 4) <= EXPORT
+    cases = [*CASES, *EDGES]
+    assert error("onnxruntime", folder, model, cases, rng, options.get("frame_upsample", 4) or 4) <= EXPORT
     if not options and find_spec("openvino") is not None:
         assert error("openvino", folder, model, CASES, rng) <= OPENVINO
 
@@ -80,8 +83,8 @@ def test_small_networks(exported, rng, config, options):
 def test_float16(exported, rng, config):
     lr, size, times = CASES[0]
     frames = torch.rand(1, 2, 3, *lr, generator=rng)
-    for deform_conv in ("grid_sample", "deform_conv"):
-        half = ExportedModel(exported(config, dtype="float16", deform_conv=deform_conv))
+    for options in ({}, {"deform_conv": "deform_conv"}, {"layers": "whole"}):
+        half = ExportedModel(exported(config, dtype="float16", **options))
         expected = decode(network(config), frames, times, size)
         assert psnr(decode(half, frames, times, size), expected) >= EXPORT_FLOAT16_PSNR
         # Those that a deformable convolution's samples meet stay float32, as the samples are.
@@ -104,15 +107,22 @@ def test_fixed_times_and_size(exported, rng):
         decode(fixed, frames, [0.25], size)
 
 
-def test_pictures_computed_at_once(own, rng):
+def test_queries_at_once(own, rng):
     exported, frames = ExportedModel(own), torch.rand(1, 2, 3, 12, 16, generator=rng)
     features = exported.encode_pyramids(frames[:, 0], frames[:, 1])
+    assert exported.at_once == torch.get_num_threads()
     times = [0.0, 0.2, 0.4, 0.6, 0.8]
-    waiting = [exported.begin_query(features, frames, [t], (50, 64)) for t in times]
-    together = torch.cat([pictures() for pictures in reversed(waiting)][::-1], 1)
-    assert torch.equal(together, exported.query(features, frames, times, (50, 64)))
-    with pytest.raises(UsageError, match="from 2x2 up"):
-        exported.begin_query(features, frames, [0.5], (1, 64))
+    with ThreadPoolExecutor(3) as threads:
+        apart = threads.map(lambda t: exported.query(features, frames, [t], (50, 64)), times)
+    assert torch.equal(torch.cat(list(apart), 1), exported.query(features, frames, times, (50, 64)))
+
+
+def test_a_failure_in_the_runtime(own, rng, monkeypatch):
+    exported, frames = ExportedModel(own), torch.rand(1, 2, 3, 12, 16, generator=rng)
+    features = exported.encode_pyramids(frames[:, 0], frames[:, 1])
+    features.maps["maps"] = features.maps["maps"][..., :-1]
+    with pytest.raises(VinrError, match=r"ONNX Runtime failed: .*maps"):
+        exported.query(features, frames, [0.5], (24, 32))
 
 
 def check(folder, model, ours):
@@ -278,3 +288,11 @@ def test_float16_where_the_provider_lacks_it(own, monkeypatch):
         SESSIONS["onnxruntime"](own / "query.onnx", "OpenVINO", "float16")
     with pytest.raises(UsageError, match="--provider CUDA: this ONNX Runtime has OpenVINO"):
         SESSIONS["onnxruntime"](own / "query.onnx", "CUDA", "float16")
+
+
+def test_the_provider_that_asks_a_server_is_not_taken(own, monkeypatch):
+    ort = pytest.importorskip("onnxruntime")
+    monkeypatch.setattr(ort, "get_available_providers", lambda: ["AzureExecutionProvider", "CPUExecutionProvider"])
+    assert SESSIONS["onnxruntime"](own / "query.onnx", None, "float32").serial
+    with pytest.raises(UsageError, match="--provider Azure: this ONNX Runtime has CPUExecutionProvider"):
+        SESSIONS["onnxruntime"](own / "query.onnx", "Azure", "float32")

@@ -14,7 +14,7 @@ import pytest
 
 from video.clips import Blend, leftovers, panning, read, write
 from vinr_engine.video import sink, video_source
-from vinr_engine.video.errors import SinkError, SourceError
+from vinr_engine.video.errors import Cancelled, SinkError, SourceError, VinrError
 from vinr_engine.video.threads import WAITING, ReadAhead, WriteBehind
 from vinr_engine.video.upscale import upscale
 
@@ -231,6 +231,54 @@ def test_a_failure_anywhere_leaves_no_thread_and_no_file(tmp_path, clip, monkeyp
     assert alive() == []
     assert not (tmp_path / target).exists()
     assert leftovers(tmp_path) == []
+
+
+class Together(Blend):
+    """Answers four queries at once; the first waits until the third one has begun."""
+
+    at_once = 4
+
+    def __init__(self):
+        super().__init__()
+        self.begun, self.third = [], threading.Event()
+
+    def query(self, features, frames, times, size):
+        self.begun.append(threading.current_thread().name)
+        if len(self.begun) == 3:
+            self.third.set()
+        assert self.third.wait(PATIENCE)
+        return super().query(features, frames, times, size)
+
+
+def test_queries_at_once_come_out_in_order(tmp_path, clip):
+    model = Together()
+    for name, network in (("a.mp4", model), ("b.mp4", Blend())):
+        upscale(clip, tmp_path / name, space=1, time=4, model=network)
+    for one, other in zip(read(tmp_path / "a.mp4"), read(tmp_path / "b.mp4"), strict=True):
+        assert one.pts == other.pts
+        assert np.array_equal(one.to_ndarray(), other.to_ndarray())
+    assert set(model.begun) == {"vinr-query_0", "vinr-query_1", "vinr-query_2"}
+    assert alive() == []
+
+
+@pytest.mark.parametrize("cancelled", [False, True], ids=["an error", "cancelled"])
+def test_what_ends_while_queries_wait_leaves_none(tmp_path, clip, cancelled):
+    class Fails(Together):
+        def query(self, *args, **options):
+            out = super().query(*args, **options)
+            if not cancelled and len(self.begun) > 5:
+                raise VinrError("broken")
+            return out
+
+    model = Fails()
+    expected = (Cancelled, "cancelled") if cancelled else (VinrError, "broken")
+    with pytest.raises(expected[0], match=expected[1]):
+        upscale(
+            clip, tmp_path / "o.mp4", space=1, time=8, model=model, cancel=lambda: cancelled and len(model.begun) > 5
+        )
+    assert alive() == []
+    assert leftovers(tmp_path) == []
+    assert not (tmp_path / "o.mp4").exists()
 
 
 SLOW = """

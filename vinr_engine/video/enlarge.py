@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from fractions import Fraction
 from pathlib import Path
@@ -15,6 +16,7 @@ import numpy as np
 from . import transfers
 from .colour import Array
 from .errors import SourceError, UsageError, VinrError, WeightsError, reason
+from .threads import WAITING, join
 
 if TYPE_CHECKING:
     import torch
@@ -28,7 +30,10 @@ DEFAULT_NAME = "the package's own (small.safetensors)"
 
 
 class Model(Protocol):
-    """What is used of vinr_engine.VideoINR."""
+    """What is used of vinr_engine.VideoINR.
+
+    A model may have `at_once` above 1: so many queries it likes to answer together, each on a thread of ours.
+    """
 
     def pyramid(self, frame: torch.Tensor) -> Any:
         """Levels of one frame [1, 3, h, w]."""
@@ -147,11 +152,6 @@ class Slot:
         return self._pyramid
 
 
-def _colours(out: torch.Tensor) -> torch.Tensor:
-    """The one picture of a query, [3, H, W]."""
-    return out[0, 0].float().clamp(0, 1)
-
-
 class Pair:
     """Two neighbouring pictures, with their features once somebody asks for them."""
 
@@ -169,7 +169,7 @@ class Pair:
         return self.begin(position)()
 
     def begin(self, position: Fraction) -> Callable[[], Array]:
-        """The same for another thread to wait for: the computation is ordered here, or done on a CPU."""
+        """The same for another thread to wait for: see `Enlarger.begin`."""
         enlarger = self._enlarger
         if self._features is None:
             enlarger.encodings += 1
@@ -177,15 +177,14 @@ class Pair:
                 features = enlarger.model.encode_pyramids(self.first.pyramid, self.second.pyramid)
                 self._features = features.to(enlarger.work)
                 self._shared = enlarger.shared(self._features, self._frames)
-        arguments = self._features, self._frames, [float(position)]
-        begin = getattr(enlarger.model, "begin_query", None)  # of a model that computes beside this thread
+        given = self._features, self._frames, [float(position)]
+
+        def colours() -> torch.Tensor:
+            out = enlarger.model.query(*given, size=enlarger.size, **self._shared)
+            return out[0, 0].float().clamp(0, 1)
+
         with enlarger.autocast():
-            if begin is None:
-                out = enlarger.model.query(*arguments, size=enlarger.size, **self._shared)
-                arrived = enlarger.transfers.download(_colours(out))
-            else:
-                waiting = begin(*arguments, size=enlarger.size)
-                arrived = lambda: _colours(waiting()).numpy()  # noqa: E731
+            arrived = enlarger.begin(colours)
 
         def picture() -> Array:
             rgb = arrived()
@@ -230,6 +229,8 @@ class Enlarger:
         self.work = torch.float64 if dtype == "float64" else torch.float32
         self._low = {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(dtype)
         self.pyramids = self.encodings = 0
+        at_once = min(getattr(model, "at_once", 1), WAITING + 1)  # one is asked for while so many wait to be written
+        self._threads = ThreadPoolExecutor(at_once, "vinr-query") if at_once > 1 else None
 
     def autocast(self) -> Any:
         """The context in which the network runs."""
@@ -243,6 +244,19 @@ class Enlarger:
         if not getattr(model, "config", {}).get("residual"):
             return {}
         return {"enlarged": model.enlarge(features, frames, self.size)}
+
+    def begin(self, picture: Callable[[], torch.Tensor]) -> Callable[[], Array]:
+        """What waits for the picture, and brings it to the host: it is computed here, ordered from a device here, or
+        computed beside others where the model likes that."""
+        if self._threads is None:
+            return self.transfers.download(picture())
+        waiting = self._threads.submit(picture)
+        return lambda: self.transfers.download(waiting.result())()
+
+    def close(self) -> None:
+        """Drop pictures that have not begun, and wait for those that have."""
+        if self._threads is not None:
+            join(self._threads)
 
     def slot(self, rgb: Array) -> Slot:
         """One picture [3, h, w]."""

@@ -25,7 +25,7 @@ class Counts:
 
 class Pipeline:
     """Feeds a sink from pictures; holds two pictures, two pairs' features and one output frame at any time, beside what
-    waits for the threads that read and write."""
+    waits for the threads that read and write, and up to three queries of a model that answers several at once."""
 
     def __init__(
         self, enlarger: Enlarger, clock: Clock, sink: WriteBehind, detector: CutDetector | None,

@@ -18,7 +18,7 @@ Item = TypeVar("Item")
 _END = object()
 
 
-def _join(thread: ThreadPoolExecutor) -> None:
+def join(thread: ThreadPoolExecutor) -> None:
     """Drop what has not begun and wait for what has, one picture's work, even when interrupted meanwhile.
 
     What the thread works on is released next: it must not be in use then.
@@ -52,7 +52,7 @@ class ReadAhead(Iterator[Item], Generic[Item]):
 
     def close(self) -> None:
         """Stop the thread; the iterator is not in use after that."""
-        _join(self._thread)
+        join(self._thread)
 
 
 class WriteBehind:
@@ -87,5 +87,5 @@ class WriteBehind:
 
     def close(self) -> None:
         """Stop the thread, then see Sink.close."""
-        _join(self._thread)
+        join(self._thread)
         self._sink.close()

@@ -197,6 +197,7 @@ def upscale(
                 say("the network is untrained: its pictures mean nothing (nearly black)")
             model = enlarge.load(weights, untrained)
         enlarger = enlarge.Enlarger(model, (height, width), torch_device, dtype, cuda_graphs)
+        stack.callback(enlarger.close)
         total = expected_frames(job, info)
         pipeline = Pipeline(
             enlarger, job.clock, writer, CutDetector() if cuts else None, lead=lead, copies=not job.folder,
