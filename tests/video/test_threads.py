@@ -282,7 +282,8 @@ def test_what_ends_while_queries_wait_leaves_none(tmp_path, clip, cancelled):
 
 
 SLOW = """
-import sys, threading, time
+import signal, sys, threading, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a caller may have it ignored
 sys.path.insert(0, {tests!r})
 from video.clips import Blend
 from vinr_engine import cli
