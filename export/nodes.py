@@ -30,7 +30,11 @@ def ints(*values: int) -> Any:
 
 def single(value: Any) -> Any:
     """In float32."""
-    return value if value.dtype == FLOAT else op.Cast(value, to=FLOAT)
+    if value.dtype == FLOAT:
+        return value
+    cast = op.Cast(value, to=FLOAT)
+    cast.shape = value.shape  # which the builder of nodes does not hand on
+    return cast
 
 
 def part(value: Any, axis: int, start: int, end: int) -> Any:
@@ -55,8 +59,11 @@ class Body:
             raise AttributeError(f"no operator is called {name}")
 
         def make(*inputs: Any, outputs: int = 1, **attributes: Any) -> Any:
-            self.nodes.append(ir.node(name, inputs, attributes, num_outputs=outputs))
+            label = f"{self.name}_{name}_{len(self.nodes)}"  # of its own, also among those of the graph around it
+            self.nodes.append(ir.node(name, inputs, attributes, num_outputs=outputs, name=label))
             made = self.nodes[-1].outputs
+            for k, value in enumerate(made):
+                value.name = f"{label}_{k}"
             return made[0] if outputs == 1 else made
 
         return make

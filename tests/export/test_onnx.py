@@ -1,5 +1,6 @@
 """Exported graphs: their outputs against the engine's, their metadata, and the video tool on them."""
 
+import copy
 import json
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
@@ -8,7 +9,9 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from vinr_engine.export import ExportedModel, packages, to_onnx
+from vinr_engine.export import ExportedModel, onnx_model, packages, to_onnx
+from vinr_engine.export.blocks import BlockQuery
+from vinr_engine.export.graphs import Encoder
 from vinr_engine.export.onnx_model import METADATA
 from vinr_engine.export.sessions import SESSIONS
 
@@ -76,6 +79,25 @@ def test_small_networks(exported, rng, config, options):
     assert error("onnxruntime", folder, model, cases, rng, options.get("frame_upsample", 4) or 4) <= EXPORT
     if not options and find_spec("openvino") is not None:
         assert error("openvino", folder, model, CASES, rng) <= OPENVINO
+
+
+def test_the_query_in_float16(tmp_path, rng):
+    """By blocks, on maps and colours that float16 holds: only its weights are rounded."""
+    ort = pytest.importorskip("onnxruntime")
+    model = network(SMALL)
+    options = onnx_model.Options("portable", "grid_sample", "float16", 4, None, None, 20, "blocks")
+    path = tmp_path / "query.onnx"
+    onnx_model.export_query(copy.deepcopy(model).half(), options).save(path, external_data=False)
+    lr, size, times = CASES[0]
+    encoder, query = Encoder(model, 4), BlockQuery(model, 4, None, None)
+    maps, colours = (t.half().float() for t in encoder(torch.rand(1, 2, 3, *lr, generator=rng)))
+    given = {"maps": maps, "colours": colours, "lr_size": torch.tensor(lr), "times": torch.tensor(times)}
+    given["size"] = torch.tensor(size)
+    expected, _ = query(*(given[name] for name in query.input_names))
+    given |= {"maps": maps.half(), "colours": colours.half()}
+    session = ort.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    image, _ = session.run(None, {name: tensor.numpy() for name, tensor in given.items()})
+    assert psnr(torch.from_numpy(image), expected) >= EXPORT_FLOAT16_PSNR
 
 
 @pytest.mark.slow
