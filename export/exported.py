@@ -19,6 +19,8 @@ from vinr_engine.export.sessions import SESSIONS
 from vinr_engine.models.video_inr import pad_to_multiple
 from vinr_engine.video.errors import UsageError, WeightsError
 
+PIXELS_AT_ONCE = 1 << 23  # of queries that run together: a 4K picture alone, four of 1080p
+
 
 def find(folder: str | os.PathLike[str]) -> Pair:
     """The pair of graphs in a folder, or that NAME.onnx stands for. Raises WeightsError."""
@@ -68,8 +70,6 @@ def metadata(path: Path) -> dict[str, Any]:
 class ExportedModel:
     """Both graphs in a runtime; serves `vinr_engine.upscale(..., model=...)` and `vinr upscale --runtime`.
 
-    `at_once` is how many queries may run together to good use, each on a thread of the caller's.
-
     Args:
         folder: what `to_onnx` wrote: the folder, or NAME.onnx.
         runtime: "onnxruntime" or "openvino"; for "tensorrt" see `Engine`.
@@ -99,9 +99,16 @@ class ExportedModel:
         self.name = f"{folder} ({runtime})"
         self._dtype = np.dtype(self.options["dtype"])
         self._encoder, self._query = (
-            SESSIONS[runtime](path, provider, self.options["dtype"]) for path in (pair.encoder, pair.query)
+            SESSIONS[runtime](path, provider, self.options["dtype"], release)
+            for path, release in ((pair.encoder, True), (pair.query, False))
         )
-        self.at_once = torch.get_num_threads() if self._query.serial else 1
+
+    def at_once(self, size: tuple[int, int]) -> int:
+        """How many queries for pictures of `size` (height, width) may run together to good use, in bounded memory, each
+        on a thread of the caller's."""
+        if not self._query.serial:
+            return 1
+        return max(1, min(torch.get_num_threads(), PIXELS_AT_ONCE // (size[0] * size[1])))
 
     def pyramid(self, frame: Tensor) -> Tensor:
         """The frame itself: the encoder's graph takes both frames."""

@@ -25,9 +25,12 @@ class Session(Protocol):
 
 
 class OnnxRuntime:
-    """ONNX Runtime, with one execution provider and the CPU for what that provider lacks."""
+    """ONNX Runtime, with one execution provider and the CPU for what that provider lacks.
 
-    def __init__(self, path: Path, provider: str | None, dtype: str) -> None:
+    With `release` a run gives its memory back, which ONNX Runtime would keep for the next one.
+    """
+
+    def __init__(self, path: Path, provider: str | None, dtype: str, release: bool = False) -> None:
         require("onnxruntime")
         import onnxruntime as ort
 
@@ -51,12 +54,15 @@ class OnnxRuntime:
             raise WeightsError(f"{path}: ONNX Runtime refuses it: {reason(error)}") from None
         if provider is not None and name not in self._session.get_providers():
             raise UsageError(f"--provider {provider}: it is built in, but finds no device on this machine")
+        self._run_options = ort.RunOptions()
+        if release:
+            self._run_options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
         self.serial = self._session.get_providers()[0] == "CPUExecutionProvider"  # it computes sines on one thread
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         names = [output.name for output in self._session.get_outputs()]
         try:
-            values = self._session.run(names, dict(feeds))
+            values = self._session.run(names, dict(feeds), self._run_options)
         except Exception as error:  # a type of its own for every cause
             if "allocat" in str(error).lower():
                 raise MemoryError(reason(error)) from None
@@ -69,7 +75,7 @@ class OpenVino:
 
     serial = False  # every run uses all processors
 
-    def __init__(self, path: Path, provider: str | None, dtype: str) -> None:
+    def __init__(self, path: Path, provider: str | None, dtype: str, release: bool = False) -> None:
         require("openvino")
         import openvino as ov
 
@@ -95,4 +101,7 @@ def _plain(provider: str) -> str:
     return provider.lower().removesuffix("executionprovider")
 
 
-SESSIONS: dict[str, Callable[[Path, str | None, str], Session]] = {"onnxruntime": OnnxRuntime, "openvino": OpenVino}
+SESSIONS: dict[str, Callable[..., Session]] = {
+    "onnxruntime": OnnxRuntime,
+    "openvino": OpenVino,
+}

@@ -129,10 +129,11 @@ def test_fixed_times_and_size(exported, rng):
         decode(fixed, frames, [0.25], size)
 
 
-def test_queries_at_once(own, rng):
+def test_queries_at_once(own, rng, monkeypatch):
     exported, frames = ExportedModel(own), torch.rand(1, 2, 3, 12, 16, generator=rng)
     features = exported.encode_pyramids(frames[:, 0], frames[:, 1])
-    assert exported.at_once == torch.get_num_threads()
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    assert [exported.at_once(size) for size in ((50, 64), (1440, 2560), (4320, 7680))] == [3, 2, 1]
     times = [0.0, 0.2, 0.4, 0.6, 0.8]
     with ThreadPoolExecutor(3) as threads:
         apart = threads.map(lambda t: exported.query(features, frames, [t], (50, 64)), times)

@@ -32,7 +32,8 @@ DEFAULT_NAME = "the package's own (small.safetensors)"
 class Model(Protocol):
     """What is used of vinr_engine.VideoINR.
 
-    A model may have `at_once` above 1: so many queries it likes to answer together, each on a thread of ours.
+    A model may also have a method `at_once`: of a size (height, width) of pictures, how many queries it likes to answer
+    together, each on a thread of ours.
     """
 
     def pyramid(self, frame: torch.Tensor) -> Any:
@@ -229,7 +230,8 @@ class Enlarger:
         self.work = torch.float64 if dtype == "float64" else torch.float32
         self._low = {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(dtype)
         self.pyramids = self.encodings = 0
-        at_once = min(getattr(model, "at_once", 1), WAITING + 1)  # one is asked for while so many wait to be written
+        at_once = model.at_once(size) if hasattr(model, "at_once") else 1
+        at_once = min(at_once, WAITING + 1)  # no more: one is asked for while so many wait to be written
         self._threads = ThreadPoolExecutor(at_once, "vinr-query") if at_once > 1 else None
 
     def autocast(self) -> Any:
