@@ -10,6 +10,7 @@ import torch
 import vinr_engine as vinr
 from benchmarks import baselines, cases, measure, readme, report, results, run, targets, work
 from benchmarks.results import Results, Row
+from export_cases import SMALL, network
 from vinr_engine import cli
 
 
@@ -309,11 +310,30 @@ def test_the_command_needs_a_checkout(monkeypatch, tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_the_exported_query_beside_the_published_form(tmp_path, capsys):
+def test_the_exported_query_beside_the_published_form(tmp_path, capsys, monkeypatch):
     pytest.importorskip("onnxruntime")
     from benchmarks import onnx_query
 
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     arguments = ["--size", "8x12", "--scale", "2", "--repeats", "1", "--out", str(tmp_path / "rows.csv")]
     assert onnx_query.main(arguments) == 0
-    assert "8x12 x2: straight" in capsys.readouterr().out
-    assert (tmp_path / "rows.csv").read_text().count("\n8,12,2,1,") == 1
+    head, *ways = capsys.readouterr().out.splitlines()
+    assert head.startswith("8x12 x2; projecting once a pair ")
+    names = ["1 threads, 1 at once", "2 threads, 1 at once", "2 threads, 2 at once"]
+    assert [way.split(":")[0] for way in ways] == names
+    assert (tmp_path / "rows.csv").read_text().count("\n8,12,2,1,") == 3
+
+
+@pytest.mark.slow
+def test_engines_built_ahead_of_time(tmp_path, capsys, monkeypatch):
+    pytest.importorskip("tensorrt_rtx_bindings")
+    from benchmarks import tensorrt_rtx
+
+    monkeypatch.setattr(tensorrt_rtx, "load", lambda weights, untrained: network(SMALL))
+    out = tmp_path / "rows.csv"
+    assert tensorrt_rtx.main(["--network", "own", "--dtype", "float32", "--together", "--out", str(out)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(": ")[0] for line in lines] == [
+        f"own float32 SM80+SM86+SM89+SM120 {g}" for g in ("query", "encoder")
+    ]
+    assert len(out.read_text().splitlines()) == 3
