@@ -14,6 +14,13 @@ from vinr_engine.models import fused
 from vinr_engine.ops import deform_conv2d_packed
 
 
+def padding_to_multiple(h: int, w: int, multiple: int) -> tuple[int, int, int, int]:
+    """What `F.pad` adds to pictures of h x w, right and below, to make their sides multiples."""
+    # Not -w % multiple: of negative numbers, runtimes of exported networks take other remainders.
+    right, below = ((multiple - side % multiple) % multiple for side in (w, h))
+    return 0, right, 0, below
+
+
 def conv3x3(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:
     return nn.Conv2d(inputs, outputs, 3, stride, 1)
 

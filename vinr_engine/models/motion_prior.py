@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vinr_engine.models.blocks import padding_to_multiple
 from vinr_engine.models.warped_blend import warp
 
 LEVELS = 4  # each half the size of the one before
@@ -59,9 +60,7 @@ def optical_flow(here: Tensor, other: Tensor) -> Tensor:
     STEPS * 2^LEVELS pixels are found.
     """
     h, w = here.shape[-2:]
-    multiple = 2 ** (LEVELS - 1)
-    # Not -w % multiple: of negative numbers, runtimes of exported networks take other remainders.
-    padding = (0, (multiple - w % multiple) % multiple, 0, (multiple - h % multiple) % multiple)
+    padding = padding_to_multiple(h, w, 2 ** (LEVELS - 1))
     levels = [(F.pad(here, padding, mode="replicate"), F.pad(other, padding, mode="replicate"))]
     for _ in range(LEVELS - 1):
         a, b = levels[-1]

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vinr_engine.models.blocks import Pyramid, PyramidLevels, ResidualBlocks, conv3x3, lrelu
+from vinr_engine.models.blocks import Pyramid, PyramidLevels, ResidualBlocks, conv3x3, lrelu, padding_to_multiple
 from vinr_engine.models.conv_blstm import ConvBLSTM
 from vinr_engine.models.motion_prior import MotionPrior
 from vinr_engine.models.pcd_align import PCDAlign
@@ -47,9 +47,7 @@ def _check_config(name: str, values: Sequence[int], lowest: int) -> None:
 def pad_to_multiple(frames: Tensor) -> Tensor:
     """[..., C, h, w] -> [..., C, ceil4(h), ceil4(w)], the last row and column repeated."""
     h, w = frames.shape[-2:]
-    # Not -w % n: of negative numbers, runtimes of exported networks take other remainders.
-    n = PADDING_MULTIPLE
-    padding = (0, (n - w % n) % n, 0, (n - h % n) % n)
+    padding = padding_to_multiple(h, w, PADDING_MULTIPLE)
     if not any(padding):
         return frames
     return F.pad(frames.flatten(0, -4), padding, mode="replicate").unflatten(0, frames.shape[:-3])
