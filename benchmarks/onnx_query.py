@@ -12,15 +12,14 @@ Runtime computes sines on one thread.
 from __future__ import annotations
 
 import argparse
-import csv
 import json
-import statistics
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, astuple
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +31,7 @@ from vinr_engine.export import onnx_model
 from vinr_engine.export.graphs import hoisted
 
 import vinr_engine as vinr
-from benchmarks import machine, published, results
+from benchmarks import machine, measure, published, results
 
 TOLERANCE = 1e-4
 FRAME_UPSAMPLE = 4
@@ -81,16 +80,16 @@ def side_by_side(
     runs: Sequence[tuple[ort.InferenceSession, dict[str, Any]]], at_once: int, repeats: int
 ) -> list[float]:
     """Seconds a picture of each, medians of turns; `at_once` threads run a session together."""
-    taken: list[list[float]] = [[] for _ in runs]
     with ThreadPoolExecutor(at_once) as threads:
-        for turn in range(repeats + 1):
-            for seconds, (graph, feeds) in zip(taken, runs, strict=True):
-                began = time.perf_counter()
-                for done in [threads.submit(graph.run, None, feeds) for _ in range(at_once)]:
-                    done.result()
-                if turn:  # the first run makes ready
-                    seconds.append((time.perf_counter() - began) / at_once)
-    return [statistics.median(seconds) for seconds in taken]
+
+        def together(graph: ort.InferenceSession, feeds: dict[str, Any]) -> None:
+            for done in [threads.submit(graph.run, None, feeds) for _ in range(at_once)]:
+                done.result()
+
+        tasks = {str(k): partial(together, *run) for k, run in enumerate(runs)}
+        for task in tasks.values():
+            task()  # the first run makes ready
+        return [taken.median / at_once for taken in measure.interleaved(tasks, repeats).values()]
 
 
 def by_operator(path: Path, feeds: dict[str, Any]) -> Counter[str]:
@@ -159,10 +158,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         figures = (f"{n:.4g}" for n in (straight, ours, projecting, error))
         case = h, w, options.scale, options.repeats, threads, at_once
         lines.append([*case, *figures, ort.__version__, *astuple(where)])
-    fresh = not options.out.exists()
-    with options.out.open("a", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerows([head, *lines] if fresh else lines)
+    results.append_table(options.out, head, lines)
     return 0
 
 

@@ -72,20 +72,24 @@ def _value(kind: str, text: str) -> object:
 
 
 def append(path: Path, rows: Iterable[Row]) -> None:
-    """Add rows to a CSV file, made with its folder if need be. Raises ValueError if its columns are others."""
+    """Add rows to a CSV file; see `append_table`."""
     names = [f.name for f in fields(Row)]
+    append_table(path, names, ([_text(getattr(row, name)) for name in names] for row in rows))
+
+
+def append_table(path: Path, names: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Add rows to a CSV file, made with its folder if need be. Raises ValueError if its columns are others."""
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = not path.exists() or path.stat().st_size == 0
     if not fresh:
         with path.open(newline="") as file:
-            if next(csv.reader(file)) != names:
+            if next(csv.reader(file)) != list(names):
                 raise ValueError(f"{path} has other columns than this version writes: move it, or name another --out")
     with path.open("a", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         if fresh:
             writer.writerow(names)
-        for row in rows:
-            writer.writerow([_text(getattr(row, name)) for name in names])
+        writer.writerows(rows)
 
 
 def read(path: Path) -> list[Row]:

@@ -9,7 +9,6 @@ alone, or with --together in one engine for all of them. Nothing here runs an en
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import tempfile
 from collections.abc import Sequence
@@ -33,11 +32,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
     version = runtime_module("tensorrt-rtx")[1].__version__
     where = machine.describe()
-    fresh = not options.out.exists()
-    with options.out.open("a", newline="") as file, tempfile.TemporaryDirectory() as folder:
-        rows = csv.writer(file, lineterminator="\n")
-        if fresh:
-            rows.writerow(["network", "dtype", "gpus", "graph", "bytes", "build_s", "tensorrt_rtx", *asdict(where)])
+    names = ["network", "dtype", "gpus", "graph", "bytes", "build_s", "tensorrt_rtx", *asdict(where)]
+    with tempfile.TemporaryDirectory() as folder:
         for name in options.network or UNTRAINED:
             model = load(None, UNTRAINED[name])
             for dtype in options.dtype or ("float16", "float32"):
@@ -47,11 +43,12 @@ def main(argv: Sequence[str] | None = None) -> int:
                         model, Path(folder, f"{name}-{dtype}-{gpus}.engine"), builder="tensorrt-rtx", targets=targets,
                         dtype=dtype,
                     )  # fmt: skip
+                    rows = []
                     for graph, facts in json.loads(files.report.read_bytes())["graphs"].items():
                         print(f"{name} {dtype} {gpus} {graph}: {facts['bytes'] / 1e6:.1f} MB, {facts['seconds']} s")
                         figures = facts["bytes"], facts["seconds"]
-                        rows.writerow([name, dtype, gpus, graph, *figures, version, *astuple(where)])
-                    file.flush()
+                        rows.append([name, dtype, gpus, graph, *figures, version, *astuple(where)])
+                    results.append_table(options.out, names, rows)
     return 0
 
 
