@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -77,9 +78,7 @@ class OpenVino:
 
     def __init__(self, path: Path, provider: str | None, dtype: str, release: bool = False) -> None:
         require("openvino")
-        import openvino as ov
-
-        core = ov.Core()
+        core = _openvino_core()
         devices = core.available_devices
         device = next((d for d in devices if provider is None or d.lower() == provider.lower()), None)
         if device is None:
@@ -95,6 +94,15 @@ class OpenVino:
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         results = self._model(dict(feeds))
         return {output.any_name: np.asarray(results[output]) for output in self._model.outputs}
+
+
+@cache
+def _openvino_core() -> Any:
+    """One for the whole process. Where it ends earlier, OpenVINO (2026.4) unmaps the stack that it gave the thread for
+    signals, and the next signal, a Ctrl-C or the end of a child process, is a segmentation fault."""
+    import openvino as ov
+
+    return ov.Core()
 
 
 def _plain(provider: str) -> str:

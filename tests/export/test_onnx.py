@@ -2,6 +2,8 @@
 
 import copy
 import json
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 
@@ -52,6 +54,28 @@ def error(runtime, folder, model, cases, rng, frame_upsample=4):
         assert (out.dtype, out.shape) == (torch.float32, expected.shape)
         worst = max(worst, (out - expected).abs().max())
     return worst
+
+
+SIGNAL_AFTER_OPENVINO = """
+import signal, sys
+from threading import Thread
+from vinr_engine.export import ExportedModel
+
+used = [ExportedModel(sys.argv[1], "openvino")]
+ends = Thread(target=used.clear)
+ends.start()
+ends.join()
+signal.signal(signal.SIGTERM, lambda *_: print("handled"))
+signal.raise_signal(signal.SIGTERM)
+"""
+
+
+def test_signals_are_handled_after_openvino(own):
+    """It changes where the thread handles signals, and must leave it something when the model goes."""
+    pytest.importorskip("openvino")
+    command = [sys.executable, "-c", SIGNAL_AFTER_OPENVINO, str(own)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout.strip()) == (0, "handled"), done.stderr
 
 
 def psnr(actual, expected):
