@@ -107,16 +107,15 @@ def forward(call: Call, bias: Tensor | None, output: Tensor) -> None:
     weight = call.weight.permute(0, 2, 3, 1).contiguous()  # [O, kh, kw, C/groups], no copy of a channels-last one
     strides = _strides("out", output)
     strides["out_o"] = strides.pop("out_c")
-    with torch.cuda.device_of(input):
-        launch(
-            kernels.forward,
-            lambda meta: (
-                _cells(call.pixels, meta["BLOCK_P"]),
-                call.groups * _cells(shared["GROUP_OUT"], shared["BLOCK_O"]),
-            ),
-            **_sizes(call, input), **strides, **shared,
-            weight=weight, bias=weight if bias is None else bias.contiguous(), output=output, BIAS=bias is not None,
-        )  # fmt: skip
+    launch(
+        kernels.forward,
+        lambda meta: (
+            _cells(call.pixels, meta["BLOCK_P"]),
+            call.groups * _cells(shared["GROUP_OUT"], shared["BLOCK_O"]),
+        ),
+        **_sizes(call, input), **strides, **shared,
+        weight=weight, bias=weight if bias is None else bias.contiguous(), output=output, BIAS=bias is not None,
+    )  # fmt: skip
 
 
 def _gradient(grad_output: Tensor) -> dict[str, Any]:
@@ -141,12 +140,11 @@ def backward_weight(call: Call, grad_output: Tensor) -> Tensor:
     shared = weight_constants(_constants(call, input, grad_output))
     steps = shared["TAPS"] * _cells(shared["SEGMENTS"], shared["BLOCK_S"])
     blocks = call.groups * _cells(shared["GROUP_OUT"], shared["BLOCK_O"])
-    with torch.cuda.device_of(input):
-        launch(
-            backward_kernels.backward_weight, lambda _: (slabs, steps * blocks),
-            **_sizes(call, input), **_gradient(grad_output), **shared,
-            partial=partial, span=span, slab_size=call.weight.numel(),
-        )  # fmt: skip
+    launch(
+        backward_kernels.backward_weight, lambda _: (slabs, steps * blocks),
+        **_sizes(call, input), **_gradient(grad_output), **shared,
+        partial=partial, span=span, slab_size=call.weight.numel(),
+    )  # fmt: skip
     return partial.sum(0).permute(0, 3, 1, 2)
 
 
@@ -188,16 +186,15 @@ def backward_samples(
     to_offset, to_mask = _parts(grad_offset, parts), _parts(grad_mask, parts)
     unused = grad_output[None]
     steps = call.groups * shared["TAPS"] * _cells(shared["SEGMENTS"], shared["BLOCK_S"])
-    with torch.cuda.device_of(input):
-        launch(
-            backward_kernels.backward_samples, lambda meta: (_cells(call.pixels, meta["BLOCK_P"]), steps),
-            **_sizes(call, input), **_gradient(grad_output), **shared,
-            weight=call.weight.permute(0, 2, 3, 1).contiguous(), scale=scale,
-            grad_input=total, **_strides("sum", total, "byx"),
-            grad_offset=unused if to_offset is None else to_offset, **_part_strides("to", to_offset),
-            grad_mask=unused if to_mask is None else to_mask, **_part_strides("to_mask", to_mask),
-            RUN=run, INPUT=wants_input, OFFSET=to_offset is not None, FIXED=fixed,
-        )  # fmt: skip
+    launch(
+        backward_kernels.backward_samples, lambda meta: (_cells(call.pixels, meta["BLOCK_P"]), steps),
+        **_sizes(call, input), **_gradient(grad_output), **shared,
+        weight=call.weight.permute(0, 2, 3, 1).contiguous(), scale=scale,
+        grad_input=total, **_strides("sum", total, "byx"),
+        grad_offset=unused if to_offset is None else to_offset, **_part_strides("to", to_offset),
+        grad_mask=unused if to_mask is None else to_mask, **_part_strides("to_mask", to_mask),
+        RUN=run, INPUT=wants_input, OFFSET=to_offset is not None, FIXED=fixed,
+    )  # fmt: skip
     for target, source in ((grad_offset, to_offset), (grad_mask, to_mask)):
         if target is not None and source is not None and parts > 1:
             target.copy_(source.sum(0))

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from vinr_engine.ops import deform_conv2d as op
+from vinr_engine.ops._triton import implement
 
 Pair = tuple[int, int]
 
@@ -147,7 +148,7 @@ def _fake_of(fake: Any) -> Any:
 def _register(name: str, forward: Any, backward: Any, fakes: tuple[Any, Any], setup: Any) -> None:
     for full, kernel, fake in ((name, forward, fakes[0]), (f"{name}_backward", backward, fakes[1])):
         torch.library.define(f"vinr::{full}", SCHEMAS[full])
-        torch.library.impl(f"vinr::{full}", ("cpu", "cuda"), kernel)
+        implement(f"vinr::{full}", kernel)
         torch.library.register_fake(f"vinr::{full}", _fake_of(fake))
     torch.library.register_autograd(f"vinr::{name}", _differentiate(f"{name}_backward"), setup_context=setup)
     torch.library.register_autograd(f"vinr::{name}_backward", op._second_backward)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from vinr_engine.ops import inr_query as op
+from vinr_engine.ops._triton import implement
 
 _ARGUMENTS = (
     "Tensor maps, Tensor? colours, Tensor times, int[2] lr_size, int[2] size, int frame_upsample, "
@@ -53,8 +54,8 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tens
 
 torch.library.define("vinr::inr_query_triton", SCHEMA)
 torch.library.define("vinr::inr_query_triton_backward", BACKWARD_SCHEMA)
-torch.library.impl("vinr::inr_query_triton", ("cpu", "cuda"), _forward)
-torch.library.impl("vinr::inr_query_triton_backward", ("cpu", "cuda"), _backward)
+implement("vinr::inr_query_triton", _forward)
+implement("vinr::inr_query_triton_backward", _backward)
 torch.library.register_fake("vinr::inr_query_triton", lambda *a: _single(op._fake(*(*a[:-1], False))))
 torch.library.register_fake("vinr::inr_query_triton_backward", lambda *a: _single(op._fake_backward(*a[:-1])))
 torch.library.register_autograd(

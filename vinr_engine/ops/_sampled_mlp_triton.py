@@ -9,6 +9,7 @@ from torch import Tensor
 
 from vinr_engine.ops import sampled_mlp as op
 from vinr_engine.ops._inr_query_triton import gradient_precision
+from vinr_engine.ops._triton import implement
 
 _ARGUMENTS = (
     "Tensor[] maps, Tensor[] positions, bool[] nearest, Tensor? x, Tensor? x_weight, Tensor? bias, Tensor[] layers, "
@@ -66,8 +67,8 @@ def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 torch.library.define("vinr::sampled_mlp_triton", SCHEMA)
 torch.library.define("vinr::sampled_mlp_triton_backward", BACKWARD_SCHEMA)
-torch.library.impl("vinr::sampled_mlp_triton", ("cpu", "cuda"), _forward)
-torch.library.impl("vinr::sampled_mlp_triton_backward", ("cpu", "cuda"), _backward)
+implement("vinr::sampled_mlp_triton", _forward)
+implement("vinr::sampled_mlp_triton_backward", _backward)
 torch.library.register_fake("vinr::sampled_mlp_triton", _fake)
 torch.library.register_fake("vinr::sampled_mlp_triton_backward", _fake_backward)
 torch.library.register_autograd(

@@ -1,0 +1,83 @@
+"""Kernels are launched on the device of the op's tensors, whichever device is current."""
+
+import pytest
+import torch
+from vinr_engine.kernels import _runtime
+
+if _runtime.unavailable():
+    pytest.skip(_runtime.unavailable(), allow_module_level=True)
+
+from triton.runtime.interpreter import GridExecutor
+
+from ops.sampled_mlp_samples import Sample
+from ops.test_inr_query import cast, problem
+from ops.test_inr_query import gradients as query_gradients
+from ops.test_sampled_mlp import gradients as mlp_gradients
+from tolerances import OP, relative_error
+from triton_kernels.deform_conv2d_cases import SMALL, gradients, moved, packed, unpacked
+from triton_kernels.test_inr_query import on as query_on
+from triton_kernels.test_sampled_mlp import on
+
+
+def deform_conv2d(device):
+    ones = torch.ones(1, 4, *SMALL.out_size, device=device)
+    return gradients(unpacked, moved(SMALL.tensors(torch.float32), device), SMALL.geometry, ones)[1]
+
+
+def deform_conv2d_packed(device):
+    ones = torch.ones(1, 4, *SMALL.out_size, device=device)
+    return gradients(packed, moved(SMALL.packed(torch.float32), device), SMALL.geometry, ones)[1]
+
+
+def inr_query(device):
+    return query_gradients(query_on(device, cast(problem(T=1, size=(3, 4)), torch.float32)), "triton")
+
+
+def sampled_mlp(device):
+    return mlp_gradients(on(device, Sample("maps").arguments(torch.float32)))
+
+
+def sampled_mlp_of_x(device):
+    return mlp_gradients(on(device, Sample("x", maps=()).arguments(torch.float32)))
+
+
+OPS = (deform_conv2d, deform_conv2d_packed, inr_query, sampled_mlp, sampled_mlp_of_x)
+every = pytest.mark.parametrize("op", OPS, ids=lambda op: op.__name__)
+
+
+@every
+@pytest.mark.skipif(not _runtime.INTERPRETED, reason="it looks at what the interpreter launches")
+def test_launches_are_within_the_device_of_a_tensor(device, op, monkeypatch):
+    entered, launches = [], []
+
+    class DeviceOf:
+        def __init__(self, tensor):
+            self.tensor = tensor
+
+        def __enter__(self):
+            entered.append(self.tensor.device)
+
+        def __exit__(self, *_):
+            entered.pop()
+
+    run = GridExecutor.__call__
+
+    def launch(executor, *arguments, **options):
+        launches.append(list(entered))
+        return run(executor, *arguments, **options)
+
+    monkeypatch.setattr(torch.cuda, "device_of", DeviceOf)
+    monkeypatch.setattr(GridExecutor, "__call__", launch)
+    op(device)
+    assert len(launches) >= 2
+    assert all(devices == [torch.device(device)] for devices in launches)
+    assert not entered
+
+
+@every
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two NVIDIA GPUs")
+def test_on_a_device_that_is_not_current(device, op):
+    with torch.cuda.device(0):
+        for a, b in zip(op("cuda:1"), op("cuda:0"), strict=True):
+            assert relative_error(a.cpu(), b.cpu()) <= OP[torch.float32]
+        assert torch.cuda.current_device() == 0

@@ -1,0 +1,28 @@
+"""What the ops of the triton backend share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def _first_tensor(arguments: tuple[Any, ...]) -> Tensor:
+    each = (a for argument in arguments for a in (argument if isinstance(argument, (list, tuple)) else (argument,)))
+    return next(a for a in each if isinstance(a, Tensor))
+
+
+def implement(name: str, function: Callable[..., Any]) -> None:
+    """Let `function` run the op `name` on a GPU, and in Triton's interpreter on the CPU.
+
+    Triton launches on the current device and its stream. PyTorch makes the device of an op's tensors current for
+    kernels written in C++, not for those in Python.
+    """
+
+    def on_its_device(*arguments: Any) -> Any:
+        with torch.cuda.device_of(_first_tensor(arguments)):
+            return function(*arguments)
+
+    torch.library.impl(name, ("cpu", "cuda"), on_its_device)
