@@ -15,7 +15,7 @@ BUILD := VINR_BUILD_EXT=$(or $(VINR_BUILD_EXT),1) VINR_SANITIZE=$(or $(VINR_SANI
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help venv build test test-all sanitize lint format bench gpu gpu-check gpu-static demo wheel clean distclean
+.PHONY: help venv build test test-all gpu-test sanitize lint format bench gpu gpu-check gpu-static demo wheel clean distclean
 .PHONY: compiler FORCE
 
 help: ## list the targets
@@ -32,6 +32,9 @@ test: build $(VENV)/.test ## run the tests but the slow ones
 
 test-all: build $(VENV)/.test ## run all tests
 	VINR_TEST_REQUIRE_EXTENSION=$(or $(VINR_BUILD_EXT),1) $(RUN) -m pytest $(PYTEST_ARGS)
+
+gpu-test: build $(VENV)/.test ## with an NVIDIA GPU: run the tests that need one, and those of the Triton kernels on it
+	VINR_TEST_REQUIRE_GPU=1 VINR_TEST_REQUIRE_EXTENSION=$(or $(VINR_BUILD_EXT),1) $(RUN) -m pytest -m gpu $(PYTEST_ARGS) tests
 
 # libstdc++ comes second, so that AddressSanitizer sees exceptions thrown through it. Leaks are torch's and Python's own.
 sanitize: build $(VENV)/.test ## run the ops' tests under AddressSanitizer and UndefinedBehaviorSanitizer

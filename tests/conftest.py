@@ -3,6 +3,9 @@ import os
 # Before torch loads OpenMP: threads that spin while they wait make a test on a busy machine a hundred times slower.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
+# Before cuBLAS is first used, which needs it where torch must be deterministic.
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+
 import pytest
 import torch
 
@@ -18,6 +21,17 @@ from vinr_engine import backends
 # A suite that silently skipped the compiled ops would prove nothing about them.
 if os.environ.get("VINR_TEST_REQUIRE_EXTENSION", "0") == "1" and backends.extension().path is None:
     raise pytest.UsageError(backends.extension().error)
+# And one without a GPU nothing about GPUs.
+if os.environ.get("VINR_TEST_REQUIRE_GPU", "0") == "1" and not torch.cuda.is_available():
+    raise pytest.UsageError("PyTorch finds no NVIDIA GPU here")
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m chooses
+def pytest_collection_modifyitems(items):
+    """The Triton kernels' tests count as tests of a GPU: they run on it where there is one."""
+    for item in items:
+        if "triton_device" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.gpu)
 
 
 @pytest.fixture(params=[s.name for s in backends.report() if s.available and s.name in ("cpu", "reference")])

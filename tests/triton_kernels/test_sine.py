@@ -10,8 +10,6 @@ from vinr_engine.kernels._sine import half_turns
 from tolerances import SINE
 from triton_kernels import probe_kernels
 
-DEVICE = "cpu" if _runtime.INTERPRETED else "cuda"
-
 
 def phases(omega):
     """Arguments z of sin(omega z): phases of every size up to 1e4."""
@@ -23,26 +21,26 @@ def phases(omega):
 
 
 @pytest.mark.parametrize("omega", [30.0, 1.0, 7.3])
-def test_sine_and_cosine(omega):
+def test_sine_and_cosine(triton_device, omega):
     z = phases(omega)
-    outputs = [torch.full(z.shape, float("nan"), device=DEVICE) for _ in range(3)]
-    probe_kernels.sines[(1,)](z.to(DEVICE), *outputs, len(z), *half_turns(omega))
+    outputs = [torch.full(z.shape, float("nan"), device=triton_device) for _ in range(3)]
+    probe_kernels.sines[(1,)](z.to(triton_device), *outputs, len(z), *half_turns(omega))
     exact = omega * z.double()
     for out, expected in zip(outputs, (exact.sin(), exact.sin(), exact.cos()), strict=True):
         assert (out.double().cpu() - expected).abs().max() <= SINE
 
 
-def test_approximate_sine():
+def test_approximate_sine(triton_device):
     """Its error grows with the phase, by less than rounding the phase itself to float32 costs."""
     phase = phases(1.0)
-    out = torch.full(phase.shape, float("nan"), device=DEVICE)
-    probe_kernels.approximate_sines[(1,)](phase.to(DEVICE), out, len(phase))
+    out = torch.full(phase.shape, float("nan"), device=triton_device)
+    probe_kernels.approximate_sines[(1,)](phase.to(triton_device), out, len(phase))
     error = (out.double().cpu() - phase.double().sin()).abs()
     assert (error <= SINE + phase.abs().double() * 2**-24).all()
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
-def test_approximate_sine_of_what_is_not_finite(bad):
-    out = torch.zeros(16, device=DEVICE)
-    probe_kernels.approximate_sines[(1,)](torch.full((16,), bad, device=DEVICE), out, 16)
+def test_approximate_sine_of_what_is_not_finite(triton_device, bad):
+    out = torch.zeros(16, device=triton_device)
+    probe_kernels.approximate_sines[(1,)](torch.full((16,), bad, device=triton_device), out, 16)
     assert out.isnan().all()
