@@ -123,7 +123,9 @@ def _sizes(plan: Plan) -> list[int]:
     return [math.prod(shape) for shape in plan.shapes]
 
 
-@functools.lru_cache(maxsize=64)
+# A CUDA graph that was recorded reads these tensors by their addresses: nothing may ever free them. They are as many as
+# there are shapes of networks.
+@functools.cache
 def _sources(plan: Plan, device: torch.device) -> _Sources:
     count = sum(_sizes(plan))
     flat = torch.arange(count, dtype=torch.int32)
@@ -138,7 +140,7 @@ def _sources(plan: Plan, device: torch.device) -> _Sources:
     return _Sources(*(t.to(device) for t in (matrices, vectors, back, torch.zeros(1))))
 
 
-@functools.lru_cache(maxsize=64)
+@functools.cache  # as above
 def _factors(plan: Plan, omega: float, device: torch.device) -> Tensor:
     """What makes biases of hidden layers those of `vinr_engine.kernels._layers.scaled`."""
     factors = torch.ones(plan.vectors)

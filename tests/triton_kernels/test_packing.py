@@ -3,7 +3,7 @@
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
-from vinr_engine.kernels._packing import Split, pack, plan, unpack
+from vinr_engine.kernels._packing import Split, _factors, _sources, pack, plan, unpack
 
 import vinr_engine as vinr
 from tolerances import TRITON, relative_error
@@ -29,6 +29,16 @@ def network(depth, inputs=9, width=20):
     rng = torch.Generator().manual_seed(depth)
     tensors = [torch.rand(s, generator=rng) for out, of in shapes for s in ((out, of), (out,))]
     return plan((shapes,), (Split((5, 0), leading=3, trailing=1),)), tensors
+
+
+def test_what_a_cuda_graph_may_read_stays():
+    """However many networks follow: a recorded graph keeps addresses alone."""
+    kept = [_sources(network(2)[0], CPU), _factors(network(2)[0], 30.0, CPU)]
+    for width in range(30, 130):
+        layout, tensors = network(2, width=width)
+        pack(layout, tensors, torch.float32, CPU, omega=30.0)
+    assert _sources(network(2)[0], CPU) is kept[0]
+    assert _factors(network(2)[0], 30.0, CPU) is kept[1]
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
