@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from vinr_engine.kernels import deform_conv2d as kernels
 from vinr_engine.kernels import deform_conv2d_backward as backward_kernels
-from vinr_engine.kernels._runtime import passes_32_bits
+from vinr_engine.kernels._runtime import most_columns, most_outputs, passes_32_bits
 from vinr_engine.kernels._tuning import launch, size_class
 
 NO_MASK, FACTOR, LOGIT = 0, 1, 2  # what `mask` holds
@@ -57,13 +57,14 @@ def constants(
     segment = math.gcd(group_channels, share, 16 // itemsize)
     segments = group_channels // segment
     group_out = O * group_channels // channels
-    columns = 64 if itemsize == 2 else 32  # of one product
     return dict(
         GEOMETRY=kernels.Geometry(tuple(stride), tuple(padding), tuple(dilation), kw), TAPS=kh * kw,
         GROUP_OUT=group_out, SEGMENTS=segments, SEGMENT=segment, SHARE=share // segment,
-        MASK=mask_kind, WIDE=wide, PRECISION=input_precision,
-        BLOCK_O=min(max(_power_of_two(group_out), 16), 128 if itemsize == 2 else 64),
-        BLOCK_S=max(min(_power_of_two(segments), columns // segment), 16 // segment),
+        MASK=mask_kind, WIDE=wide,
+        # It is of float32 alone; by any other name there would be fewer configurations to choose from.
+        PRECISION="ieee" if itemsize == 2 else input_precision,
+        BLOCK_O=min(max(_power_of_two(group_out), 16), most_outputs(itemsize)),
+        BLOCK_S=max(min(_power_of_two(segments), most_columns(itemsize) // segment), 16 // segment),
     )  # fmt: skip
 
 

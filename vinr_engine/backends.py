@@ -196,8 +196,8 @@ OPS_OF: dict[str, dict[str, Callable[..., str]]] = {
         "sampled_mlp": _cpu_sampled_mlp,
     },
     "triton": {
-        "deform_conv2d": triton_runtime.refusal,
-        "deform_conv2d_packed": triton_runtime.refusal,
+        "deform_conv2d": triton_runtime.deform_conv2d_refusal,
+        "deform_conv2d_packed": triton_runtime.deform_conv2d_refusal,
         "inr_query": _triton_inr_query,
         "sampled_mlp": _triton_sampled_mlp,
     },

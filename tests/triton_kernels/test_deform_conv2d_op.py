@@ -23,7 +23,9 @@ from triton_kernels.deform_conv2d_cases import (
 if _runtime.unavailable():
     pytest.skip(_runtime.unavailable(), allow_module_level=True)
 
+from vinr_engine.kernels import deform_conv2d as kernels
 from vinr_engine.kernels import deform_conv2d_launch
+from vinr_engine.kernels.deform_conv2d_compiled import configurations
 
 
 def test_results_take_the_memory_format_of_their_argument(device):
@@ -237,3 +239,54 @@ def test_every_choice_of_blocks_is_a_product_that_tensor_cores_do():
         assert c["SEGMENT"] * c["SHARE"] * offset_groups == channels
         assert c["BLOCK_O"] >= 16
         assert c["BLOCK_S"] * c["SEGMENT"] >= 16
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("precision", ["tf32x3", "tf32"])
+def test_low_precision_is_launched_as_it_is_reported(device, monkeypatch, dtype, precision):
+    """An input precision is of float32: in 16 bits all configurations are tried, those of the static report."""
+    offered = []
+
+    def launch(kernel, grid, **arguments):
+        offered.append((arguments["PRECISION"], len(kernels.prune_forward(kernels.CONFIGURATIONS, {}, **arguments))))
+
+    monkeypatch.setattr(deform_conv2d_launch, "launch", launch)
+    ones = torch.ones(1, 4, *SMALL.out_size, device=device, dtype=dtype)
+    with vinr.input_precision(precision):
+        gradients(unpacked, moved(SMALL.tensors(dtype), device), SMALL.geometry, ones)
+    assert offered == [("ieee", len(kernels.CONFIGURATIONS))] * 3
+    reported = [c.name for c in configurations() if c.name.startswith(f"deform_conv2d forward {str(dtype)[6:]}")]
+    assert len(reported) == len(kernels.CONFIGURATIONS)
+    with vinr.input_precision(precision):
+        gradients(unpacked, moved(SMALL.tensors(torch.float32), device), SMALL.geometry, ones.float())
+    assert offered[3][0] == precision
+
+
+def test_more_blocks_than_a_grid_takes_are_refused(monkeypatch):
+    """What is launched for it, counted: a refusal is neither too early nor too late."""
+    grids = []
+    sizes = {"BLOCK_P": 64}
+    monkeypatch.setattr(deform_conv2d_launch, "launch", lambda kernel, grid, **arguments: grids.append(grid(sizes)))
+
+    def refusal_and_rows(groups, dtype, group_channels, group_out, grad):
+        grids.clear()
+        input = torch.zeros(1, groups * group_channels, 1, 1, dtype=dtype, requires_grad=grad)
+        offset, weight = torch.zeros(1, 18, 1, 1, dtype=dtype), torch.zeros(groups * group_out, group_channels, 3, 3)
+        tensors = (input, offset, weight.to(dtype), None, None)
+        op = torch.ops.vinr
+        out = op.deform_conv2d_triton(*tensors, [1, 1], [1, 1], [1, 1], "ieee")
+        if grad:
+            wanted = [True, True, True, False, False]
+            op.deform_conv2d_triton_backward(
+                torch.zeros_like(out), *tensors[:3], None, [1, 1], [1, 1], [1, 1], wanted, "ieee"
+            )
+        return _runtime.deform_conv2d_refusal(*tensors), max(rows for _, rows in grids)
+
+    for dtype in (torch.float32, torch.float16):
+        for groups, group_channels, group_out, grad in (
+            (7281, 1, 1, True), (7282, 1, 1, True), (7282, 1, 1, False), (65535, 1, 1, False), (65536, 1, 1, False),
+            (3641, 33, 1, True), (3641, 1, 65, True), (3641, 1, 129, True), (3640, 33, 65, False),
+        ):  # fmt: skip
+            reason, rows = refusal_and_rows(groups, dtype, group_channels, group_out, grad)
+            assert bool(reason) == (rows > 65535), (groups, group_channels, group_out, grad, rows)
+            assert not reason or reason.endswith(f"got {rows} of {groups} groups")
