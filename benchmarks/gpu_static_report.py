@@ -16,7 +16,7 @@ from rich.table import Table as RichTable
 
 from benchmarks import gpu_estimate, machine
 from benchmarks import gpu_hardware as hardware
-from benchmarks.gpu_compile import Kernel
+from benchmarks.gpu_compile import TRITON, Kernel
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,16 @@ def _number(value: float | None, places: int = 0) -> str:
     return "-" if value is None else f"{value:.{places}f}"
 
 
+def faults(kernel: Kernel) -> list[str]:
+    """Why a kernel may not ship; empty if it may. One of Triton's for other widths than the published may spill."""
+    may_spill = kernel.backend == TRITON and "any width" in kernel.name
+    found = [fault for fault in kernel.faults() if not (may_spill and fault.startswith("spills"))]
+    limit = hardware.LIMITS[kernel.target].block_shared
+    if kernel.shared is not None and kernel.shared > limit:
+        found.append(f"shared memory {kernel.shared} B, of which a block may have {limit} B")
+    return found
+
+
 def _row(kernel: Kernel) -> dict[str, float | int | str | None]:
     """What the tables and files say of a kernel, under the names that the files give it."""
     gpu, work = hardware.gpu_of(kernel.target), gpu_estimate.work_of(kernel)
@@ -49,7 +59,7 @@ def _row(kernel: Kernel) -> dict[str, float | int | str | None]:
         "bytes_per_pixel": work and work.bytes,
         "roofline_of": gpu.name if gpu and work else None,
         "roofline_ms": seconds and seconds * 1e3,
-        "faults": "; ".join(kernel.faults()),
+        "faults": "; ".join(faults(kernel)),
     }
 
 
@@ -65,7 +75,7 @@ def _kernels(target: int, kernels: Sequence[Kernel]) -> Table:
     for kernel in kernels:
         numbers = (kernel.registers, kernel.stack, kernel.local_loads, kernel.local_stores, kernel.shared,
                    kernel.matrix, kernel.special, kernel.resident_warps)  # fmt: skip
-        mark = "! " if kernel.faults() else ""
+        mark = "! " if faults(kernel) else ""
         rows.append((f"{mark}{kernel.backend}", _short(kernel), *map(_number, numbers)))
     gpu, limits = hardware.gpu_of(target), hardware.LIMITS[target]
     title = f"sm_{target}" + (f" ({gpu.name})" if gpu else "")

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from vinr_engine.kernels._packing import Layer
+from vinr_engine.kernels._packing import Layer, padded
 from vinr_engine.kernels._runtime import INTERPRETED
 
 OPERANDS = {"float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -19,6 +19,9 @@ HELD_16_BITS, HELD_32_BITS = 320, 128
 # where maps hold the colours.
 CONSUMER_BLACKWELL = 120
 CONSUMER_BLACKWELL_32_BITS = {"decode": dict(CHUNK=16), "colour": dict(GATHER=32, TILE_Y=4, TILE_X=8, num_warps=4)}
+# Kilobytes of shared memory that a block may ask for, by compute capability; all others have FEWEST_KILOBYTES.
+KILOBYTES = {80: 163, 87: 163, 90: 227, 100: 227, 103: 227, 110: 227}
+FEWEST_KILOBYTES = 99
 BLACKWELL = 100  # accumulators have a memory of their own: a second stage of weights costs the registers that are left
 
 
@@ -46,6 +49,36 @@ def scratch_columns(networks: Sequence[Sequence[Layer]], operands: str, crowded:
     return 0
 
 
+def block_shared(capability: int) -> int:
+    """Bytes of shared memory that a block may ask for."""
+    return KILOBYTES.get(capability, FEWEST_KILOBYTES) << 10
+
+
+def stages(networks: Sequence[Sequence[Layer]], operands: str, scratch: int, capability: int) -> int:
+    """Of the loop over a network's last hidden layer: with two, weights are loaded while those before are used.
+
+    scratch: what `scratch_columns` gives; loops over activations in memory need little shared memory.
+    """
+    if capability == BLACKWELL or operands not in OPERANDS:
+        return 1
+    chunk = arithmetic(operands)[2]
+    last = [layers[-2:] for layers in networks if len(layers) > 2 and scratch == 0]
+    # What the compiler asks for, given a hidden and a last layer of any width: the former's weights three times.
+    needed = max((2 * chunk * (3 * hidden.inputs + end.outputs) + 256 for hidden, end in last), default=0)
+    return 2 if needed <= block_shared(capability) else 1
+
+
+def smaller_tile(tile: tuple[int, int], features: int, operands: str, capability: int) -> tuple[int, int]:
+    """The tile of the query's second pass, halved until shared memory holds its reads of `features` columns."""
+    if operands == "tf32x3":  # what it makes of them never lies there
+        return tile
+    size = 2 if operands in OPERANDS else 4
+    rows, columns = tile
+    while rows * columns > 16 and rows * columns * (size * features + 256) > block_shared(capability):
+        rows, columns = (rows, columns // 2) if columns > rows else (rows // 2, columns)
+    return rows, columns
+
+
 def new_scratch(constants: Mapping[str, Any], like: Tensor) -> Tensor:
     """Memory of the programs' own, for `constants` with SCRATCH columns, in `like`'s dtype."""
     rows = constants["M"] if "M" in constants else constants["TILE_Y"] * constants["TILE_X"]
@@ -70,6 +103,7 @@ def launch_constants(
     low = operands in OPERANDS
     crowded = capability >= CONSUMER_BLACKWELL and (not low or (which == "colour" and not colours))
     tile = (8, 16) if low or INTERPRETED else (8, 8)  # the interpreter is no faster on fewer pixels
+    scratch = scratch_columns(networks, operands, crowded)
     constants = dict(
         **sine_constants(omega, operands),
         PRECISION=precision,
@@ -78,12 +112,16 @@ def launch_constants(
         TILE_Y=tile[0],
         TILE_X=tile[1],
         BAND=8,
-        STAGES=1 if capability == BLACKWELL or not low else 2,
-        SCRATCH=scratch_columns(networks, operands, crowded),
+        STAGES=stages(networks, operands, scratch, capability),
+        SCRATCH=scratch,
         num_warps=8,
     )
     if capability >= CONSUMER_BLACKWELL and not low:
         constants |= CONSUMER_BLACKWELL_32_BITS[which]
+    if which == "colour":
+        features = networks[0][0].inputs - (2 * padded(6) if colours else 0)  # HR features at both ends
+        tile = smaller_tile((constants["TILE_Y"], constants["TILE_X"]), features, operands, capability)
+        constants |= dict(TILE_Y=tile[0], TILE_X=tile[1])
     return constants
 
 

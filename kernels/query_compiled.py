@@ -1,4 +1,7 @@
-"""What inr_query and sampled_mlp launch, described so that it compiles with no GPU: the published widths."""
+"""What inr_query and sampled_mlp launch, described so that it compiles with no GPU.
+
+The published widths, and the wider ones whose launches differ for want of shared memory, called "any width".
+"""
 
 from __future__ import annotations
 
@@ -17,73 +20,99 @@ from vinr_engine.kernels.sampled_mlp import mlp_constants
 
 OMEGA = 30.0
 FEATURES, HIDDEN = 64, ((64, 64, 256), (64, 64, 256), (64, 64, 256, 256))
+# Features and hidden layers of queries, and widths of a sampled MLP without x.
+WIDE_QUERIES = (
+    (64, ((256, 256), (256, 256), (64, 64))),  # decode: two stages of weights are 104 KB
+    (192, ((64,), (64,), (64, 64))),  # colour: what it reads of 128 pixels is 128 KB
+)
+WIDE_MLP = (256, 256, 64)
 LIIF = (256, 256, 256, 256, 3)  # widths of the published LIIF's network, behind a hoisted first layer
 _TYPES = {"float16": "*fp16", "bfloat16": "*bf16"}
 _SIZES = tuple(_query.SIZES)
 
 
-def networks(upsampled: bool) -> list[list[torch.Tensor]]:
-    """Weight and bias of each layer of the published networks, behind hoisted maps; of no memory."""
+def networks(
+    upsampled: bool, features: int = FEATURES, hidden_widths: Sequence[Sequence[int]] = HIDDEN
+) -> list[list[torch.Tensor]]:
+    """Weight and bias of each layer of a query's networks, behind hoisted maps; of no memory."""
     c = 6 if upsampled else 0
-    inputs = 3, FEATURES + c + 1, 2 * (FEATURES + c) + 1
-    outputs = FEATURES, 4, 3
+    inputs = 3, features + c + 1, 2 * (features + c) + 1
+    outputs = features, 4, 3
     found = []
-    for first, hidden, last in zip(inputs, HIDDEN, outputs, strict=True):
+    for first, hidden, last in zip(inputs, hidden_widths, outputs, strict=True):
         pairs = itertools.pairwise((first, *hidden, last))
         found.append([t for a, b in pairs for t in (torch.empty(b, a, device="meta"), torch.empty(b, device="meta"))])
     return found
 
 
 def _query_passes(operands: str, capability: int) -> Iterator[Configuration]:
+    for upsampled, large in ((True, False), (False, False), (True, True)):
+        note = f"{'' if upsampled else ', no upsampling'}{', 64-bit offsets' if large else ''}"
+        yield from _query_pair(operands, capability, note, networks(upsampled), upsampled, large)
+
+
+def _query_pair(
+    operands: str, capability: int, note: str, nets: list[list[torch.Tensor]], upsampled: bool = True,
+    large: bool = False, kind: str = "",
+) -> Iterator[Configuration]:  # fmt: skip
     pointer = _TYPES.get(operands, "*fp32")
     pointers = dict.fromkeys(("maps", "colours", "matrices", "scratch", "hr"), pointer)
     pointers |= dict.fromkeys(("times", "vectors", "flow"), "*fp32")
-    for upsampled, large in ((True, False), (False, False), (True, True)):
-        nets = networks(upsampled)
-        feat, flow, encode = layout(*nets, upsampled).networks
-        maps = map_channels(nets)
-        name = f"{operands}{'' if upsampled else ', no upsampling'}{', 64-bit offsets' if large else ''}"
-        passes: Sequence[tuple[str, Any, dict[str, str], dict[str, Any]]] = (
-            ("decode", _query.decode, {}, dict(FEAT=feat, FLOW=flow, FEAT_MAP=maps[0], FLOW_MAP=maps[1])),
-            ("colour", _query.colour, {"out": "*fp32"},
-             dict(ENCODE=encode, F=FEATURES, MAP_A=maps[2], MAP_B=maps[3], OUTPUTS=3)),
-        )  # fmt: skip
-        for which, kernel, more, constants in passes:
-            run = (feat, flow) if which == "decode" else (encode,)
-            shared = launch_constants(which, run, upsampled, operands, OMEGA, capability)
-            warps = shared.pop("num_warps")
-            yield Configuration(
-                name=f"inr_query {which} {name}",
-                kernel=kernel,
-                signature=pointers | more | dict.fromkeys(_SIZES, "i32"),
-                constexprs=shared | constants | {"COLOURS": upsampled, "LARGE": large},
-                num_warps=warps,
-                num_stages=shared["STAGES"],
-                aligned=frozenset(pointers | more),
-                matrix=operands != "ieee",
-            )
+    feat, flow, encode = layout(*nets, upsampled).networks
+    maps, features = map_channels(nets), padded(nets[0][-1].shape[0])
+    passes: Sequence[tuple[str, Any, dict[str, str], dict[str, Any]]] = (
+        ("decode", _query.decode, {}, dict(FEAT=feat, FLOW=flow, FEAT_MAP=maps[0], FLOW_MAP=maps[1])),
+        ("colour", _query.colour, {"out": "*fp32"},
+         dict(ENCODE=encode, F=features, MAP_A=maps[2], MAP_B=maps[3], OUTPUTS=3)),
+    )  # fmt: skip
+    for which, kernel, more, constants in passes:
+        run = (feat, flow) if which == "decode" else (encode,)
+        shared = launch_constants(which, run, upsampled, operands, OMEGA, capability)
+        warps = shared.pop("num_warps")
+        yield Configuration(
+            name=f"inr_query {which} {kind}{operands}{note}",
+            kernel=kernel,
+            signature=pointers | more | dict.fromkeys(_SIZES, "i32"),
+            constexprs=shared | constants | {"COLOURS": upsampled, "LARGE": large},
+            num_warps=warps,
+            num_stages=shared["STAGES"],
+            aligned=frozenset(pointers | more),
+            matrix=operands != "ieee",
+        )
 
 
 def _sampled_mlp_forward(operands: str, capability: int) -> Iterator[Configuration]:
-    pointer = _TYPES.get(operands, "*fp32")
-    shapes = tuple((b, a) for a, b in itertools.pairwise((4, *LIIF)))
-    (layers,) = plan((shapes,), (Split((4,)),)).networks
     for activation in ("relu", "sine"):
-        shared = mlp_constants(layers, operands, activation, OMEGA, capability)
-        warps = shared.pop("num_warps")
-        pointers = dict(maps=(pointer,), positions=("*fp32",), x="*fp32", x_matrices="*fp32", matrices=pointer,
-                        vectors="*fp32", scratch=pointer, out=pointer)  # fmt: skip
-        yield Configuration(
-            name=f"sampled_mlp forward {operands}, {activation}",
-            kernel=_sampled_mlp.sampled_mlp,
-            signature=pointers | dict(heights=("i32",), widths=("i32",), rows="i32", points="i32"),
-            constexprs=shared
-            | dict(LAYERS=layers, WIDTH=LIIF[0], X=4, OUTPUTS=LIIF[-1], NEAREST=(False,), LARGE=False),
-            num_warps=warps,
-            num_stages=shared["STAGES"],
-            aligned=frozenset(pointers),
-            matrix=operands != "ieee",
-        )
+        yield _mlp(f"{operands}, {activation}", LIIF, 4, activation, operands, capability)
+
+
+def _mlp(name: str, widths: Sequence[int], X: int, activation: str, operands: str, capability: int) -> Configuration:
+    pointer = _TYPES.get(operands, "*fp32")
+    shapes = tuple((b, a) for a, b in itertools.pairwise((X, *widths)))
+    (layers,) = plan((shapes,), (Split((X,)),)).networks
+    shared = mlp_constants(layers, operands, activation, OMEGA, capability)
+    warps = shared.pop("num_warps")
+    pointers = dict(maps=(pointer,), positions=("*fp32",), x="*fp32", x_matrices="*fp32", matrices=pointer,
+                    vectors="*fp32", scratch=pointer, out=pointer)  # fmt: skip
+    return Configuration(
+        name=f"sampled_mlp forward {name}",
+        kernel=_sampled_mlp.sampled_mlp,
+        signature=pointers | dict(heights=("i32",), widths=("i32",), rows="i32", points="i32"),
+        constexprs=shared
+        | dict(LAYERS=layers, WIDTH=widths[0], X=X, OUTPUTS=widths[-1], NEAREST=(False,), LARGE=False),
+        num_warps=warps,
+        num_stages=shared["STAGES"],
+        aligned=frozenset(pointers),
+        matrix=operands != "ieee",
+    )
+
+
+def _wide(capability: int) -> Iterator[Configuration]:
+    operands = "float16"
+    for (features, hidden), which in zip(WIDE_QUERIES, ("decode", "colour"), strict=True):
+        pair = _query_pair(operands, capability, "", networks(True, features, hidden), kind="any width ")
+        yield from (c for c in pair if which in c.name)
+    yield _mlp(f"any width {operands}", WIDE_MLP, 0, "sine", operands, capability)
 
 
 def _training(precision: str) -> Iterator[Configuration]:
@@ -117,10 +146,10 @@ def _scatter() -> Iterator[Configuration]:
 
 def configurations(capability: int = 90) -> Iterator[Configuration]:
     """Every kernel in every precision, as it is launched on a GPU of this compute capability."""
-    assert padded(FEATURES) == FEATURES
     for operands in (*OPERANDS, "tf32", "tf32x3", "ieee"):
         yield from _query_passes(operands, capability)
         yield from _sampled_mlp_forward(operands, capability)
+    yield from _wide(capability)
     for precision in ("tf32", "tf32x3", "ieee"):
         yield from _training(precision)
     yield from _scatter()

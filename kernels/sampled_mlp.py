@@ -10,7 +10,6 @@ from torch import Tensor
 from vinr_engine.kernels import _sampled_mlp
 from vinr_engine.kernels._gradients import Source, add_samples, mlp_gradients, scatter
 from vinr_engine.kernels._launch import (
-    BLACKWELL,
     OPERANDS,
     arithmetic,
     capability_of,
@@ -18,6 +17,7 @@ from vinr_engine.kernels._launch import (
     programs,
     scratch_columns,
     sine_constants,
+    stages,
 )
 from vinr_engine.kernels._packing import Layer, Split, pack, plan
 from vinr_engine.kernels._runtime import INTERPRETED, passes_32_bits
@@ -36,6 +36,7 @@ def mlp_constants(
     """Constants and warps of the forward kernel."""
     _, precision, chunk = arithmetic(operands)
     low = operands in OPERANDS
+    scratch = scratch_columns((layers,), operands)
     return dict(
         **sine_constants(omega, operands),
         ACTIVATION=activation,
@@ -43,8 +44,8 @@ def mlp_constants(
         X_PRECISION="tf32x3" if low else precision,
         CHUNK=chunk,
         M=128 if low or INTERPRETED else 64,
-        STAGES=1 if capability == BLACKWELL or not low else 2,
-        SCRATCH=scratch_columns((layers,), operands),
+        STAGES=stages((layers,), operands, scratch, capability),
+        SCRATCH=scratch,
         num_warps=8,
     )
 

@@ -136,6 +136,25 @@ def test_faults():
     assert replace(GOOD, stack=8, operands="ieee").faults() == []
 
 
+def test_kernels_for_other_widths_than_the_published_may_spill():
+    """Triton's; they must hold matrix instructions all the same."""
+    wide = replace(GOOD, kernel="decode any width float16", stack=8)
+    assert gpu_static_report.faults(wide) == []
+    assert gpu_static_report.faults(replace(wide, matrix=0)) == ["no matrix instruction"]
+    assert len(gpu_static_report.faults(replace(wide, backend="cuda"))) == 1
+    assert len(gpu_static_report.faults(replace(GOOD, stack=8))) == 1
+
+
+@pytest.mark.parametrize(("target", "limit"), [(86, 101376), (89, 101376), (120, 101376), (80, 166912), (90, 232448)])
+def test_more_shared_memory_than_a_block_may_have_is_a_fault(target, limit):
+    """In every precision, and of training too: such a kernel cannot be launched."""
+    kernel = replace(GOOD, target=target, shared=limit, training=True, operands="ieee")
+    assert gpu_static_report.faults(kernel) == []
+    (fault,) = gpu_static_report.faults(replace(kernel, shared=limit + 1))
+    assert fault == f"shared memory {limit + 1} B, of which a block may have {limit} B"
+    assert gpu_static_report.faults(replace(kernel, shared=None)) == []
+
+
 def test_estimate():
     """By hand, for an H100: 57 600 shares of 16 pixels over 528 schedulers at 1.83 GHz."""
     gpu = gpu_hardware.gpu_of(90)
@@ -186,18 +205,21 @@ def test_check(monkeypatch, capsys):
     assert run(monkeypatch, ([GOOD], "")) == 0
     assert run(monkeypatch, ([replace(GOOD, matrix=0)], "")) == 1
     assert "sm_90 triton inr_query decode float16: no matrix instruction\n" in capsys.readouterr().out
+    assert run(monkeypatch, ([replace(GOOD, shared=232449)], "")) == 1
+    assert "decode float16: shared memory 232449 B, of which a block may have 232448 B\n" in capsys.readouterr().out
     assert run(monkeypatch, ([], "CompilationError: so")) == 1
     assert "does not compile: CompilationError: so\n" in capsys.readouterr().out
 
 
 def test_the_quick_part_has_every_checked_pass_on_every_target():
-    """All that would be compiled but for bfloat16, rare sizes and the sampled MLP in TF32."""
+    """All that would be compiled but for bfloat16, rare sizes, other widths and the sampled MLP in TF32."""
     for target in gpu_hardware.LIMITS:
         every = [job for job in gpu_compile.jobs(target) if job.checked]
         part = {job.name.split(",")[0] for job in every if gpu_static.quick(job)}
         ends = target in gpu_static.ENDS
         rest = {job.name.split(",")[0] for job in every} - part
-        assert all("bfloat16" in name or "sampled_mlp forward tf32" in name for name in rest)
+        left = ("bfloat16", "sampled_mlp forward tf32", "any width")
+        assert all(any(word in name for word in left) for name in rest)
         assert not (ends and rest)
         assert {"inr_query decode float16", "inr_query colour tf32", "sampled_mlp forward float16"} <= part
 

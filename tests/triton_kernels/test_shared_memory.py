@@ -1,0 +1,87 @@
+"""Launches take no more shared memory than the GPU has; those of the published widths are what was reported."""
+
+import pytest
+from vinr_engine.kernels import _runtime
+
+if not _runtime.INSTALLED:
+    pytest.skip("Triton is not installed", allow_module_level=True)
+
+from vinr_engine.kernels import query_compiled
+from vinr_engine.kernels._launch import block_shared, smaller_tile
+from vinr_engine.kernels._packing import Split, plan
+from vinr_engine.kernels.sampled_mlp import mlp_constants
+
+from benchmarks import gpu_hardware
+from triton_kernels.test_machine_code import CAPABILITIES, output_lines
+
+SMALL = (86, 89, 120, 121)
+
+
+def constants(capability, name):
+    (found,) = [c.constexprs for c in query_compiled.configurations(capability) if c.name == name]
+    return found
+
+
+def stages_of_mlp(capability, first, hidden, last, operands="float16"):
+    (layers,) = plan((((first, 0), (hidden, first), (last, hidden)),), (Split((0,)),)).networks
+    return mlp_constants(layers, operands, "sine", 30.0, capability)["STAGES"]
+
+
+@pytest.mark.parametrize("capability", gpu_hardware.LIMITS)
+def test_limits_are_those_of_the_report(capability):
+    assert block_shared(capability) == gpu_hardware.LIMITS[capability].block_shared
+
+
+def test_what_is_not_known_has_the_least():
+    assert block_shared(121) == block_shared(140) == 99 << 10
+
+
+def test_two_stages_where_they_fit():
+    """What was compiled for 256, 192 and 128 columns: 106752, 102656 and 100608, 90368, 73984 bytes."""
+    for capability in (80, 90):
+        assert stages_of_mlp(capability, 256, 256, 64) == 2
+    for capability in SMALL:
+        assert [stages_of_mlp(capability, 256, 256, last) for last in (64, 32, 16)] == [1, 1, 2]
+        assert stages_of_mlp(capability, 192, 192, 128) == stages_of_mlp(capability, 128, 128, 192) == 2
+        assert constants(capability, "inr_query decode any width float16")["STAGES"] == 1
+    assert stages_of_mlp(86, 512, 512, 512) == 2  # through memory: 24 KB
+    assert stages_of_mlp(100, 64, 64, 16) == stages_of_mlp(86, 64, 64, 16, "tf32") == 1
+
+
+def test_tiles_that_fit():
+    """Compiled: 256 + 4 F bytes a pixel in 16 bits, 208 + 8 F in tf32, for F features at each end."""
+    for capability in gpu_hardware.LIMITS:
+        for operands, tile in (("float16", (8, 16)), ("tf32", (8, 8)), ("ieee", (4, 8))):
+            for features in (64, 128, 192, 256, 320, 512):
+                rows, columns = smaller_tile(tile, 2 * features, operands, capability)
+                size = 2 if operands == "float16" else 4
+                assert rows * columns * (2 * size * features + 256) <= block_shared(capability)
+                assert rows * columns >= 16
+    assert smaller_tile((8, 16), 256, "float16", 86) == (8, 16)
+    assert smaller_tile((8, 16), 384, "float16", 86) == smaller_tile((8, 16), 1024, "float16", 90) == (8, 8)
+
+
+@pytest.mark.parametrize("capability", CAPABILITIES)
+@pytest.mark.parametrize("operands", ["float16", "bfloat16", "tf32"])
+def test_published_widths_are_launched_as_reported(capability, operands):
+    """As in benchmarks/results/gpu_static.csv: two stages in 16 bits but for sm_100, tiles of 8 rows."""
+    low = operands != "tf32"
+    for upsampled in ("", ", no upsampling"):
+        for which in ("decode", "colour"):
+            found = constants(capability, f"inr_query {which} {operands}{upsampled}")
+            assert found["STAGES"] == (2 if low and capability != 100 else 1)
+            small = which == "colour" and capability == 120 and not low
+            assert found["TILE_Y"] == (4 if small else 8)
+    for activation in ("relu", "sine"):
+        found = constants(capability, f"sampled_mlp forward {operands}, {activation}")
+        assert found["STAGES"] == (2 if low and capability != 100 else 1)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3000)
+@pytest.mark.parametrize("capability", [80, 86, 120])
+def test_other_widths_compile_and_fit(capability):
+    lines = output_lines(
+        "-m", "benchmarks.gpu_static", "--check", "--target", capability, "--kernel", "any width float16"
+    )
+    assert lines == ["3 kernels of triton checked, 0 faults"]
