@@ -19,7 +19,7 @@ from setuptools.command.sdist import sdist
 from setuptools.errors import PlatformError
 
 ROOT = pathlib.Path(__file__).parent
-# Machine code for these GPUs, as far as nvcc knows them and unless VINR_CUDA_TARGETS names others, and PTX of the last.
+# Machine code for these GPUs, as far as nvcc knows them and unless VINR_CUDA_TARGETS names others, and PTX.
 CUDA_TARGETS = ("80", "86", "89", "90", "100", "120")
 DEFINES = [("TORCH_TARGET_VERSION", "0x020a000000000000"), ("Py_LIMITED_API", "0x030A0000")]
 
@@ -85,6 +85,17 @@ def _cuda_targets(nvcc: str) -> list[str]:
     return [target for target in CUDA_TARGETS if f"compute_{target}" in known]
 
 
+def _code(targets: list[str]) -> list[str]:
+    """nvcc's flags for machine code of each target, and PTX of the first and the last.
+
+    A driver takes the newest PTX that is not newer than its GPU: between targets too there are GPUs whose machine code
+    is none of theirs, such as compute capability 11.0 between 10.0 and 12.0.
+    """
+    code = [f"-gencode=arch=compute_{target},code=sm_{target}" for target in targets]
+    ends = dict.fromkeys((targets[0], targets[-1]))
+    return code + [f"-gencode=arch=compute_{target},code=compute_{target}" for target in ends]
+
+
 def _compile_cuda(source: str, build_temp: str) -> str:
     """Compile a .cu file for all targets, unless its object is newer than all sources. Returns the object."""
     from torch.utils.cpp_extension import include_paths
@@ -96,10 +107,8 @@ def _compile_cuda(source: str, build_temp: str) -> str:
     if output.exists() and output.stat().st_mtime > newest:
         return str(output)
     output.parent.mkdir(parents=True, exist_ok=True)
-    code = [f"-gencode=arch=compute_{target},code=sm_{target}" for target in targets]
-    code.append(f"-gencode=arch=compute_{targets[-1]},code=compute_{targets[-1]}")
     host = f"-fPIC,-fvisibility=hidden,-g0,-ffile-prefix-map={ROOT.resolve()}/="
-    command = [nvcc, "-c", str(ROOT / source), "-o", str(output), "-std=c++17", "-O3", "--threads=0", *code]
+    command = [nvcc, "-c", str(ROOT / source), "-o", str(output), "-std=c++17", "-O3", "--threads=0", *_code(targets)]
     command += ["-Xcompiler", host, f"-I{ROOT / 'csrc'}", *(f"-isystem={path}" for path in include_paths())]
     command += [f"-D{name}={value}" for name, value in DEFINES]
     if subprocess.run(command).returncode:

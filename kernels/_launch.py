@@ -63,7 +63,7 @@ def stages(networks: Sequence[Sequence[Layer]], operands: str, scratch: int, cap
         return 1
     chunk = arithmetic(operands)[2]
     last = [layers[-2:] for layers in networks if len(layers) > 2 and scratch == 0]
-    # What the compiler asks for, given a hidden and a last layer of any width: the former's weights three times.
+    # What the compiler asks for on GPUs that have little, for layers of any width: the hidden one's weights three times.
     needed = max((2 * chunk * (3 * hidden.inputs + end.outputs) + 256 for hidden, end in last), default=0)
     return 2 if needed <= block_shared(capability) else 1
 

@@ -1,7 +1,10 @@
 """The extension with its CUDA kernels, as a whole: it links, and loads with a PyTorch that has no CUDA."""
 
+import json
 import os
 import pathlib
+import re
+import runpy
 import shlex
 import shutil
 import subprocess
@@ -57,6 +60,49 @@ def test_the_current_stream_is_torchs_where_it_has_cuda(tmp_path):
 
     assert ask(asking) == ["-1", "None"]
     assert ask(asking, torch_cuda) == ["0", "1003"]
+
+
+NVCC = """#!{python}
+import json, pathlib, sys
+if "--list-gpu-arch" in sys.argv:
+    print(*("compute_" + target for target in "75 80 86 87 89 90 100 110 120".split()), sep="\\n")
+else:
+    pathlib.Path({said!r}).write_text(json.dumps(sys.argv))
+"""
+
+
+def code_asked_for(tmp_path, monkeypatch, targets):
+    """Machine code and PTX for which setup.py calls nvcc, which a script stands for."""
+    said, compiler = tmp_path / "said.json", tmp_path / "nvcc"
+    compiler.write_text(NVCC.format(python=sys.executable, said=str(said)))
+    compiler.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setenv("VINR_BUILD_EXT", "0")
+    monkeypatch.setenv("VINR_CUDA", "0")
+    monkeypatch.setenv("VINR_CUDA_TARGETS", targets)
+    monkeypatch.setattr("setuptools.setup", lambda **arguments: None)
+    runpy.run_path(str(ROOT / "setup.py"))["_compile_cuda"]("csrc/cuda/inr_query.cu", str(tmp_path / "temp"))
+    flags = [flag for flag in json.loads(said.read_text()) if flag.startswith("-gencode")]
+    return [re.fullmatch(r"-gencode=arch=compute_(\w+),code=(sm|compute)_\1", flag).group(2, 1) for flag in flags]
+
+
+def runs_on(code, capability):
+    """CUDA's rule: machine code of the same major and no newer minor version, or PTX that is no newer."""
+    return any(
+        int(target) <= capability and (kind == "compute" or int(target) // 10 == capability // 10)
+        for kind, target in code
+    )
+
+
+@pytest.mark.parametrize("targets", ["", "90,120", "90"])
+def test_every_gpu_from_the_oldest_target_on_has_code(tmp_path, monkeypatch, targets):
+    """Compute capability 11.0 too, which lies between two targets."""
+    code = code_asked_for(tmp_path, monkeypatch, targets)
+    machine = [target for kind, target in code if kind == "sm"]
+    assert machine == (targets or "80,86,89,90,100,120").split(",")
+    for capability in (80, 86, 87, 89, 90, 100, 103, 110, 120, 121, 130):
+        assert runs_on(code, capability) == (capability >= int(machine[0]))
+    assert len(code) == len(set(code)) <= len(machine) + 2  # each PTX makes the extension larger
 
 
 def build(folder, targets):
