@@ -57,7 +57,7 @@ bench: build $(VENV)/.bench ## measure the ops and the network against the publi
 gpu-static: build $(VENV)/.test ## compile all GPU kernels without a GPU, and report their machine code
 	$(RUN) -m benchmarks.gpu_static $(foreach to,csv md,--out benchmarks/results/gpu_static.$(to)) $(GPU_ARGS)
 
-gpu-check: build $(VENV)/.test ## find spills and missing matrix instructions in a part of them
+gpu-check: build $(VENV)/.test ## find spills, missing matrix instructions and too much shared memory in a part of them
 	$(RUN) -m benchmarks.gpu_static --check --quick $(GPU_ARGS)
 
 gpu: build $(VENV)/.bench ## with an NVIDIA GPU: check every kernel, time it, and write gpu.json

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from vinr_engine.kernels._packing import Layer, padded
+from vinr_engine.kernels._packing import Layer
 from vinr_engine.kernels._runtime import INTERPRETED
 
 OPERANDS = {"float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -63,18 +63,22 @@ def stages(networks: Sequence[Sequence[Layer]], operands: str, scratch: int, cap
         return 1
     chunk = arithmetic(operands)[2]
     last = [layers[-2:] for layers in networks if len(layers) > 2 and scratch == 0]
-    # What the compiler asks for on GPUs that have little, for layers of any width: the hidden one's weights three times.
+    # As the compiler asks for on GPUs that have little: the hidden layer's weights three times, whatever the widths.
     needed = max((2 * chunk * (3 * hidden.inputs + end.outputs) + 256 for hidden, end in last), default=0)
     return 2 if needed <= block_shared(capability) else 1
 
 
-def smaller_tile(tile: tuple[int, int], features: int, operands: str, capability: int) -> tuple[int, int]:
-    """The tile of the query's second pass, halved until shared memory holds its reads of `features` columns."""
+def smaller_tile(tile: tuple[int, int], inputs: int, gather: int, operands: str, capability: int) -> tuple[int, int]:
+    """The tile of the query's second pass, halved until shared memory holds what its first layer takes.
+
+    inputs: padded, of that layer; gather: how many of its columns, and of its outputs, are multiplied at once.
+    """
     if operands == "tf32x3":  # what it makes of them never lies there
         return tile
-    size = 2 if operands in OPERANDS else 4
+    size = arithmetic(operands)[0].itemsize
     rows, columns = tile
-    while rows * columns > 16 and rows * columns * (size * features + 256) > block_shared(capability):
+    # As the compiler asks for: inputs of all pixels, a block of them on its way there, and one of weights.
+    while rows * columns > 16 and size * (rows * columns * (inputs + gather) + gather**2) > block_shared(capability):
         rows, columns = (rows, columns // 2) if columns > rows else (rows // 2, columns)
     return rows, columns
 
@@ -119,8 +123,8 @@ def launch_constants(
     if capability >= CONSUMER_BLACKWELL and not low:
         constants |= CONSUMER_BLACKWELL_32_BITS[which]
     if which == "colour":
-        features = networks[0][0].inputs - (2 * padded(6) if colours else 0)  # HR features at both ends
-        tile = smaller_tile((constants["TILE_Y"], constants["TILE_X"]), features, operands, capability)
+        tile = constants["TILE_Y"], constants["TILE_X"]
+        tile = smaller_tile(tile, networks[0][0].inputs, constants["GATHER"], operands, capability)
         constants |= dict(TILE_Y=tile[0], TILE_X=tile[1])
     return constants
 

@@ -48,17 +48,26 @@ def test_two_stages_where_they_fit():
     assert stages_of_mlp(100, 64, 64, 16) == stages_of_mlp(86, 64, 64, 16, "tf32") == 1
 
 
-def test_tiles_that_fit():
-    """Compiled: 256 + 4 F bytes a pixel in 16 bits, 208 + 8 F in tf32, for F features at each end."""
-    for capability in gpu_hardware.LIMITS:
-        for operands, tile in (("float16", (8, 16)), ("tf32", (8, 8)), ("ieee", (4, 8))):
-            for features in (64, 128, 192, 256, 320, 512):
-                rows, columns = smaller_tile(tile, 2 * features, operands, capability)
-                size = 2 if operands == "float16" else 4
-                assert rows * columns * (2 * size * features + 256) <= block_shared(capability)
-                assert rows * columns >= 16
-    assert smaller_tile((8, 16), 256, "float16", 86) == (8, 16)
-    assert smaller_tile((8, 16), 384, "float16", 86) == smaller_tile((8, 16), 1024, "float16", 90) == (8, 8)
+@pytest.mark.parametrize("capability", gpu_hardware.LIMITS)
+def test_tiles_that_fit(capability):
+    """By what was compiled, in bytes a pixel and the weights beside it; 32 of the inputs are colours."""
+    for operands, tile, gather, size in (("float16", (8, 16), 64, 2), ("tf32", (8, 8), 16, 4), ("ieee", (4, 8), 32, 4)):
+        before = 1024
+        for features in (64, 128, 192, 256, 320, 512):
+            rows, columns = smaller_tile(tile, 2 * features + 32, gather, operands, capability)
+            pixels = rows * columns
+            assert pixels * (2 * features + 32 + gather) * size + gather * gather * size <= block_shared(capability)
+            assert 16 <= pixels <= before
+            before = pixels
+
+
+@pytest.mark.parametrize(
+    ("capability", "features", "tile"),
+    [(86, 128, (8, 16)), (86, 192, (8, 8)), (86, 320, (4, 8)), (80, 256, (8, 16)), (90, 512, (8, 8))],
+)
+def test_the_largest_tile_that_fits(capability, features, tile):
+    """98304 bytes of 101376, 131072 and 69632 by half the tile, 102400 by half of it, 163840 of 166912."""
+    assert smaller_tile((8, 16), 2 * features + 32, 64, "float16", capability) == tile
 
 
 @pytest.mark.parametrize("capability", CAPABILITIES)
