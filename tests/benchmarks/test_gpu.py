@@ -139,6 +139,30 @@ def test_forms():
     assert set(gpu_cases.forms(case, "float32", CPU)) == {"eager", "compile", "cpu"}
 
 
+def test_training_in_float16_can_pass_at_the_size_that_is_checked(tmp_path):
+    """What enters a float16 op's backward pass must be a normal number, and a bias's gradient at most its largest."""
+    (case,) = (c for c in gpu.plan(dry=False, quick=True).checks if c.op == "deform_conv2d step")
+    builder, form, precision = Builder(CPU, 0), "eager", "float16"
+    row = Row(case.name, form, precision, tolerance=TOLERANCES[case.op][precision])
+    session(tmp_path).judged(row, builder.task(case, form, precision, 1)(), builder.oracle(case, precision))
+    assert row.status == OK, row
+
+
+@pytest.mark.parametrize("op", gpu_cases.LOSS_SCALES)
+def test_gradients_of_a_loss_suit_float16_at_every_size(op):
+    for n in (100, 100_000):
+        out = torch.randn(1, 64, n).half().requires_grad_()
+        (gradient,) = torch.autograd.grad(gpu_cases.loss(op, out), out)
+        assert gradient.abs().median() > 100 * torch.finfo(torch.float16).tiny
+        assert gradient.isfinite().all()
+
+
+def test_no_sampled_position_is_where_a_gradient_jumps():
+    for precision in gpu_clock.DTYPES:
+        offset = gpu_cases.arguments(Case("deform_conv2d step", 9, 70), precision, CPU, 0)[1]
+        assert (offset.double() - offset.double().round()).abs().min() >= gpu_cases.APART
+
+
 def test_inputs_rotate():
     rotating = gpu_clock.Rotating(lambda x: x, [(1,), (2,), (3,)])
     assert [rotating() for _ in range(4)] == [1, 2, 3, 1]
