@@ -36,7 +36,7 @@ TOLERANCES = {
     "query step": {"float32": 2e-3, "tf32": 5e-2, "float16": 5e-2, "bfloat16": 2e-1},
     "encoder": {"float32": 2e-3, "tf32": 2e-2, "float16": 2e-2, "bfloat16": 1e-1},
 }
-# Of a step's loss, as in training by float16: a mean's gradients, 1/N, are below its normal numbers from small frames on.
+# Of a step's loss, as training by float16 has one: a mean's gradients, 1/N, are below the normal numbers of float16.
 # The query's gradients through the flow are the weak ones; a bias of a convolution gathers those of all pixels.
 LOSS_SCALES = {"deform_conv2d step": 1 / 64, "sampled_mlp step": 1 / 64, "query step": 1.0}
 APART = 1 / 64  # pixels, from sampled positions to those where gradients jump
@@ -122,10 +122,9 @@ def arguments(case: Case, precision: str, device: torch.device, seed: int) -> Ar
         drawn = [_draw((1, 64, h, w), seed, device), _draw((1, 144, h, w), seed + 1, device, 2.0),
                  _draw((64, 64, 3, 3), seed + 2, device, 1 / 24), _draw((64,), seed + 3, device),
                  _draw((1, 72, h, w), seed + 4, device).sigmoid()]  # fmt: skip
-        given = [
-            t.to(dtype, memory_format=torch.channels_last if t.ndim == 4 else torch.preserve_format) for t in drawn
-        ]
-        # Where a position is a pixel's own the offset's gradient jumps, and rounding x + offset decides which side it is.
+        last = [t.to(memory_format=torch.channels_last) if t.ndim == 4 else t for t in drawn]
+        given = [t.to(dtype) for t in last]
+        # Where a position is a pixel's own, the offset's gradient jumps: rounding x + offset would choose the side.
         given[1].masked_fill_((given[1] - given[1].round()).abs() < APART, 0.5)
         return [t.requires_grad_(case.step) for t in given]
     if case.op.startswith("sampled_mlp"):
