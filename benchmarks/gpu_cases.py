@@ -232,7 +232,7 @@ class Builder:
             return mlp, [t for layer in layers for t in layer]
         if case.op == "encoder":
             return network.encode, []
-        times = [(i + 0.5) / case.frames for i in range(case.frames)]
+        times = (torch.arange(case.frames, device=self.device, dtype=dtype) + 0.5) / case.frames
 
         def query(features: Tensor, frames: Tensor) -> Tensor:
             out = network.query(features, frames, times, size)

@@ -279,6 +279,45 @@ def test_no_sampled_position_is_where_a_gradient_jumps():
         assert (offset.double() - offset.double().round()).abs().min() >= gpu_cases.APART
 
 
+def test_a_gpu_is_kept_busy_before_the_clock_starts(monkeypatch):
+    """While it clears its cache and waits, the host launches what is timed."""
+    said = []
+
+    class Event:
+        def __init__(self, enable_timing):
+            assert enable_timing
+
+        def record(self):
+            said.append("event")
+
+        def synchronize(self):
+            said.append("wait")
+
+        def elapsed_time(self, end):
+            return 2.0
+
+    class Flush:
+        def zero_(self):
+            said.append("flush")
+
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(torch.cuda, "_sleep", lambda cycles: said.append("sleep" if cycles > 1e7 else "nap"))
+    clock = gpu_clock.Clock(CPU)
+    clock._flush = Flush()
+    assert clock(lambda: said.append("task")) == 2e-3
+    assert said == ["flush", "sleep", "event", "task", "event", "wait"]
+
+
+def test_a_query_that_is_timed_copies_nothing_from_the_host():
+    """Its times lie on the device, and are those of the reference."""
+    builder, case = Builder(torch.device("meta"), 0), Case("query", 6, 7, frames=3)
+    task, _ = builder._op(case, torch.float32)
+    seen = []
+    builder.network.query = lambda features, frames, times, size: seen.append(times) or torch.empty(0)
+    task(torch.empty(0), torch.empty(0))
+    assert (seen[0].device.type, seen[0].shape) == ("meta", (3,))
+
+
 def test_inputs_rotate():
     rotating = gpu_clock.Rotating(lambda x: x, [(1,), (2,), (3,)])
     assert [rotating() for _ in range(4)] == [1, 2, 3, 1]
