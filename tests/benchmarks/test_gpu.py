@@ -346,3 +346,27 @@ def test_the_largest_plan_is_consistent():
         assert case.work.operations > 0 < case.bytes("triton") <= case.bytes("eager")
     names = {case.name for case in largest.times}
     assert {"query 320x180 x4", "encoder 320x180", "query 960x540 x4", "encoder 960x540"} <= names
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_killed_is_replaced(tmp_path):
+    """The real one: after a segmentation fault in one form, another process goes on."""
+    code = """
+import os, signal, sys
+from benchmarks import gpu_clock, gpu_worker
+task = gpu_worker.Builder.task
+def die(*given):
+    os.kill(os.getpid(), signal.SIGSEGV)
+def fatal(self, case, form, *rest):
+    return gpu_clock.Rotating(die, [()]) if form == "compile" else task(self, case, form, *rest)
+gpu_worker.Builder.task = fatal
+sys.exit(gpu_worker.main())
+"""
+    path, cases = tmp_path / "gpu.json", (Case("deform_conv2d", 6, 7, ("float32",)),)
+    command = [sys.executable, "-c", code, "cpu"]
+    Session(CPU, replace(DRY, checks=cases, times=cases), path, Console(quiet=True), (), command).run()
+    saved = json.loads(path.read_text())
+    assert saved["finished"]
+    assert found(saved["checks"], "deform_conv2d")["compile"] == (FAILED, "crashed: SIGSEGV")
+    assert {row["status"] for row in saved["times"] if row["form"] != "compile"} == {OK}
+    assert {row["form"] for row in saved["times"] if row["ms"]} >= {"eager"}
