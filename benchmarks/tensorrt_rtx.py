@@ -15,7 +15,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, astuple
 from pathlib import Path
 
-from vinr_engine.export.tensorrt_build import TARGETS, runtime_module, to_tensorrt
+from vinr_engine.export.engine_files import TARGETS
+from vinr_engine.export.tensorrt_build import runtime_module, to_tensorrt
 
 from benchmarks import machine, results
 from vinr_engine.video.enlarge import load

@@ -45,7 +45,8 @@ def onnx(
         str, typer.Option(metavar="N|input", help="Enlargement of the colours that are read; input: given at each run.")
     ] = "4",
     times: Annotated[
-        str | None, typer.Option(metavar="T,T,...", help="Times in [0, 1] to fix; else given at each run.")
+        str | None,
+        typer.Option(metavar="T,T,...", help="Times in [0, 1] to fix (vinr upscale needs 0 and 1 too); else given."),
     ] = None,
     size: Annotated[str | None, typer.Option(metavar="WxH", help="Output size to fix; else given at each run.")] = None,
     opset: Annotated[int, typer.Option(help="ONNX opset, 20 to 22.")] = 20,
@@ -64,7 +65,7 @@ def onnx(
 
     upsample: int | None = None
     if frame_upsample != "input":
-        if not frame_upsample.isdigit():
+        if not frame_upsample.isdecimal():
             raise UsageError(f"--frame-upsample must be a whole number or input, got {frame_upsample!r}")
         upsample = int(frame_upsample)
     sides = None if size is None else parse.size(size)
@@ -110,7 +111,7 @@ def tensorrt(
         str, typer.Option(metavar="MIN,OPT,MAX", help="Sizes of the output.")
     ] = "64x64,1280x720,3840x2160",
     workspace: Annotated[
-        int | None, typer.Option(metavar="MB", help="GPU memory that a tactic may take [the builder's choice].")
+        int | None, typer.Option(metavar="MB", min=1, help="GPU memory that a tactic may take [the builder's choice].")
     ] = None,
     timing_cache: Annotated[str | None, typer.Option(metavar="FILE", help="Kept between builds (tensorrt).")] = None,
     profile: Annotated[
@@ -136,9 +137,10 @@ def tensorrt(
     from vinr_engine.video import enlarge
 
     enlarge.check_weights(weights, untrained, given=False)
+    targets = [name.strip().upper() for name in gpu.split(",")] if gpu else []
     limits = Limits(_sizes(frames, "--frames"), _sizes(outputs, "--outputs"))
     files = to_tensorrt(
-        enlarge.load(weights, untrained), out, builder=builder, targets=gpu.split(",") if gpu else (), dtype=dtype,
+        enlarge.load(weights, untrained), out, builder=builder, targets=targets, dtype=dtype,
         limits=limits, workspace=None if workspace is None else workspace << 20, timing_cache=timing_cache,
         profile=profile, plugin_library=plugin_library, overwrite=overwrite,
         note=lambda text: typer.echo(text, err=True),

@@ -9,11 +9,12 @@ from typing import Any
 import torch
 
 
-@dataclass(frozen=True)
+@dataclass
 class Encoded:
     """What the query takes of a pair of frames, by the names of its inputs."""
 
     maps: Mapping[str, Any]
+    pictures: Any = None  # of a query that decodes all its times in one run
 
     @classmethod
     def of(cls, maps: Mapping[str, Any], frames: Any) -> Encoded:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 from vinr_engine.export import plugin_library as library
 from vinr_engine.export.encoded import Encoded
-from vinr_engine.export.tensorrt_build import MODULES, Limits, paths, runtime_module
+from vinr_engine.export.engine_files import Report, Size, fingerprint, pad, paths
+from vinr_engine.export.tensorrt_build import MODULES, runtime_module
 
-from vinr_engine._version import __version__
 from vinr_engine.models.video_inr import pad_to_multiple
-from vinr_engine.video.errors import UsageError, WeightsError
+from vinr_engine.video.errors import UsageError, VinrError, WeightsError, reason
 
 DEVICE = "cuda"
 _TORCH = {"FLOAT": torch.float32, "HALF": torch.float16, "INT64": torch.int64, "INT32": torch.int32}
@@ -25,12 +25,20 @@ _TORCH = {"FLOAT": torch.float32, "HALF": torch.float16, "INT64": torch.int64, "
 class _Graph:
     """One engine with its execution context."""
 
-    def __init__(self, trt: Any, runtime: Any, path: Path) -> None:
+    def __init__(self, trt: Any, runtime: Any, path: Path, sha256: str) -> None:
         self.trt = trt
-        self.engine = runtime.deserialize_cuda_engine(path.read_bytes())
+        try:
+            plan = path.read_bytes()
+        except OSError as error:
+            raise WeightsError(f"{path}: {reason(error)}") from None
+        if fingerprint(plan) != sha256:
+            raise WeightsError(f"{path}: not the engine that the report beside it is of: build both again")
+        self.engine = runtime.deserialize_cuda_engine(plan)
         if self.engine is None:
             raise WeightsError(f"{path}: not an engine for this GPU and this TensorRT {trt.__version__}: build it here")
         self.context = self.engine.create_execution_context()
+        if self.context is None:
+            raise VinrError(f"{path}: TensorRT cannot run it: not enough memory on the GPU")
         names = [self.engine.get_tensor_name(i) for i in range(self.engine.num_io_tensors)]
         is_input = {n: self.engine.get_tensor_mode(n) == trt.TensorIOMode.INPUT for n in names}
         self.inputs, self.outputs = [n for n in names if is_input[n]], [n for n in names if not is_input[n]]
@@ -77,30 +85,46 @@ class Engine:
         files = paths(path)
         if not files.report.is_file():
             raise WeightsError(f"{path}: no such engine (no {files.report.name})")
-        try:
-            self.report: dict[str, Any] = json.loads(files.report.read_text())
-            name, version = self.report["builder"].split()[0], self.report["version"]
-            plugins = self.report.get("profile") == "plugin"
-        except (ValueError, KeyError, TypeError, AttributeError):
-            raise WeightsError(f"{files.report}: not a report of vinr export tensorrt") from None
-        if version != __version__ or name not in MODULES:
-            raise WeightsError(f"{path}: built by vinr_engine {version}, this is {__version__}: build it again")
+        self.report = report = Report.read(files.report)
+        name = report.builder.split()[0]
+        if name not in MODULES:
+            raise WeightsError(f"{path}: built by {name}, which is not one of {', '.join(MODULES)}")
         if not torch.cuda.is_available():
             raise UsageError("an engine needs an NVIDIA GPU that torch can use; this machine has none")
         major, minor = torch.cuda.get_device_capability()
-        targets = self.report["targets"]
-        if targets and f"SM{major}{minor}" not in targets:
+        if report.targets and f"SM{major}{minor}" not in report.targets:
             raise WeightsError(
-                f"{path}: built for {', '.join(targets)}, this GPU is SM{major}{minor}: build it for that"
+                f"{path}: built for {', '.join(report.targets)}, this GPU is SM{major}{minor}: build it for that"
             )
         _, trt = runtime_module(name)
         self._logger = trt.Logger(trt.Logger.ERROR)
-        if plugins:
+        if report.profile == "plugin":
             library.load(trt, library.find(plugin_library))
         self._runtime = trt.Runtime(self._logger)
-        self._encoder, self._query = (_Graph(trt, self._runtime, p) for p in (files.encoder, files.query))
-        self.name = f"{path} ({self.report['builder']})"
-        self.limits = Limits(**{k: _tuples(v) for k, v in self.report["limits"].items()})
+        self._encoder, self._query = (
+            _Graph(trt, self._runtime, file, report.graphs[graph]["sha256"])
+            for file, graph in ((files.encoder, "encoder"), (files.query, "query"))
+        )
+        self.name = f"{path} ({report.builder})"
+        self.limits = report.limits
+
+    def check(
+        self, size: tuple[int, int], times: Sequence[float | Fraction] | None, frames: tuple[int, int] | None = None
+    ) -> None:
+        """UsageError unless pictures of `size` from frames of a size, both (height, width), lie within the profile.
+
+        It makes them at any times.
+        """
+        low, _, high = self.limits.outputs
+        if not _between(low, size, high):
+            raise UsageError(
+                f"{size[1]}x{size[0]} lies outside the engine's outputs, {low[1]}x{low[0]} to {high[1]}x{high[0]}"
+            )
+        low, _, high = self.limits.padded()
+        if frames is not None and not _between(low, pad(frames), high):
+            raise UsageError(
+                f"frames of {frames[1]}x{frames[0]} lie outside the engine's, {low[1]}x{low[0]} to {high[1]}x{high[0]}"
+            )
 
     def pyramid(self, frame: Tensor) -> Tensor:
         """The frame itself: the encoder's graph takes both frames."""
@@ -113,16 +137,12 @@ class Engine:
 
     def query(self, features: Encoded, frames: Tensor, times: Sequence[float], size: tuple[int, int]) -> Tensor:
         """Pictures [1, T, 3, HH, WW] at `times`; see `VideoINR.query`. Raises UsageError outside the profile."""
-        low, _, high = self.limits.outputs
-        if any(not a <= side <= b for a, side, b in zip(low, size, high, strict=True)):
-            raise UsageError(
-                f"{size[1]}x{size[0]} lies outside the engine's outputs, {low[1]}x{low[0]} to {high[1]}x{high[0]}"
-            )
+        self.check(size, times)
         feeds = dict(features.maps)
         feeds["times"] = torch.tensor(list(times), dtype=torch.float32)
         feeds["lr_size"], feeds["size"] = torch.tensor(frames.shape[-2:]), torch.tensor(size)
         return self._query.run(feeds)["image"]
 
 
-def _tuples(value: Any) -> Any:
-    return tuple(_tuples(v) for v in value) if isinstance(value, list) else value
+def _between(low: Size, size: Size, high: Size) -> bool:
+    return all(a <= side <= b for a, side, b in zip(low, size, high, strict=True))

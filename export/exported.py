@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
+from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from vinr_engine.export import metadata
 from vinr_engine.export.encoded import Encoded
-from vinr_engine.export.onnx_model import FORMAT, METADATA, Pair, paths
-from vinr_engine.export.packages import require
-from vinr_engine.export.sessions import SESSIONS
+from vinr_engine.export.onnx_model import Pair, paths
+from vinr_engine.export.sessions import SESSIONS, Array
 
 from vinr_engine.models.video_inr import pad_to_multiple
 from vinr_engine.video.errors import UsageError, WeightsError
@@ -23,17 +23,14 @@ PIXELS_AT_ONCE = 1 << 23  # of queries that run together: a 4K picture alone, fo
 
 
 def find(folder: str | os.PathLike[str]) -> Pair:
-    """The pair of graphs in a folder, or that NAME.onnx stands for. Raises WeightsError."""
+    """The pair of graphs in a folder, that NAME.onnx stands for, or that a file belongs to. Raises WeightsError."""
     path = Path(folder)
     if path.suffix == ".onnx" or not path.is_dir():
-        pair = paths(path)
+        pair = next((p for p in _pairs(path.parent) if path in (p.encoder, p.query)), paths(path))
         if not (pair.encoder.is_file() and pair.query.is_file()):
             raise WeightsError(f"{folder}: no such model (no {pair.encoder.name} and {pair.query.name})")
         return pair
-    encoders = sorted(path.glob("*encoder.onnx"))
-    pairs = [
-        Pair(e, q) for e in encoders if (q := e.with_name(e.name[: -len("encoder.onnx")] + "query.onnx")).is_file()
-    ]
+    pairs = _pairs(path)
     if len(pairs) != 1:
         names = ", ".join(p.encoder.name for p in pairs)
         found = f"several models ({names}): name one of them" if pairs else "no encoder.onnx with its query.onnx"
@@ -41,30 +38,10 @@ def find(folder: str | os.PathLike[str]) -> Pair:
     return pairs[0]
 
 
-def metadata(path: Path) -> dict[str, Any]:
-    """What the exporter wrote into a graph. Raises WeightsError for a file that it did not write."""
-    require("onnx")
-    import onnx
-    from google.protobuf.message import DecodeError
-
-    try:
-        model = onnx.load(str(path), load_external_data=False)
-    except (DecodeError, OSError, ValueError):
-        raise WeightsError(f"{path}: not an ONNX file, or a truncated one") from None
-    prefix = METADATA + "."
-    facts = {p.key.removeprefix(prefix): p.value for p in model.metadata_props if p.key.startswith(prefix)}
-    try:
-        decoded = {key: json.loads(value) for key, value in facts.items()}
-    except json.JSONDecodeError:
-        decoded = {}
-    if not {"format", "version", "graph", "options"} <= decoded.keys():
-        raise WeightsError(f"{path}: not exported by vinr_engine")
-    if decoded["format"] != FORMAT:
-        raise WeightsError(
-            f"{path}: exported by vinr_engine {decoded['version']} in format {decoded['format']}, this version reads "
-            f"format {FORMAT}: export it again"
-        )
-    return decoded
+def _pairs(folder: Path) -> list[Pair]:
+    encoders = sorted(folder.glob("*encoder.onnx"))
+    pairs = [Pair(e, e.with_name(e.name[: -len("encoder.onnx")] + "query.onnx")) for e in encoders]
+    return [pair for pair in pairs if pair.query.is_file()]
 
 
 class ExportedModel:
@@ -86,27 +63,48 @@ class ExportedModel:
         if runtime not in SESSIONS:
             raise UsageError(f"--runtime must be one of {', '.join(SESSIONS)}, got {runtime!r}")
         self.pair = pair = find(folder)
-        facts, other = metadata(pair.encoder), metadata(pair.query)
-        if (facts["graph"], other["graph"]) != ("encoder", "query"):
-            raise WeightsError(f"{folder}: its files hold the graphs {facts['graph']} and {other['graph']}")
-        if facts["options"] != other["options"] or facts["config"] != other["config"]:
+        facts, other = metadata.read(pair.encoder), metadata.read(pair.query)
+        if (facts.graph, other.graph) != metadata.GRAPHS:
+            raise WeightsError(f"{folder}: its files hold the graphs {facts.graph} and {other.graph}")
+        if replace(facts, graph=other.graph) != other:
             raise WeightsError(f"{folder}: its encoder and query were exported apart: export both again")
-        if facts["options"]["profile"] == "plugin":
+        if facts.options.profile == "plugin":
             raise UsageError(
                 f"{folder}: the plugin profile is for TensorRT; --runtime {runtime} needs the portable one"
             )
-        self.options: dict[str, Any] = facts["options"]
+        self.options = facts.options
         self.name = f"{folder} ({runtime})"
-        self._dtype = np.dtype(self.options["dtype"])
+        self._dtype = np.dtype(self.options.dtype)
         self._encoder, self._query = (
-            SESSIONS[runtime](path, provider, self.options["dtype"], release)
+            SESSIONS[runtime](path, provider, self.options.dtype, release)
             for path, release in ((pair.encoder, True), (pair.query, False))
         )
+
+    def check(
+        self, size: tuple[int, int], times: Sequence[float | Fraction] | None, frames: tuple[int, int] | None = None
+    ) -> None:
+        """UsageError unless it makes pictures of `size` (height, width) at all of `times`, None for any times.
+
+        Of frames it takes every size.
+        """
+        fixed, fixed_times = self.options.size, self.options.times
+        if fixed is not None and fixed != tuple(size):
+            raise UsageError(f"this model makes pictures of {fixed[1]}x{fixed[0]} alone, not {size[1]}x{size[0]}")
+        if min(size) < 2:
+            raise UsageError(f"an exported model makes pictures from 2x2 up, not {size[1]}x{size[0]}")
+        if fixed_times is None:
+            return
+        had = ",".join(f"{t:.6g}" for t in fixed_times)
+        if times is None:
+            raise UsageError(f"this model decodes the times {had} alone, and any may be needed: export it without")
+        if any(_place(t, fixed_times) is None for t in times):
+            asked = ",".join(f"{float(t):.6g}" for t in times)
+            raise UsageError(f"this model decodes the times {had} alone, not {asked}: export it for those")
 
     def at_once(self, size: tuple[int, int]) -> int:
         """How many queries for pictures of `size` (height, width) may run together to good use, in bounded memory, each
         on a thread of the caller's."""
-        if not self._query.serial:
+        if not self._query.serial or self.options.times is not None:  # of fixed times one run makes all
             return 1
         return max(1, min(torch.get_num_threads(), PIXELS_AT_ONCE // (size[0] * size[1])))
 
@@ -118,25 +116,31 @@ class ExportedModel:
         """Two frames [1, 3, h, w] in [0, 1] -> what `query` takes."""
         frames = pad_to_multiple(torch.stack([first, second], 1)).numpy().astype(self._dtype)
         feeds = {"frames": frames}
-        if self.options["frame_upsample"] is None:
+        if self.options.frame_upsample is None:
             feeds["frame_upsample"] = np.array([4])
         return Encoded.of(self._encoder.run(feeds), frames)
 
     def query(self, features: Encoded, frames: Tensor, times: Sequence[float], size: tuple[int, int]) -> Tensor:
         """Pictures [1, T, 3, HH, WW] at `times`; see `VideoINR.query`. Raises UsageError outside the graph's sizes."""
-        fixed, fixed_times = self.options["size"], self.options["times"]
-        if fixed is not None and tuple(fixed) != tuple(size):
-            raise UsageError(f"this model makes pictures of {fixed[1]}x{fixed[0]} alone, not {size[1]}x{size[0]}")
-        if min(size) < 2:
-            raise UsageError(f"an exported model makes pictures from 2x2 up, not {size[1]}x{size[0]}")
+        self.check(size, times)
+        if self.options.times is None:
+            return torch.from_numpy(self._decoded(features, frames, size, times))
+        if features.pictures is None or features.pictures.shape[-2:] != tuple(size):
+            features.pictures = self._decoded(features, frames, size)
+        places = [_place(t, self.options.times) for t in times]
+        return torch.from_numpy(features.pictures[:, places])
+
+    def _decoded(
+        self, features: Encoded, frames: Tensor, size: tuple[int, int], times: Sequence[float] | None = None
+    ) -> Array:
         feeds = {**features.maps, "lr_size": np.array(frames.shape[-2:], np.int64)}
-        if fixed is None:
+        if self.options.size is None:
             feeds["size"] = np.array(size, np.int64)
-        if fixed_times is None:
+        if times is not None:
             feeds["times"] = np.array(times, np.float32)
-        elif not set(times) <= set(fixed_times):
-            raise UsageError(f"this model decodes the times {fixed_times} alone, not {list(times)}")
-        image = torch.from_numpy(self._query.run(feeds)["image"])
-        if fixed_times is None:
-            return image
-        return image[:, [fixed_times.index(t) for t in times]]
+        return self._query.run(feeds)["image"]
+
+
+def _place(time: float | Fraction, times: Sequence[float]) -> int | None:
+    """Where `time` is among `times`, which may have been written with six digits; None if it is not."""
+    return next((k for k, t in enumerate(times) if abs(t - time) < 1e-6), None)

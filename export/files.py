@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from vinr_engine.video.errors import VinrError, reason
@@ -21,4 +21,22 @@ def draft_of(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise VinrError(f"cannot write {path}: {reason(error)}") from None
     finally:
-        draft.unlink(missing_ok=True)
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
+
+
+def check_writable(folder: Path) -> None:
+    """VinrError where it is clear before any work that files cannot be written into `folder`, which may not exist."""
+    there = next(p for p in (folder, *folder.parents) if os.path.lexists(p))
+    if not there.is_dir():
+        raise VinrError(f"cannot write into {folder}: {there} is not a folder")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise VinrError(f"cannot write into {folder}: no permission to write into {there}")
+
+
+def make_folder(folder: Path) -> None:
+    """Make it, and those above it, where they do not exist. Raises VinrError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise VinrError(f"cannot make the folder {folder}: {reason(error)}") from None

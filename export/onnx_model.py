@@ -3,31 +3,25 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import os
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch._dynamo
 from torch import nn
-from vinr_engine.export.files import draft_of
+from vinr_engine.export import metadata
+from vinr_engine.export.files import check_writable, draft_of, make_folder
+from vinr_engine.export.options import Options
 
 from vinr_engine._version import __version__
 from vinr_engine.models import VideoINR
 from vinr_engine.video.errors import UsageError
 
-PROFILES = ("portable", "plugin")
-DEFORM_CONV = ("grid_sample", "deform_conv")
-LAYERS = ("blocks", "whole")
-DTYPES = {"float32": torch.float32, "float16": torch.float16}
-OPSETS = (20, 21, 22)
-METADATA = "vinr_engine"  # prefix of the keys in a model's metadata
-FORMAT = 1  # of the graphs' inputs and outputs; a reader refuses any other
 EXAMPLE = (16, 24)  # h', w' of the frames that the graphs are traced with
 
 
@@ -37,37 +31,6 @@ class Pair:
 
     encoder: Path
     query: Path
-
-
-@dataclass(frozen=True)
-class Options:
-    """What the graphs are made for; None leaves it to an input of the graph. See `to_onnx`."""
-
-    profile: str
-    deform_conv: str
-    dtype: str
-    frame_upsample: int | None
-    times: tuple[float, ...] | None
-    size: tuple[int, int] | None
-    opset: int
-    layers: str
-
-    def __post_init__(self) -> None:
-        for name, value, known in (
-            ("profile", self.profile, PROFILES),
-            ("deform-conv", self.deform_conv, DEFORM_CONV),
-            ("dtype", self.dtype, tuple(DTYPES)),
-            ("opset", self.opset, OPSETS),
-            ("layers", self.layers, LAYERS),
-        ):
-            if value not in known:
-                raise UsageError(f"--{name} must be one of {', '.join(map(str, known))}, got {value!r}")
-        if self.frame_upsample is not None and not 1 <= self.frame_upsample <= 16:
-            raise UsageError(f"--frame-upsample must be a whole number from 1 to 16, got {self.frame_upsample}")
-        if self.times is not None and (not self.times or not all(0 <= t <= 1 for t in self.times)):
-            raise UsageError(f"--times must be numbers in [0, 1], got {list(self.times)}")
-        if self.size is not None and not all(2 <= side <= 1 << 15 for side in self.size):
-            raise UsageError(f"--size must be at least 2x2 and at most 32768x32768, got {self.size[1]}x{self.size[0]}")
 
 
 def paths(destination: str | os.PathLike[str]) -> Pair:
@@ -119,7 +82,7 @@ def export_encoder(model: VideoINR, options: Options) -> Any:
     from vinr_engine.export.graphs import Encoder
 
     h4, w4 = torch.export.Dim("h4", min=1, max=4096), torch.export.Dim("w4", min=1, max=4096)
-    frames = torch.rand(1, 2, 3, *EXAMPLE).to(DTYPES[options.dtype])
+    frames = torch.rand(1, 2, 3, *EXAMPLE).to(getattr(torch, options.dtype))
     arguments, names = [frames], ["frames"]
     shapes: list[Any] = [{3: 4 * h4, 4: 4 * w4}]
     if options.frame_upsample is None:
@@ -139,7 +102,7 @@ def export_query(model: VideoINR, options: Options) -> Any:
     query = kind(model, options.frame_upsample, options.times, options.size)
     h, w = EXAMPLE
     encoder = Encoder(model, options.frame_upsample or 4)
-    frames = torch.zeros(1, 2, 3, h, w, dtype=DTYPES[options.dtype])
+    frames = torch.zeros(1, 2, 3, h, w, dtype=getattr(torch, options.dtype))
     with torch.no_grad():
         encoded = dict(zip(encoder.output_names, encoder(frames), strict=True))
     dynamic = torch.export.Dim.DYNAMIC
@@ -155,18 +118,6 @@ def export_query(model: VideoINR, options: Options) -> Any:
     arguments, shapes = zip(*(examples[name] for name in names), strict=True)
     # one variadic argument holds them all
     return _export(query, arguments, [tuple(shapes)], names, ["image", "flow"], options)
-
-
-def _metadata(model: VideoINR, options: Options, graph: str) -> dict[str, str]:
-    facts = {
-        "format": FORMAT,
-        "version": __version__,
-        "graph": graph,
-        "config": model.config,
-        "options": asdict(options),
-        "limits": {"sides_multiple_of": 4, "largest_side": 1 << 15, "times": [0, 1], "batch": 1},
-    }
-    return {f"{METADATA}.{key}": json.dumps(value) for key, value in facts.items()}
 
 
 def to_onnx(
@@ -221,13 +172,15 @@ def to_onnx(
     for path in (pair.encoder, pair.query):
         if path.exists() and not overwrite:
             raise UsageError(f"{path} exists: choose another name, or --overwrite")
-    model = _prepared(model, DTYPES[dtype])
+    check_writable(pair.encoder.parent)
+    model = _prepared(model, getattr(torch, dtype))
     programs = export_encoder(model, options), export_query(model, options)
-    pair.encoder.parent.mkdir(parents=True, exist_ok=True)
-    for program, path, graph in zip(programs, (pair.encoder, pair.query), ("encoder", "query"), strict=True):
-        program.model.metadata_props.update(_metadata(model, options, graph))
-        program.model.producer_name, program.model.producer_version = "vinr_engine", __version__
-        with draft_of(path) as draft:
+    make_folder(pair.encoder.parent)
+    with contextlib.ExitStack() as both:  # or neither: they take their places one right after the other
+        for program, path, graph in zip(programs, (pair.encoder, pair.query), ("encoder", "query"), strict=True):
+            program.model.metadata_props.update(metadata.of(model, options, graph))
+            program.model.producer_name, program.model.producer_version = "vinr_engine", __version__
+            draft = both.enter_context(draft_of(path))
             program.save(draft, external_data=False)
     return pair
 

@@ -65,9 +65,7 @@ class OnnxRuntime:
         try:
             values = self._session.run(names, dict(feeds), self._run_options)
         except Exception as error:  # a type of its own for every cause
-            if "allocat" in str(error).lower():
-                raise MemoryError(reason(error)) from None
-            raise VinrError(f"ONNX Runtime failed: {reason(error)}") from None
+            raise _failure("ONNX Runtime", error) from None
         return dict(zip(names, values, strict=True))
 
 
@@ -92,8 +90,18 @@ class OpenVino:
             raise WeightsError(f"{path}: OpenVINO refuses it{hint}: {reason(error)[:200]}") from None
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
-        results = self._model(dict(feeds))
+        try:
+            results = self._model(dict(feeds))
+        except (RuntimeError, TypeError, ValueError) as error:
+            raise _failure("OpenVINO", error) from None
         return {output.any_name: np.asarray(results[output]) for output in self._model.outputs}
+
+
+def _failure(runtime: str, error: Exception) -> Exception:
+    """For the caller to raise; the video tool knows what to say of a MemoryError."""
+    if "alloc" in str(error).lower():
+        return MemoryError(reason(error))
+    return VinrError(f"{runtime} failed: {reason(error)}"[:300])
 
 
 @cache

@@ -2,77 +2,46 @@
 
 from __future__ import annotations
 
-import json
 import os
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from contextlib import ExitStack
+from dataclasses import asdict
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from vinr_engine.export import plugin_library as library
-from vinr_engine.export.files import draft_of
+from vinr_engine.export.engine_files import TARGETS, Files, Limits, Report, fingerprint, paths
+from vinr_engine.export.files import check_writable, draft_of, make_folder
+from vinr_engine.export.options import DTYPES, PROFILES
 
 from vinr_engine._version import __version__
 from vinr_engine.models import VideoINR
-from vinr_engine.models.video_inr import DETAIL_UPSAMPLE, PADDING_MULTIPLE
-from vinr_engine.video.errors import UsageError, VinrError
+from vinr_engine.models.video_inr import DETAIL_UPSAMPLE
+from vinr_engine.video.errors import UsageError, VinrError, reason
 
-TARGETS = ("SM80", "SM86", "SM89", "SM120")  # what TensorRT-RTX builds for without the GPU
 MODULES = {"tensorrt": ("tensorrt",), "tensorrt-rtx": ("tensorrt_rtx", "tensorrt_rtx_bindings")}
 FRAME_UPSAMPLE = 4
-Size = tuple[int, int]  # height, width
 
 
-@dataclass(frozen=True)
-class Limits:
-    """What an engine is built for: the least, the usual and the largest (height, width) of frames and of outputs, and
-    the usual and the largest number of times at once."""
-
-    frames: tuple[Size, Size, Size] = ((64, 64), (180, 320), (540, 960))
-    outputs: tuple[Size, Size, Size] = ((64, 64), (720, 1280), (2160, 3840))
-    times: tuple[int, int] = (7, 16)
-
-    def __post_init__(self) -> None:
-        for name, sizes in (("frames", self.frames), ("outputs", self.outputs)):
-            if any(not 2 <= a <= b <= c <= 1 << 15 for a, b, c in zip(*sizes, strict=True)):
-                text = ",".join(f"{w}x{h}" for h, w in sizes)
-                raise UsageError(f"--{name} must be rising sizes MIN,OPT,MAX from 2x2 to 32768x32768, got {text}")
-        if not 1 <= self.times[0] <= self.times[1]:
-            raise UsageError(f"times must be rising numbers from 1 up, got {self.times[0]}, {self.times[1]}")
-
-    def padded(self) -> list[Size]:
-        """The sizes of frames as the encoder takes them."""
-        return [(h + -h % PADDING_MULTIPLE, w + -w % PADDING_MULTIPLE) for h, w in self.frames]
-
-
-@dataclass(frozen=True)
-class Files:
-    """Where the engines and the report of their build are."""
-
-    encoder: Path
-    query: Path
-    report: Path
-
-
-def paths(destination: str | os.PathLike[str]) -> Files:
-    """NAME.engine gives NAME.encoder.engine, NAME.query.engine and NAME.json."""
-    path = Path(destination)
-    if path.suffix != ".engine":
-        raise UsageError(f"{destination}: an engine's name ends in .engine")
-    return Files(path.with_suffix(".encoder.engine"), path.with_suffix(".query.engine"), path.with_suffix(".json"))
-
-
-def runtime_module(runtime: str | None) -> tuple[str, Any]:
-    """The builder to use and its module: the one asked for, or full TensorRT before TensorRT-RTX. UsageError."""
+def runtime_module(runtime: str | None, targets: Sequence[str] = ()) -> tuple[str, Any]:
+    """The builder to use and its module: the one asked for, or the one that builds for `targets` without such a GPU, or
+    full TensorRT before TensorRT-RTX. UsageError."""
     if runtime is not None and runtime not in MODULES:
         raise UsageError(f"--builder must be one of {', '.join(MODULES)}, got {runtime!r}")
+    runtime = runtime or ("tensorrt-rtx" if targets else None)
     for name in [runtime] if runtime else MODULES:
         for module in MODULES[name]:
-            if find_spec(module) is not None and (builder := import_module(module)) and hasattr(builder, "Builder"):
+            if find_spec(module) is None:
+                continue
+            try:
+                builder = import_module(module)
+            except Exception as error:  # whatever its own loading of libraries raises
+                raise UsageError(f"{name} is installed, but {module} does not load: {reason(error)}") from None
+            if hasattr(builder, "Builder"):
                 return name, builder
     wanted = runtime or " or ".join(MODULES)
     install = "tensorrt" if runtime == "tensorrt" else "tensorrt-rtx-cu13-bindings tensorrt-rtx-cu13-libs"
@@ -159,19 +128,12 @@ class _Build:
         return bytes(plan)
 
     def _fail(self, what: str) -> None:
-        reason = " ".join(self.messages[-1].split()) if self.messages else "no reason given"
-        raise VinrError(f"{what}: {reason}")
-
-
-def _write(path: Path, data: bytes) -> None:
-    with draft_of(path) as draft:
-        draft.write_bytes(data)
+        cause = " ".join(self.messages[-1].split()) if self.messages else "no reason given"
+        raise VinrError(f"{what}: {cause}")
 
 
 def _profile(profile: str | None, ahead: bool, with_library: bool) -> str:
     """The profile to build, which the builder has a default for. Raises UsageError."""
-    from vinr_engine.export.onnx_model import PROFILES
-
     chosen = profile or ("portable" if ahead else "plugin")
     if chosen not in PROFILES:
         raise UsageError(f"--profile must be one of {', '.join(PROFILES)}, got {chosen!r}")
@@ -223,7 +185,11 @@ def to_tensorrt(
     unknown = [t for t in targets if t not in TARGETS]
     if unknown:
         raise UsageError(f"--gpu must be of {', '.join(TARGETS)}, got {', '.join(unknown)}")
-    name, module = runtime_module(builder)
+    if dtype not in DTYPES:
+        raise UsageError(f"--dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
+    if workspace is not None and workspace < 1:
+        raise UsageError(f"--workspace must be positive, got {workspace}")
+    name, module = runtime_module(builder, targets)
     ahead = name == "tensorrt-rtx"
     profile = _profile(profile, ahead, plugin_library is not None)
     if ahead and timing_cache is not None:
@@ -233,17 +199,13 @@ def to_tensorrt(
     for path in asdict(files).values():
         if path.exists() and not overwrite:
             raise UsageError(f"{path} exists: choose another name, or --overwrite")
+    check_writable(files.encoder.parent)
     cache_path = None if timing_cache is None else Path(timing_cache)
-    cache = cache_path.read_bytes() if cache_path is not None and cache_path.is_file() else b""
+    cache = b"" if cache_path is None else _cached(cache_path)
     chosen = (tuple(targets) or TARGETS) if ahead else ()
     plugins = library.find(plugin_library) if profile == "plugin" else None
     build = _Build(module, chosen, limits, workspace, cache, plugins)
-    files.encoder.parent.mkdir(parents=True, exist_ok=True)
-    report: dict[str, Any] = {
-        "version": __version__, "builder": f"{name} {module.__version__}", "targets": list(chosen), "dtype": dtype,
-        "limits": asdict(limits), "workspace": workspace, "config": model.config, "frame_upsample": FRAME_UPSAMPLE,
-        "profile": profile, "graphs": {},
-    }  # fmt: skip
+    graphs: dict[str, dict[str, Any]] = {}
     plans: dict[str, bytes] = {}
     with tempfile.TemporaryDirectory() as folder:
         say("exporting the graphs")
@@ -251,14 +213,34 @@ def to_tensorrt(
         for graph, path in (("query", pair.query), ("encoder", pair.encoder)):
             say(f"building the {graph}")
             began = time.monotonic()
-            plans[graph] = build.run(graph, path, map_width(model))
-            report["graphs"][graph] = {"bytes": len(plans[graph]), "seconds": round(time.monotonic() - began, 1)}
-    _write(files.encoder, plans["encoder"])
-    _write(files.query, plans["query"])
-    _write(files.report, json.dumps(report, indent=1).encode())
+            plan = plans[graph] = build.run(graph, path, map_width(model))
+            seconds = round(time.monotonic() - began, 1)
+            graphs[graph] = {"bytes": len(plan), "seconds": seconds, "sha256": fingerprint(plan)}
+    report = Report(
+        version=__version__, builder=f"{name} {module.__version__}", targets=chosen, dtype=dtype, limits=limits,
+        workspace=workspace, config=model.config, frame_upsample=FRAME_UPSAMPLE, profile=profile, graphs=graphs,
+    )  # fmt: skip
+    make_folder(files.encoder.parent)
+    with ExitStack() as all_or_none:
+        for path, data in (
+            (files.encoder, plans["encoder"]), (files.query, plans["query"]), (files.report, report.to_json().encode())
+        ):  # fmt: skip
+            all_or_none.enter_context(draft_of(path)).write_bytes(data)
     if cache_path is not None:
-        _write(cache_path, build.cache)
+        with draft_of(cache_path) as draft:
+            draft.write_bytes(build.cache)
     return files
+
+
+def _cached(path: Path) -> bytes:
+    """What an earlier build left there, if any. UsageError where it cannot be read, or not be written later."""
+    check_writable(path.parent)
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return b""
+    except OSError as error:
+        raise UsageError(f"--timing-cache {path}: {reason(error)}") from None
 
 
 def map_width(model: VideoINR) -> int:

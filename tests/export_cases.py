@@ -17,9 +17,9 @@ EDGES = [((13, 9), (64, 64), [0.5]), ((9, 13), (2, 2), [0.0]), ((5, 7), (2, 1025
 SHRINKING = ((12, 16), (9, 11), [0.3])
 
 
-def network(config):
+def network(config, seed=0):
     """A network of random weights, none of them zero: initial zeros would hide what they are multiplied with."""
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     made = vinr.VideoINR(**config).eval()
     for name, parameter in made.named_parameters():
         if "conv_offset_mask" in name or not parameter.any():

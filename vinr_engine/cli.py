@@ -145,8 +145,10 @@ def upscale(
     if runtime is not None or model is not None or provider is not None:
         from vinr_engine.export.runtimes import open_model
 
-        if weights is not None or untrained or device not in ("auto", "cpu") or dtype != "float32":
-            raise UsageError("--runtime excludes --weights, --untrained, --device and --dtype: the model holds them")
+        if weights is not None or untrained or device not in ("auto", "cpu") or dtype != "float32" or backend != "auto":
+            raise UsageError(
+                "--runtime excludes --weights, --untrained, --device, --dtype and --backend: the model holds them"
+            )
         exported = open_model(model, runtime, provider)
     with Bar(quiet) as bar:
         summary = run(

@@ -3,14 +3,13 @@
 import json
 import shutil
 import types
-from dataclasses import asdict
 
 import numpy as np
 import pytest
 import torch
-from vinr_engine.export import Engine
+from vinr_engine.export import Engine, engine_files, tensorrt_build
 from vinr_engine.export import engine as module
-from vinr_engine.export import tensorrt_build as build
+from vinr_engine.export.engine_files import Report, fingerprint
 
 import fake_tensorrt
 import vinr_engine as vinr
@@ -19,25 +18,33 @@ from video.clips import panning, read, write
 from vinr_engine import cli
 from vinr_engine.video.errors import UsageError, WeightsError
 
-LIMITS = build.Limits(((16, 16), (16, 16), (64, 64)), ((16, 16), (32, 32), (96, 96)))
+LIMITS = engine_files.Limits(((16, 16), (16, 16), (64, 64)), ((16, 16), (32, 32), (96, 96)))
 
 
 @pytest.fixture
 def files(own, tmp_path):
     """What to_tensorrt leaves, for an SM86."""
-    files = build.paths(tmp_path / "m.engine")
+    files = engine_files.paths(tmp_path / "m.engine")
     shutil.copy(own / "encoder.onnx", files.encoder)
     shutil.copy(own / "query.onnx", files.query)
-    report = {"version": vinr.__version__, "builder": "tensorrt-rtx 0.0", "targets": ["SM86"], "limits": asdict(LIMITS)}
-    files.report.write_text(json.dumps(report))
+    write_report(files)
     return files
+
+
+def write_report(files, **changes):
+    graphs = {g: {"sha256": fingerprint(getattr(files, g).read_bytes())} for g in ("encoder", "query")}
+    values = {
+        "version": vinr.__version__, "builder": "tensorrt-rtx 0.0", "targets": ["SM86"], "dtype": "float32",
+        "limits": LIMITS, "workspace": None, "config": {}, "frame_upsample": 4, "profile": "portable", "graphs": graphs,
+    }  # fmt: skip
+    files.report.write_text(Report(**values | changes).to_json())
 
 
 @pytest.fixture
 def gpu(monkeypatch):
     """A GPU, an SM86, with TensorRT."""
     monkeypatch.setattr(module, "DEVICE", "cpu")
-    monkeypatch.setattr(module, "runtime_module", lambda name: (name, fake_tensorrt))
+    monkeypatch.setattr(module, "runtime_module", lambda name, *_: (name, fake_tensorrt))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (8, 6))
     monkeypatch.setattr(torch.cuda, "current_stream", lambda: types.SimpleNamespace(cuda_stream=0))
@@ -67,10 +74,14 @@ def test_sizes_outside_the_profile(files, gpu):
         decode(network, torch.rand(1, 2, 3, 16, 66), [0.5], (32, 32))
     with pytest.raises(UsageError, match="97x32 lies outside the engine's outputs, 16x16 to 96x96"):
         decode(network, torch.rand(1, 2, 3, 16, 16), [0.5], (32, 97))
+    network.check((32, 96), None, (13, 63))
+    with pytest.raises(UsageError, match="frames of 65x16 lie outside the engine's, 16x16 to 64x64"):
+        network.check((32, 96), None, (16, 65))
 
 
 def test_an_engine_for_another_gpu(files, gpu, monkeypatch):
     files.query.write_bytes(b"of another GPU")
+    write_report(files)
     with pytest.raises(WeightsError, match=r"m\.query\.engine: not an engine for this GPU and this TensorRT 0\.0"):
         engine(files)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (8, 9))
@@ -84,10 +95,32 @@ def test_an_engine_of_another_version(files):
         engine(files)
 
 
+def test_engines_that_do_not_belong_together(files, gpu):
+    files.query.write_bytes(b"of another network")
+    with pytest.raises(WeightsError, match=r"m\.query\.engine: not the engine that the report beside it is of"):
+        engine(files)
+    files.query.unlink()
+    with pytest.raises(WeightsError, match=r"m\.query\.engine: No such file"):
+        engine(files)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"builder": ""}, {"builder": "\x1b[2J 1"}, {"targets": 86}, {"targets": [86]}, {"limits": {}}, {"version": 5},
+     {"limits": {"frames": 3}}, {"limits": {"frames": [[1, 1]] * 3}}, {"graphs": []}, {"graphs": {"encoder": {}}},
+     {"version": "0\n1"}, {"more": 1}],
+    ids=str,
+)  # fmt: skip
+def test_a_damaged_report(files, gpu, changes):
+    files.report.write_text(json.dumps(json.loads(files.report.read_text()) | changes))
+    with pytest.raises(WeightsError, match=r"m\.json: not a report of vinr export tensorrt$"):
+        engine(files)
+
+
 def test_what_is_missing_is_one_line(files, gpu, tmp_path, capsys, monkeypatch):
     options = ("--runtime", "tensorrt", "--model", tmp_path / "m.engine")
-    monkeypatch.setattr(module, "runtime_module", build.runtime_module)
-    monkeypatch.setattr(build, "find_spec", lambda name: None)
+    monkeypatch.setattr(module, "runtime_module", tensorrt_build.runtime_module)
+    monkeypatch.setattr(tensorrt_build, "find_spec", lambda name: None)
     code, out, err = upscale(capsys, "in.mp4", tmp_path / "a", *options)
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert "tensorrt-rtx is not installed: pip install tensorrt-rtx-cu13" in err

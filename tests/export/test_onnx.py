@@ -14,7 +14,8 @@ import torch
 from vinr_engine.export import ExportedModel, onnx_model, packages, to_onnx
 from vinr_engine.export.blocks import BlockQuery
 from vinr_engine.export.graphs import Encoder
-from vinr_engine.export.onnx_model import METADATA
+from vinr_engine.export.metadata import PREFIX
+from vinr_engine.export.options import Options
 from vinr_engine.export.sessions import SESSIONS
 
 import golden_cases
@@ -109,7 +110,7 @@ def test_the_query_in_float16(tmp_path, rng):
     """By blocks, on maps and colours that float16 holds: only its weights are rounded."""
     ort = pytest.importorskip("onnxruntime")
     model = network(SMALL)
-    options = onnx_model.Options("portable", "grid_sample", "float16", 4, None, None, 20, "blocks")
+    options = Options("portable", "grid_sample", "float16", 4, None, None, 20, "blocks")
     path = tmp_path / "query.onnx"
     onnx_model.export_query(copy.deepcopy(model).half(), options).save(path, external_data=False)
     lr, size, times = CASES[0]
@@ -149,7 +150,7 @@ def test_fixed_times_and_size(exported, rng):
     assert (out - expected).abs().max() <= EXPORT
     with pytest.raises(UsageError, match="20x31 alone, not 21x31"):
         decode(fixed, frames, [0.5], (31, 21))
-    with pytest.raises(UsageError, match="times"):
+    with pytest.raises(UsageError, match=r"decodes the times 0,0\.5,1 alone, not 0\.25: export it for those"):
         decode(fixed, frames, [0.25], size)
 
 
@@ -179,9 +180,9 @@ def check(folder, model, ours):
         graph = onnx.load(folder / f"{name}.onnx")
         onnx.checker.check_model(graph, full_check=True)
         facts = {p.key: json.loads(p.value) for p in graph.metadata_props}
-        assert facts[f"{METADATA}.graph"] == name
-        assert facts[f"{METADATA}.config"] == json.loads(json.dumps(model.config))
-        assert facts[f"{METADATA}.version"] == vinr.__version__
+        assert facts[f"{PREFIX}.graph"] == name
+        assert facts[f"{PREFIX}.config"] == json.loads(json.dumps(model.config))
+        assert facts[f"{PREFIX}.version"] == vinr.__version__
         assert {node.op_type for node in graph.graph.node if node.domain == "vinr"} == node
         assert not {node.op_type for node in graph.graph.node if "Sequence" in node.op_type}  # TensorRT has none
         inferred = onnx.shape_inference.infer_shapes(graph, strict_mode=True, check_type=True)
@@ -276,20 +277,21 @@ def test_wrong_files(own, tmp_path, capsys):
         (tmp_path / f"{name}.onnx").write_bytes((folder / f"{name}.onnx").read_bytes()[:-200])
     with pytest.raises(WeightsError, match="truncated"):
         ExportedModel(tmp_path)
-    wrong = [("format", "99", "in format 99, this version reads format 1: export it again"),
+    wrong = [("format", "99", "in format 99, this version reads format 2: export it again"),
              ("graph", '"query"', "graphs query and query"),
-             ("options", "{}", "exported apart"), ("config", "not json", "not exported by")]  # fmt: skip
+             ("weights", '"0"', "exported apart"), ("weights", "0", "metadata are damaged"),
+             ("config", "not json", "metadata are damaged")]  # fmt: skip
     for key, value, text in wrong:
         for name in ("encoder", "query"):
             graph = onnx.load(folder / f"{name}.onnx")
             if name == "encoder":
-                next(p for p in graph.metadata_props if p.key == f"{METADATA}.{key}").value = value
+                next(p for p in graph.metadata_props if p.key == f"{PREFIX}.{key}").value = value
             onnx.save(graph, tmp_path / f"{name}.onnx")
         with pytest.raises(WeightsError, match=text):
             ExportedModel(tmp_path)
     for name in ("encoder", "query"):
         graph = onnx.load(folder / f"{name}.onnx")
-        options = next(p for p in graph.metadata_props if p.key == f"{METADATA}.options")
+        options = next(p for p in graph.metadata_props if p.key == f"{PREFIX}.options")
         options.value = options.value.replace('"portable"', '"plugin"')
         onnx.save(graph, tmp_path / f"{name}.onnx")
     with pytest.raises(UsageError, match="plugin profile is for TensorRT"):
@@ -309,6 +311,7 @@ def test_options_that_exclude_each_other(tmp_path, capsys):
         (["--runtime", "onnxruntime"], "--model go together"),
         (["--model", "m"], "--model go together"),
         (["--runtime", "onnxruntime", "--model", "m", "--untrained"], "--runtime excludes"),
+        (["--runtime", "onnxruntime", "--model", "m", "--backend", "cuda"], "--runtime excludes"),
         (["--runtime", "tensorrt", "--model", str(tmp_path / "m.engine")], "no such engine"),
         (["--runtime", "tensorrt", "--model", "m.engine", "--provider", "CUDA"], "--provider is for onnxruntime"),
         (["--runtime", "onnxruntime", "--model", str(tmp_path)], "no encoder.onnx with its query.onnx"),

@@ -8,6 +8,7 @@ from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 from vinr_engine.export import onnx_model, to_onnx
 from vinr_engine.export.graphs import Encoder
+from vinr_engine.export.options import Options
 
 import golden_cases
 import vinr_engine as vinr
@@ -188,7 +189,7 @@ def test_an_exported_convolution(harness, tmp_path, bias):
     input, offset_mask, weight, b = (t.float() for t in sample.packed())
     module = Convolution(weight, b if bias else None)
     inputs = {"input": input, "offset_mask": offset_mask}
-    options = onnx_model.Options("plugin", "grid_sample", "float32", None, None, None, 20, "whole")
+    options = Options("plugin", "grid_sample", "float32", None, None, None, 20, "whole")
     program = onnx_model._export(module, list(inputs.values()), [None, None], list(inputs), ["output"], options)
     program.save(tmp_path / "convolution.onnx")
     (out,) = evaluator(harness, tmp_path / "convolution.onnx").run(None, {k: t.numpy() for k, t in inputs.items()})

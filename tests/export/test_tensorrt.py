@@ -2,19 +2,22 @@
 
 import json
 import types
+from pathlib import Path
 
 import onnx
 import pytest
 import torch
 from vinr_engine.export import Engine, onnx_model, plugin_library, to_onnx, to_tensorrt
 from vinr_engine.export import tensorrt_build as build
+from vinr_engine.export.engine_files import TARGETS, Limits
+from vinr_engine.export.options import Options
 
 from export_cases import RESIDUAL, SMALL, network
 from vinr_engine import cli
 from vinr_engine.video import enlarge
 from vinr_engine.video.errors import UsageError, WeightsError
 
-LIMITS = build.Limits(((16, 16), (32, 48), (64, 64)), ((16, 16), (128, 192), (256, 256)), (1, 4))
+LIMITS = Limits(((16, 16), (32, 48), (64, 64)), ((16, 16), (128, 192), (256, 256)), (1, 4))
 
 STILL = RESIDUAL | dict(motion_prior=False)
 
@@ -28,9 +31,9 @@ def test_the_query_of_the_packages_own_network(tmp_path):
     """In float16, for every GPU that can be built for without it."""
     pytest.importorskip("tensorrt_rtx_bindings")
     _, trt = build.runtime_module("tensorrt-rtx")
-    builder = build._Build(trt, build.TARGETS, LIMITS, None, b"", None)
+    builder = build._Build(trt, TARGETS, LIMITS, None, b"", None)
     model, query = enlarge.load(None).half(), tmp_path / "query.onnx"
-    options = onnx_model.Options("portable", "grid_sample", "float16", build.FRAME_UPSAMPLE, None, None, 20, "whole")
+    options = Options("portable", "grid_sample", "float16", build.FRAME_UPSAMPLE, None, None, 20, "whole")
     onnx_model.export_query(model, options).save(query, external_data=False)
     assert len(builder.run("query", query, build.map_width(model))) > 10_000
     assert builder.messages == []
@@ -39,7 +42,7 @@ def test_the_query_of_the_packages_own_network(tmp_path):
 def test_the_encoder_of_the_packages_own_network(own):
     pytest.importorskip("tensorrt_rtx_bindings")
     _, trt = build.runtime_module("tensorrt-rtx")
-    builder = build._Build(trt, build.TARGETS, LIMITS, None, b"", None)
+    builder = build._Build(trt, TARGETS, LIMITS, None, b"", None)
     builder.run("encoder", own / "encoder.onnx", build.map_width(enlarge.load(None)))
 
 
@@ -59,7 +62,7 @@ def test_engines_are_built_without_a_gpu(tmp_path, config, dtype):
     assert notes == ["exporting the graphs", "building the query", "building the encoder"]
     assert sorted(p.name for p in tmp_path.iterdir()) == ["m.encoder.engine", "m.json", "m.query.engine"]
     report = json.loads(files.report.read_text())
-    assert (report["targets"], report["dtype"], report["profile"]) == (list(build.TARGETS), dtype, "portable")
+    assert (report["targets"], report["dtype"], report["profile"]) == (list(TARGETS), dtype, "portable")
     for graph, path in (("encoder", files.encoder), ("query", files.query)):
         assert report["graphs"][graph]["bytes"] == path.stat().st_size > 10_000
     if not torch.cuda.is_available():
@@ -90,7 +93,10 @@ def test_sizes_become_shapes_of_the_plugin(tmp_path):
     ("options", "text"),
     [({"targets": ["SM75"]}, "--gpu must be of SM80, SM86, SM89, SM120, got SM75"),
      ({"builder": "magic"}, "--builder must be one of tensorrt, tensorrt-rtx, got 'magic'"),
-     ({"builder": "tensorrt"}, "tensorrt is not installed: pip install tensorrt")],
+     ({"builder": "tensorrt"}, "tensorrt is not installed: pip install tensorrt"),
+     ({"targets": ["SM86"]}, "^tensorrt-rtx is not installed: pip install tensorrt-rtx"),
+     ({"dtype": "bfloat16"}, "--dtype must be one of float32, float16"),
+     ({"workspace": -5}, "--workspace must be positive")],
 )  # fmt: skip
 def test_refused_options(model, tmp_path, monkeypatch, options, text):
     monkeypatch.setattr(build, "find_spec", lambda name: None)
@@ -107,21 +113,36 @@ def test_refused_options(model, tmp_path, monkeypatch, options, text):
      ("tensorrt", {"profile": "both"}, "--profile must be one of portable, plugin, got 'both'"),
      ("tensorrt-rtx", {"profile": "plugin"}, "--profile plugin is for tensorrt"),
      ("tensorrt-rtx", {"plugin_library": "x.so"}, "--plugin-library is for the plugin profile"),
+     ("tensorrt", {"profile": "portable", "timing_cache": Path(__file__).parent}, "--timing-cache .*: Is a directory"),
      ("tensorrt-rtx", {"timing_cache": "x"}, "--timing-cache is for tensorrt")],
 )  # fmt: skip
 def test_each_builder_has_its_profile(model, tmp_path, monkeypatch, builder, options, text):
-    monkeypatch.setattr(build, "runtime_module", lambda name: (builder, types.SimpleNamespace(__version__="0")))
+    monkeypatch.setattr(build, "runtime_module", lambda *_: (builder, types.SimpleNamespace(__version__="0")))
     monkeypatch.delenv(plugin_library.VARIABLE, raising=False)
     with pytest.raises(UsageError, match=text):
         to_tensorrt(model, tmp_path / "m.engine", **options)
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_builder_that_does_not_load(monkeypatch):
+    """It is not passed over for another: the one that is asked for, or comes first, says why."""
+
+    def broken(module):
+        raise ImportError("libnvinfer.so.10: cannot open shared object file")
+
+    monkeypatch.setattr(build, "find_spec", lambda module: True)
+    monkeypatch.setattr(build, "import_module", broken)
+    with pytest.raises(UsageError, match=r"tensorrt is installed, but tensorrt does not load: libnvinfer\.so\.10"):
+        build.runtime_module(None)
+    with pytest.raises(UsageError, match="tensorrt-rtx is installed, but tensorrt_rtx does not load"):
+        build.runtime_module(None, ["SM86"])
+
+
 def test_refused_limits_and_names(model, tmp_path):
     with pytest.raises(UsageError, match="--frames must be rising sizes MIN,OPT,MAX"):
-        build.Limits(frames=((64, 64), (32, 320), (540, 960)))
+        Limits(frames=((64, 64), (32, 320), (540, 960)))
     with pytest.raises(UsageError, match="times must be rising numbers"):
-        build.Limits(times=(4, 2))
+        Limits(times=(4, 2))
     with pytest.raises(UsageError, match=r"an engine's name ends in \.engine"):
         to_tensorrt(model, tmp_path / "m.onnx")
     with pytest.raises(WeightsError, match="no such engine"):

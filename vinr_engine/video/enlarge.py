@@ -32,8 +32,9 @@ DEFAULT_NAME = "the package's own (small.safetensors)"
 class Model(Protocol):
     """What is used of vinr_engine.VideoINR.
 
-    A model may also have a method `at_once`: of a size (height, width) of pictures, how many queries it likes to answer
-    together, each on a thread of ours.
+    A model may also have two methods. `at_once`: of a size (height, width) of pictures, how many queries it likes to
+    answer together, each on a thread of ours. `check`: UsageError unless it makes pictures of a size at all of some
+    times, None for any times, from frames of a size.
     """
 
     def pyramid(self, frame: torch.Tensor) -> Any:

@@ -38,6 +38,10 @@ class Multiply:
         step = (right - left) / self.factor
         return [left + m * step for m in range(self.factor)]
 
+    def positions(self) -> list[Fraction]:
+        """All positions between two frames that a clip can need; 1 where its last frame or one before a cut is held."""
+        return [Fraction(m, self.factor) for m in range(self.factor + 1)]
+
 
 @dataclass(frozen=True)
 class Rate:
@@ -50,6 +54,9 @@ class Rate:
         begin = math.ceil((left - first) * self.fps)
         end = math.ceil((right - first) * self.fps)
         return [first + Fraction(n) / self.fps for n in range(begin, end)]
+
+    def positions(self) -> None:
+        """Any position may be needed."""
 
 
 Clock = Multiply | Rate

@@ -170,6 +170,8 @@ def upscale(
         info = source.info
         encoding = None if job.folder else encoders.choose(job.dst, codec, crf, info)
         width, height = output_size(job, info, encoding)
+        if hasattr(model, "check"):  # before anything is computed
+            model.check((height, width), job.clock.positions(), (info.height, info.width))
         for text in (*info.notes, *(encoding.notes if encoding else ())):
             say(text)
         stack.enter_context(draft)

@@ -1,0 +1,98 @@
+"""What an exported graph says of itself, in the metadata of its ONNX file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from vinr_engine.export.options import Options
+from vinr_engine.export.packages import require
+
+from vinr_engine._version import __version__
+from vinr_engine.models import VideoINR
+from vinr_engine.video.errors import UsageError, WeightsError
+
+PREFIX = "vinr_engine"  # of the keys
+FORMAT = 2  # of these facts and of the graphs' inputs and outputs; a reader refuses any other
+GRAPHS = ("encoder", "query")
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Which of the two graphs it is, of which network and weights, made with which options."""
+
+    graph: str
+    config: dict[str, Any]
+    weights: str
+    options: Options
+
+
+def of(model: VideoINR, options: Options, graph: str) -> dict[str, str]:
+    """The entries of one graph."""
+    facts = {
+        "format": FORMAT,
+        "version": __version__,
+        "graph": graph,
+        "config": model.config,
+        "weights": _digest(model),
+        "options": asdict(options),
+        "limits": {"sides_multiple_of": 4, "largest_side": 1 << 15, "times": [0, 1], "batch": 1},
+    }
+    return {f"{PREFIX}.{key}": json.dumps(value) for key, value in facts.items()}
+
+
+def _digest(model: VideoINR) -> str:
+    """By which the two graphs of one network know each other."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def read(path: Path) -> Facts:
+    """What the exporter wrote into a graph. Raises WeightsError for a file that it did not write."""
+    require("onnx")
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    try:
+        model = onnx.load(str(path), load_external_data=False)
+    except (DecodeError, OSError, ValueError):
+        raise WeightsError(f"{path}: not an ONNX file, or a truncated one") from None
+    prefix = f"{PREFIX}."
+    entries = {p.key.removeprefix(prefix): p.value for p in model.metadata_props if p.key.startswith(prefix)}
+    if not {"format", "version", "graph", "options"} <= entries.keys():
+        raise WeightsError(f"{path}: not exported by vinr_engine")
+    try:
+        facts = {key: json.loads(value) for key, value in entries.items()}
+        if facts["format"] != FORMAT:
+            raise WeightsError(
+                f"{path}: exported by vinr_engine {_version(facts['version'])} in format {int(facts['format'])}, this "
+                f"version reads format {FORMAT}: export it again"
+            )
+        return _checked(facts)
+    except (ValueError, TypeError, LookupError, AttributeError, RecursionError, UsageError):
+        raise WeightsError(f"{path}: its metadata are damaged: export it again") from None
+
+
+def _version(value: Any) -> str:
+    if not re.fullmatch(r"[\w.+-]{1,40}", value, re.ASCII):  # it is shown on a terminal
+        raise ValueError
+    return str(value)
+
+
+def _checked(facts: dict[str, Any]) -> Facts:
+    """ValueError, TypeError, KeyError or UsageError for what the exporter never writes."""
+    graph, config, weights, options = (facts[key] for key in ("graph", "config", "weights", "options"))
+    if graph not in GRAPHS or not isinstance(config, dict) or not isinstance(weights, str):
+        raise ValueError
+    for name in ("times", "size"):
+        if options[name] is not None:
+            options[name] = tuple(options[name])
+    return Facts(graph, config, weights, Options(**options))
