@@ -108,18 +108,20 @@ class Session:
             for case in cases:
                 if any(name in case.name for name in self.only) or not self.only:
                     for precision in case.precisions:
-                        found = self.rows(kind, case, precision)
-                        rows += found
-                        self.save()
+                        found: list[Row] = []
+                        try:
+                            self.find(found, kind, case, precision)
+                        finally:  # also where no process starts after one that died
+                            rows += found
+                            self.save()
                         self.console.print(table(f"{title} {case.name}, {precision}", found))
 
-    def rows(self, kind: str, case: Case, precision: str) -> list[Row]:
-        """Of one case, checked or timed. Raises Died if no process starts."""
+    def find(self, found: list[Row], kind: str, case: Case, precision: str) -> None:
+        """Adds the rows of one case, checked or timed. Raises Died if no process starts."""
         forms = list(gpu_cases.forms(case, precision, self.device))
-        found: list[Row] = []
         if kind == "time":
             note = "did not pass the check at a small size"
-            found = [Row(case.name, f, precision, WRONG, note) for f in forms if (case.op, f, precision) in self._bad]
+            found += [Row(case.name, f, precision, WRONG, note) for f in forms if (case.op, f, precision) in self._bad]
         while left := [form for form in forms if form not in {row.form for row in found}]:
             child = self.child()
             without = [row.form for row in found]
@@ -138,7 +140,7 @@ class Session:
             self.complete(row, case)
             if kind == "check" and row.status in (WRONG, FAILED):
                 self._bad.add((case.op, row.form, precision))
-        return sorted(found, key=lambda row: forms.index(row.form))
+        found.sort(key=lambda row: forms.index(row.form))
 
     def complete(self, row: Row, case: Case) -> None:
         """Adds the shares of the peaks."""

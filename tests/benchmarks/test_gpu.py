@@ -18,7 +18,8 @@ from vinr_engine import backends
 
 CPU = torch.device("cpu")
 DRY = plan(dry=True, quick=True)
-# A worker without torch: what it is told to do at "kind op form" is "end", "hang", "garble" or an error's text.
+# A worker without torch. What it is told to do at "kind op form" is "end", "hang", "garble", "last" (after which none
+# starts) or an error's text.
 STAND_IN = """
 import json, os, sys, time
 def say(**message):
@@ -32,6 +33,9 @@ def at(place, form=None):
         os.kill(os.getpid(), 9)
     if fate == "hang":
         time.sleep(600)
+    if fate == "last":
+        os.remove(__file__)
+        os._exit(1)
     if fate == "garble":
         print('{"at": "ea', end="", flush=True)
         os._exit(7)
@@ -48,7 +52,7 @@ for line in sys.stdin:
         continue
     op, rows = asked["case"]["op"], []
     for form in ("reference", "eager", "compile", "cpu"):
-        if form not in asked["without"] and (form, op[-4:]) != ("compile", "step"):
+        if form not in asked["without"] and (form != "compile" or op in ("deform_conv2d", "sampled_mlp", "query")):
             at(asked["kind"] + " " + op + " " + form, form)
             if form != "reference":
                 ms = 1.0 if asked["kind"] == "time" else None
@@ -71,7 +75,9 @@ def worker(begin=lambda form: None):
 
 def session(tmp_path, cases=(), fates=None):
     """Of stand-ins, each of which meets its fate where it is told to."""
-    command = [sys.executable, "-c", STAND_IN, json.dumps(fates or {})]
+    script = tmp_path / "stand_in.py"
+    script.write_text(STAND_IN)
+    command = [sys.executable, str(script), json.dumps(fates or {})]
     chosen = replace(DRY, checks=cases, times=cases)
     return Session(CPU, chosen, tmp_path / "gpu.json", Console(quiet=True), (), command, timeout=4.0)
 
@@ -199,6 +205,14 @@ def test_a_run_in_which_no_process_starts_ends_in_a_report(tmp_path):
     saved = report(tmp_path, ["query"], start="the GPU has fallen off the bus")
     assert not saved["finished"]
     assert saved["error"] == "no process starts: the GPU has fallen off the bus"
+
+
+def test_a_run_whose_last_process_died_says_what_it_was_at(tmp_path):
+    saved = report(tmp_path, ["encoder", "query"], **{"check query compile": "last"})
+    assert not saved["finished"]
+    assert saved["error"] == "no process starts: crashed: exit code 2"
+    assert found(saved["checks"], "query") == {"compile": (FAILED, "crashed: exit code 1")}
+    assert found(saved["checks"], "encoder") == dict.fromkeys(("eager", "cpu"), (OK, ""))
 
 
 def test_without_peaks_there_are_times(tmp_path):
