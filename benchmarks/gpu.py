@@ -5,8 +5,9 @@
 First every op on every backend is held to the reference in float64, forward and backward. Then what is right is timed
 by events, with a cold cache and inputs in rotation, backends in turn, beside eager, torch.compile and torchvision's
 deform_conv2d where it is installed. Per cent are of the GPU's own peaks, measured by a large product and a large copy.
-FILE (gpu.json) is written after each case: an error is recorded there and the rest goes on. --dry-run goes the same way
-on the CPU with tiny sizes and the host's clock; its times mean nothing.
+Another process computes. FILE (gpu.json) is written after each case: an error, a crash or a hang is recorded there and
+the rest goes on in a new process. --dry-run goes the same way on the CPU with tiny sizes and the host's clock; its
+times mean nothing.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from benchmarks.gpu_cases import PRECISIONS, TOLERANCES, Case
-from benchmarks.gpu_session import Plan, Session, first_line
+from benchmarks.gpu_plan import plan
+from benchmarks.gpu_session import Session, worker_command
+from benchmarks.gpu_worker import first_line
 
 NO_GPU = (
     "no NVIDIA GPU that PyTorch can use: run this where `python -c 'import torch; print(torch.cuda.is_available())'` "
@@ -28,23 +30,20 @@ NO_GPU = (
 )
 
 
-def plan(dry: bool, quick: bool) -> Plan:
-    """What is run on a GPU, or to rehearse it."""
-    videos = {"720p": (6, 10)} if dry else {"720p": (180, 320), "4K": (540, 960)}
-    h, w = (6, 7) if dry else (45, 61)  # neither a multiple of a tile
-    precisions = ("float32", "float16") if dry else PRECISIONS
-    small, scale = (videos["720p"], 2) if dry else ((64, 64), 4)
-    checks = [Case(op, h, w, precisions, scale) for op in TOLERANCES]
-    precisions = ("float32",) if dry else precisions
-    times = [Case(op, *videos["720p"], precisions) for op in ("deform_conv2d", "deform_conv2d step")]
-    times += [Case("sampled_mlp", *videos["720p"], precisions, scale)]
-    times += [Case("query step", *small, precisions[:2], scale, frames=1 if dry else 3)]
-    for name, (rows, columns) in videos.items():
-        if not quick or name == "720p":
-            times += [Case(op, rows, columns, precisions, scale) for op in ("query", "encoder")]
+def gpu_device(name: str, dry: bool) -> torch.device:
+    """The device of `--device`, cuda:0 if it has no number. Raises ValueError unless it is a GPU that is there."""
     if dry:
-        return Plan(tuple(checks), tuple(times), videos, scale, 64, 1 << 16, rounds=2, budget=1.0, least=1, blocks=1)
-    return Plan(tuple(checks), tuple(times), videos, rounds=10 if quick else 30)
+        return torch.device("cpu")
+    try:
+        device = torch.device(name)
+    except (RuntimeError, ValueError, OverflowError) as error:
+        raise ValueError(first_line(error)) from None
+    if device.type != "cuda":
+        raise ValueError(f"{name} is no NVIDIA GPU, such as cuda:0; --dry-run rehearses on the CPU")
+    index, count = device.index or 0, torch.cuda.device_count()
+    if torch.cuda.is_available() and index >= count:
+        raise ValueError(f"there is no {name}, but {count} from cuda:0 on")
+    return torch.device("cuda", index)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -56,29 +55,36 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", action="append", default=[], metavar="NAME", help="cases whose name contains NAME")
     parser.add_argument("--quick", action="store_true", help="fewer rounds, no 4K")
     parser.add_argument("--dry-run", action="store_true", help="on the CPU, tiny, to see that it runs")
+    parser.add_argument(
+        "--timeout", type=float, default=600.0, metavar="S", help="of one form of one case, in seconds [%(default)g]"
+    )
     parser.add_argument("--device", default="cuda:0", help="which GPU [%(default)s]")
     options = parser.parse_args(argv)
-    if not options.dry_run and not torch.cuda.is_available():
+    if not options.timeout > 0:
+        parser.error(f"--timeout must be more than 0 s, got {options.timeout:g}")
+    try:
+        device = gpu_device(options.device, options.dry_run)
+    except ValueError as error:
+        parser.error(f"--device: {error}")
+    if device.type == "cuda" and not torch.cuda.is_available():
         print(NO_GPU, file=sys.stderr)
         return 3
-    try:
-        device = torch.device("cpu" if options.dry_run else options.device)
-    except RuntimeError as error:
-        parser.error(first_line(error))
     chosen = plan(options.dry_run, options.quick)
-    if not any(name in case.name for name in options.only or [""] for case in (*chosen.checks, *chosen.times)):
-        parser.error(f"no case is called so: {', '.join(sorted({c.name for c in (*chosen.checks, *chosen.times)}))}")
+    names = sorted({case.name for case in (*chosen.checks, *chosen.times)})
+    if not any(name in known for name in options.only or [""] for known in names):
+        parser.error(f"no case is called so: {', '.join(names)}")
     console = Console()
-    if device.type == "cuda":
-        torch.cuda.set_device(device)
-    session = Session(device, chosen, options.out, console, options.only)
+    command = worker_command(device, options.quick)
+    session = Session(device, chosen, options.out, console, options.only, command, options.timeout)
     session.run()
     for rate in session.report.frames_per_second:
         console.print("{output}, {form}, {precision}: {frames_per_second:.2f} frames/s".format(**rate))
     for row in session.bad:
         console.print(f"{row.status}: {row.case}, {row.form}, {row.precision}: {row.note}", style="red", soft_wrap=True)
     console.print(f"written: {options.out}; please send it back", soft_wrap=True)
-    return 1 if session.bad else 0
+    if session.report.error:
+        console.print(f"the run ended early: {session.report.error}", style="red", soft_wrap=True)
+    return 0 if session.report.finished and not session.bad else 1
 
 
 if __name__ == "__main__":

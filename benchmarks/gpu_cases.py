@@ -36,6 +36,10 @@ TOLERANCES = {
     "query step": {"float32": 2e-3, "tf32": 5e-2, "float16": 5e-2, "bfloat16": 2e-1},
     "encoder": {"float32": 2e-3, "tf32": 2e-2, "float16": 2e-2, "bfloat16": 1e-1},
 }
+# Of a step's loss, as training by float16 has one: a mean's gradients, 1/N, are below the normal numbers of float16.
+# The query's gradients through the flow are the weak ones; a bias of a convolution gathers those of all pixels.
+LOSS_SCALES = {"deform_conv2d step": 1 / 64, "sampled_mlp step": 1 / 64, "query step": 1.0}
+APART = 1 / 64  # pixels, from sampled positions to those where gradients jump
 # What each backend has.
 FORWARD_ONLY = ("cuda",)
 OPS = {"triton": ("deform_conv2d", "sampled_mlp", "query", "encoder"), "cuda": ("deform_conv2d", "query", "encoder"),
@@ -119,7 +123,10 @@ def arguments(case: Case, precision: str, device: torch.device, seed: int) -> Ar
                  _draw((64, 64, 3, 3), seed + 2, device, 1 / 24), _draw((64,), seed + 3, device),
                  _draw((1, 72, h, w), seed + 4, device).sigmoid()]  # fmt: skip
         last = [t.to(memory_format=torch.channels_last) if t.ndim == 4 else t for t in drawn]
-        return [t.to(dtype).requires_grad_(case.step) for t in last]
+        given = [t.to(dtype) for t in last]
+        # Where a position is a pixel's own, the offset's gradient jumps: rounding x + offset would choose the side.
+        given[1].masked_fill_((given[1] - given[1].round()).abs() < APART, 0.5)
+        return [t.requires_grad_(case.step) for t in given]
     if case.op.startswith("sampled_mlp"):
         small = (max(h // case.scale, 2), max(w // case.scale, 2))
         places = torch.rand(1, h * w, 2, generator=torch.Generator().manual_seed(seed)).to(device)
@@ -131,6 +138,11 @@ def arguments(case: Case, precision: str, device: torch.device, seed: int) -> Ar
         return [frames]
     features = _draw((1, 3, work.NF, h + -h % 4, w + -w % 4), seed + 1, device, 0.5)
     return [features.requires_grad_(case.step), frames]
+
+
+def loss(op: str, out: Tensor) -> Tensor:
+    """What a step differentiates: squares summed, so that gradients are as large at every size."""
+    return out.float().square().sum() * LOSS_SCALES[op]
 
 
 class Builder:
@@ -195,7 +207,7 @@ class Builder:
         def step(*given: Tensor) -> list[Tensor]:
             out = op(*given)
             wanted = [t for t in given if t.requires_grad] + weights
-            return [out.detach(), *torch.autograd.grad(out.float().square().mean(), wanted)]
+            return [out.detach(), *torch.autograd.grad(loss(case.op, out), wanted)]
 
         return step
 
@@ -220,7 +232,7 @@ class Builder:
             return mlp, [t for layer in layers for t in layer]
         if case.op == "encoder":
             return network.encode, []
-        times = [(i + 0.5) / case.frames for i in range(case.frames)]
+        times = (torch.arange(case.frames, device=self.device, dtype=dtype) + 0.5) / case.frames
 
         def query(features: Tensor, frames: Tensor) -> Tensor:
             out = network.query(features, frames, times, size)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from benchmarks.measure import timed
 
+HEAD_START = 20_000_000  # the GPU's cycles, about 10 ms: some thousand launches
 FLUSH = 1 << 28  # bytes, or four times the second cache
 GIGABYTE = 1e9
 DTYPES = {"float32": torch.float32, "tf32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -42,10 +43,9 @@ class Clock:
         if self._flush is None:
             return timed(task)
         start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        # Clears what the last call left in the second cache; twice, so that the host is ahead by the time it is done
-        # and what a launch costs the host does not count where the GPU could hide it.
-        self._flush.zero_()
-        self._flush.zero_()
+        self._flush.zero_()  # clears what the last call left in the second cache
+        # The host gets ahead meanwhile: what launches cost it does not count where the GPU could hide it.
+        torch.cuda._sleep(HEAD_START)
         start.record()
         task()
         end.record()

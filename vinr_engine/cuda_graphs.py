@@ -17,12 +17,17 @@ from torch import Tensor
 from vinr_engine import backends
 from vinr_engine.models.blocks import Pyramid
 from vinr_engine.models.video_inr import KnownFrame, Times, VideoINR, times_tensor
+from vinr_engine.video.errors import VinrError, reason
 
 WARM_UP = 3  # runs before recording: kernels are compiled, tuned and loaded, and libraries take their memory
 MOST_SHAPES = 8  # recorded at most of one function; each keeps its inputs and outputs in memory
 _LOG = logging.getLogger("vinr_engine")
 
 Function = Callable[..., tuple[Tensor, ...]]
+
+
+class GraphError(VinrError):
+    """No CUDA graph could be recorded. The current stream is what it was; memory of the attempt may stay taken."""
 
 
 @dataclass(frozen=True)
@@ -49,13 +54,13 @@ class Graphed:
     stay where they are; it never waits for the GPU and copies nothing from the host. Options are hashable. What it
     gives belongs to the caller: later calls do not change it.
 
-    It is called as it is, and the log says why once, where tensors are not on a GPU, gradients are on, the GPU refused
-    to record it, or `most` sets of shapes are recorded already. Calls come from one thread at a time.
+    It is called as it is, and the log says why once, where tensors are not on a GPU, gradients are on, or `most` sets
+    of shapes are recorded already. Raises GraphError where it cannot be recorded. Calls come from one thread at a time.
     """
 
     def __init__(self, function: Function, name: str, most: int = MOST_SHAPES) -> None:
         self.function, self.name, self.most = function, name, most
-        self._recordings: dict[Hashable, _Recording | None] = {}  # None: it could not be recorded
+        self._recordings: dict[Hashable, _Recording] = {}
         self._said: set[str] = set()
         self._stream: torch.cuda.Stream | None = None
         self._pool: Any = None
@@ -70,8 +75,7 @@ class Graphed:
             if len(self._recordings) >= self.most:
                 return self._plainly(f"shapes change: {self.most} sets are recorded already", tensors, options)
             self._recordings[key] = self._record(tensors, options)
-        recording = self._recordings[key]
-        return self.function(*tensors, *options) if recording is None else recording.replay(tensors)
+        return self._recordings[key].replay(tensors)
 
     def _plainly(self, reason: str, tensors: tuple[Tensor, ...], options: tuple[Hashable, ...]) -> tuple[Tensor, ...]:
         if reason not in self._said:
@@ -87,7 +91,7 @@ class Graphed:
         settings = autocast, backends.chosen(), backends.chosen_input_precision(), torch.is_inference_mode_enabled()
         return tuple((t.shape, t.stride(), t.dtype, t.device) for t in tensors), options, settings
 
-    def _record(self, tensors: tuple[Tensor, ...], options: tuple[Hashable, ...]) -> _Recording | None:
+    def _record(self, tensors: tuple[Tensor, ...], options: tuple[Hashable, ...]) -> _Recording:
         device = tensors[0].device
         inputs = tuple(t.clone() for t in tensors)
         if self._stream is None:
@@ -108,9 +112,12 @@ class Graphed:
                 # that all of them may share one pool.
                 with torch.cuda.graph(graph, self._pool, self._stream, capture_error_mode="thread_local"):
                     outputs = self.function(*inputs, *options)
-            except RuntimeError as error:
-                _LOG.warning("%s runs without a CUDA graph: %s", self.name, " ".join(str(error).split()))
-                return None
+            except Exception as error:
+                # torch ends a recording before it restores the stream, and may not get so far.
+                torch.cuda.set_stream(current)
+                self._stream = self._pool = None
+                cause = reason(error.__context__ or error)  # the end of a recording fails where something in it did
+                raise GraphError(f"no CUDA graph of {self.name}, run without --cuda-graphs: {cause}") from error
         return _Recording(graph, inputs, outputs)
 
 
@@ -121,7 +128,7 @@ def _known(frame: Tensor, *levels: Tensor) -> KnownFrame:
 class GraphedVideoINR:
     """A `VideoINR` on a GPU with its methods for inference, each a `Graphed` one.
 
-    The network's weights may change in place, and must not move. Raises what the network raises.
+    The network's weights may change in place, and must not move. Raises what the network raises, and GraphError.
     """
 
     def __init__(self, model: VideoINR, most: int = MOST_SHAPES) -> None:

@@ -12,6 +12,7 @@ from vinr_engine import cuda_graphs
 from vinr_engine.cuda_graphs import WARM_UP, Graphed, GraphedVideoINR
 from vinr_engine.models import video_inr
 from vinr_engine.models.video_inr import times_tensor
+from vinr_engine.video.errors import VinrError
 
 SMALL = dict(
     nf=8, groups=2, front_blocks=1, back_blocks=1, hr_features=6, feat_hidden=(8,), flow_hidden=(8,), encode_hidden=(8,)
@@ -60,6 +61,8 @@ class Graph(TorchDispatchMode):
 
 
 class Stream:
+    current = None
+
     def __init__(self, device=None):
         self.waited = []
 
@@ -74,27 +77,35 @@ class Stream:
 
 
 class Capture:
-    refusal = None
+    """As torch.cuda.graph does, it takes the stream first and gives it back last, after what may fail."""
+
+    refusal = failure = None
 
     def __init__(self, graph, pool, stream, capture_error_mode):
         assert capture_error_mode == "thread_local"
         assert stream.waited
-        self.graph = graph
+        self.graph, self.stream = graph, stream
 
     def __enter__(self):
+        self.before = Stream.current
+        torch.cuda.set_stream(self.stream)
         if self.refusal:
             raise RuntimeError(self.refusal)
         self.graph.__enter__()
 
     def __exit__(self, *error):
         self.graph.__exit__(*error)
+        if self.failure:
+            raise torch.AcceleratorError(self.failure)
         self.graph.forget()
+        torch.cuda.set_stream(self.before)
 
 
 @pytest.fixture
 def device(monkeypatch):
     """A stand-in for a GPU; the graphs that were made on it."""
-    graphs, current = [], Stream()
+    graphs = []
+    monkeypatch.setattr(Stream, "current", Stream())
 
     def make():
         graphs.append(Graph())
@@ -110,7 +121,8 @@ def device(monkeypatch):
     monkeypatch.setattr(torch.cuda, "graph_pool_handle", object)
     monkeypatch.setattr(torch.cuda, "Stream", Stream)
     monkeypatch.setattr(torch.cuda, "stream", lambda stream: stream)
-    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: current)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: Stream.current)
+    monkeypatch.setattr(torch.cuda, "set_stream", lambda stream: setattr(Stream, "current", stream))
     return graphs
 
 
@@ -226,15 +238,25 @@ def test_falls_back_and_says_so_once(device, caplog, monkeypatch):
     ]
 
 
-def test_a_refused_recording_is_not_tried_again(device, caplog, monkeypatch):
-    monkeypatch.setattr(Capture, "refusal", "operation not permitted\nwhen stream is capturing")
-    graphed = Graphed(double, "double")
+def test_a_refused_recording_is_an_error_and_leaves_the_stream(device, monkeypatch):
+    before, graphed = Stream.current, Graphed(double, "double")
+    failing = Graphed(lambda x: 1 / 0, "failing")
+    monkeypatch.setattr(cuda_graphs, "WARM_UP", 0)
     with torch.no_grad():
-        for _ in range(3):
-            assert graphed(torch.ones(1))[0].tolist() == [2]
-    (record,) = caplog.records
-    assert record.getMessage() == ("double runs without a CUDA graph: operation not permitted when stream is capturing")
-    assert len(device) == 1
+        for name, function, cause in (
+            ("refusal", graphed, "operation not permitted when stream is capturing"),
+            ("failure", graphed, "operation not permitted when stream is capturing"),
+            ("failure", failing, "division by zero"),
+        ):
+            with monkeypatch.context() as patch:
+                patch.setattr(Capture, name, "operation not permitted\nwhen stream is capturing")
+                with pytest.raises(VinrError) as caught:
+                    function(torch.ones(1))
+            assert str(caught.value) == f"no CUDA graph of {function.name}, run without --cuda-graphs: {cause}"
+            assert Stream.current is before
+            assert function._stream is function._pool is None
+        assert graphed(torch.ones(1))[0].tolist() == [2]
+    assert device[-1].replays == 1
 
 
 @pytest.mark.gpu
@@ -248,6 +270,6 @@ def test_gpu_replays_give_what_the_network_gives(kind, low):
         expected = pictures(model, pairs, (18, 20))
         graphed = GraphedVideoINR(model)
         actual = pictures(graphed, pairs, (18, 20))
-    assert all(r is not None for r in graphed._query._recordings.values())
+    assert graphed._query._recordings
     for a, b in zip(actual, expected, strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=0)

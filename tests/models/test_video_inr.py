@@ -4,8 +4,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import vinr_engine as vinr
+from vinr_engine.models.video_inr import times_tensor
 from vinr_engine.reference.sampling import axis_grid, sample_bilinear
 
 
@@ -60,6 +62,34 @@ def test_time_forms_agree(tiny):
             assert torch.equal(tiny.query(features, frames, times, (8, 8)), one)
 
 
+class Calls(TorchDispatchMode):
+    """Notes every operator and its arguments."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.seen.append((func.overloadpacket._qualified_op_name, args))
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("times", [0.3, [], [0.1, 1 / 3], [[0.1, 0.7, 1.0], [0.0, 0.2, 0.9]]])
+def test_numbers_are_filled_in_where_they_are_needed(times, dtype):
+    """A copy from the host to a GPU waits for the GPU. The meta device stands for one."""
+    host = torch.as_tensor(times, dtype=dtype)
+    with Calls() as calls:
+        out = times_tensor(times, 3, torch.empty(0, dtype=dtype, device="meta"))
+    assert (out.device.type, out.dtype) == ("meta", dtype)
+    assert out.shape == times_tensor(times, 3, torch.empty(0, dtype=dtype)).shape
+    assert [args[2] for name, args in calls.seen if name == "aten::new_full"] == host.flatten().tolist()
+    assert {"aten::_to_copy", "aten::copy_"}.isdisjoint(name for name, _ in calls.seen)
+    with Calls() as calls:  # which this test could see
+        times_tensor(torch.rand(2), 3, torch.empty(0, device="meta"))
+    assert "aten::_to_copy" in {name for name, _ in calls.seen}
+
+
 def test_pyramids_are_what_pairs_share(tiny):
     clip = torch.rand(3, 1, 3, 6, 7, dtype=torch.float64)
     with torch.inference_mode():
@@ -104,7 +134,7 @@ BAD = {
     ),
     "no pixels": (lambda m, f, e: m.encode(f[..., :0]), r"frames must be"),
     "features": (lambda m, f, e: m.query(e[..., :6, :7], f, 0.5, (8, 8)), r"features must be .* = \[1, 3, 4, 8, 8\]"),
-    "time above 1": (lambda m, f, e: m.query(e, f, 1.5, (8, 8)), r"times must lie in \[0, 1\], got \[\[1.5\]\]"),
+    "time above 1": (lambda m, f, e: m.query(e, f, 1.5, (8, 8)), r"times must lie in \[0, 1\], got 1.5"),
     "time below 0": (lambda m, f, e: m.query(e, f, [0.5, -0.1], (8, 8)), r"times must lie in \[0, 1\]"),
     "time NaN": (lambda m, f, e: m.query(e, f, float("nan"), (8, 8)), r"times must lie in \[0, 1\]"),
     "times": (lambda m, f, e: m.query(e, f, torch.zeros(2, 3), (8, 8)), r"times must be a number, \[T\] or \[T, B\]"),

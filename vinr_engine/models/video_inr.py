@@ -59,14 +59,19 @@ def times_tensor(times: Times, batch: int, like: Tensor) -> Tensor:
     Times that lie on a GPU already are not checked: that would wait for the GPU.
     """
     tensor = torch.as_tensor(times, dtype=like.dtype)
+    if not torch.compiler.is_compiling():
+        if tensor.device.type == "cpu" and not ((tensor >= 0) & (tensor <= 1)).all():
+            raise ValueError(f"times must lie in [0, 1], got {tensor.tolist()}")
+        if not isinstance(times, Tensor) and like.device.type != "cpu":
+            # Filled there: a copy from the host's memory would wait for the GPU, at every frame.
+            numbers = [like.new_full((1,), t) for t in tensor.flatten().tolist()]
+            tensor = torch.cat([like.new_empty(0), *numbers]).view(tensor.shape)
     if tensor.dim() == 0:
         tensor = tensor[None]
     if tensor.dim() == 1:
         tensor = tensor[:, None].expand(-1, batch)
     if tensor.dim() != 2 or tensor.shape[1] != batch:
         raise ValueError(f"times must be a number, [T] or [T, B] with B = {batch}, got {list(tensor.shape)}")
-    if tensor.device.type == "cpu" and not torch.compiler.is_compiling() and not ((tensor >= 0) & (tensor <= 1)).all():
-        raise ValueError(f"times must lie in [0, 1], got {tensor.tolist()}")
     return tensor.to(like.device)
 
 
