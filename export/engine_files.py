@@ -94,7 +94,7 @@ class Report:
             values["limits"] = Limits(*(_tuples(values["limits"][name]) for name in ("frames", "outputs", "times")))
             values["targets"] = tuple(values["targets"])
             report = cls(**values)
-            for text in (report.builder.split()[0], *report.targets):
+            for text in (*report.builder.split(" "), *report.targets):
                 _shown(text)
             for graph in ("encoder", "query"):
                 _shown(report.graphs[graph]["sha256"])

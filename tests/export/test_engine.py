@@ -106,9 +106,9 @@ def test_engines_that_do_not_belong_together(files, gpu):
 
 @pytest.mark.parametrize(
     "changes",
-    [{"builder": ""}, {"builder": "\x1b[2J 1"}, {"targets": 86}, {"targets": [86]}, {"limits": {}}, {"version": 5},
-     {"limits": {"frames": 3}}, {"limits": {"frames": [[1, 1]] * 3}}, {"graphs": []}, {"graphs": {"encoder": {}}},
-     {"version": "0\n1"}, {"more": 1}],
+    [{"builder": ""}, {"builder": "\x1b[2J 1"}, {"builder": "tensorrt 1\x1b[2J"}, {"targets": 86}, {"targets": [86]},
+     {"limits": {}}, {"limits": {"frames": 3}}, {"limits": {"frames": [[1, 1]] * 3}}, {"graphs": []},
+     {"graphs": {"encoder": {}}}, {"version": 5}, {"version": "0\n1"}, {"more": 1}],
     ids=str,
 )  # fmt: skip
 def test_a_damaged_report(files, gpu, changes):
