@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from vinr_engine.export.files import word
 
 from vinr_engine._version import __version__
 from vinr_engine.models.blocks import padding_to_multiple
@@ -17,6 +18,7 @@ from vinr_engine.video.errors import UsageError, WeightsError
 
 TARGETS = ("SM80", "SM86", "SM89", "SM120")  # what TensorRT-RTX builds for without the GPU
 Size = tuple[int, int]  # height, width
+LONGEST = 64  # letters of a word in a report: a digest's
 
 
 def pad(size: Size) -> Size:
@@ -87,7 +89,7 @@ class Report:
         """WeightsError for a file that `to_tensorrt` did not write."""
         try:
             values = json.loads(path.read_text())
-            if _shown(values["version"]) != __version__:
+            if word(values["version"], LONGEST) != __version__:
                 raise WeightsError(
                     f"{path}: built by vinr_engine {values['version']}, this is {__version__}: build it again"
                 )
@@ -95,19 +97,12 @@ class Report:
             values["targets"] = tuple(values["targets"])
             report = cls(**values)
             for text in (*report.builder.split(" "), *report.targets):
-                _shown(text)
+                word(text, LONGEST)
             for graph in ("encoder", "query"):
-                _shown(report.graphs[graph]["sha256"])
+                word(report.graphs[graph]["sha256"], LONGEST)
         except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError, UsageError):
             raise WeightsError(f"{path}: not a report of vinr export tensorrt") from None
         return report
-
-
-def _shown(text: str) -> str:
-    """The text, if it is one that a message can show. ValueError, TypeError."""
-    if not re.fullmatch(r"[\w.+-]{1,64}", text, re.ASCII):
-        raise ValueError
-    return text
 
 
 def _tuples(value: Any) -> Any:

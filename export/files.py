@@ -1,8 +1,9 @@
-"""Writing a file so that it is complete or not there."""
+"""Writing a file so that it is complete or not there, and words of a file that a message can show."""
 
 from __future__ import annotations
 
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -40,3 +41,10 @@ def make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise VinrError(f"cannot make the folder {folder}: {reason(error)}") from None
+
+
+def word(text: str, longest: int) -> str:
+    """The text, if nothing in it acts on a terminal, and it is one word and no longer. ValueError, TypeError."""
+    if len(text) > longest or not re.fullmatch(r"[\w.+-]+", text, re.ASCII):
+        raise ValueError("not a word")
+    return text

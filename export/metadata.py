@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from vinr_engine.export.files import word
 from vinr_engine.export.options import Options
 from vinr_engine.export.packages import require
 
@@ -73,18 +73,12 @@ def read(path: Path) -> Facts:
         facts = {key: json.loads(value) for key, value in entries.items()}
         if facts["format"] != FORMAT:
             raise WeightsError(
-                f"{path}: exported by vinr_engine {_version(facts['version'])} in format {int(facts['format'])}, this "
+                f"{path}: exported by vinr_engine {word(facts['version'], 40)} in format {int(facts['format'])}, this "
                 f"version reads format {FORMAT}: export it again"
             )
         return _checked(facts)
     except (ValueError, TypeError, LookupError, AttributeError, RecursionError, UsageError):
         raise WeightsError(f"{path}: its metadata are damaged: export it again") from None
-
-
-def _version(value: Any) -> str:
-    if not re.fullmatch(r"[\w.+-]{1,40}", value, re.ASCII):  # it is shown on a terminal
-        raise ValueError
-    return str(value)
 
 
 def _checked(facts: dict[str, Any]) -> Facts:
