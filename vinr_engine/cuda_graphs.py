@@ -77,10 +77,10 @@ class Graphed:
             self._recordings[key] = self._record(tensors, options)
         return self._recordings[key].replay(tensors)
 
-    def _plainly(self, reason: str, tensors: tuple[Tensor, ...], options: tuple[Hashable, ...]) -> tuple[Tensor, ...]:
-        if reason not in self._said:
-            self._said.add(reason)
-            _LOG.warning("%s runs without a CUDA graph: %s", self.name, reason)
+    def _plainly(self, cause: str, tensors: tuple[Tensor, ...], options: tuple[Hashable, ...]) -> tuple[Tensor, ...]:
+        if cause not in self._said:
+            self._said.add(cause)
+            _LOG.warning("%s runs without a CUDA graph: %s", self.name, cause)
         return self.function(*tensors, *options)
 
     @staticmethod
