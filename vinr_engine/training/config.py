@@ -151,6 +151,7 @@ class Config(Section):
     validation: Validation | None = None
     device: Literal["auto", "cpu"] = "auto"
     precision: Literal["no", "bf16", "fp16", "float64"] = "no"
+    deterministic: bool = False  # on a GPU: the same weights at every run, by slower sums; on a CPU they are anyway
     workers: Count = 2
     checkpoint_every: Whole = 1000
     checkpoints_kept: Whole = 2
