@@ -15,14 +15,14 @@ BUILD := VINR_BUILD_EXT=$(or $(VINR_BUILD_EXT),1) VINR_SANITIZE=$(or $(VINR_SANI
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help venv build test test-all gpu-test sanitize lint format bench gpu gpu-check gpu-static demo wheel clean distclean
+.PHONY: help venv build test test-all gpu-test sanitize lint format bench gpu gpu-check gpu-static gpu-kit gpu-report demo wheel clean distclean
 .PHONY: compiler FORCE
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
 	@echo
 	@echo 'PYTHON=python3.12 chooses the interpreter of a new .venv; VINR_BUILD_EXT=0 builds without the C++ extension;'
-	@echo 'PYTEST_ARGS, DEMO_ARGS, BENCH_ARGS and GPU_ARGS are passed on.'
+	@echo 'PYTEST_ARGS, DEMO_ARGS, BENCH_ARGS, GPU_ARGS and KIT_ARGS are passed on.'
 
 venv: $(VENV)/.run $(VENV)/.test $(VENV)/.lint ## make .venv with everything that is pinned
 build: compiler $(VENV)/.built ## build the extension and install the package, editable
@@ -62,6 +62,13 @@ gpu-check: build $(VENV)/.test ## find spills, missing matrix instructions and t
 
 gpu: build $(VENV)/.bench ## with an NVIDIA GPU: check every kernel, time it, and write gpu.json
 	$(RUN) -m benchmarks.gpu $(GPU_ARGS)
+
+gpu-kit: build ## pack build/gpu-kit, which finds out everything on a host with a GPU: see docs/gpu.md
+	$(RUN) -m benchmarks.gpu_kit.build $(KIT_ARGS)
+
+gpu-report: build ## merge RESULTS=DIR, what such a host gave back, into benchmarks/results/gpu, README.md and docs
+	@test -n "$(RESULTS)" || { echo >&2 "name the folder that the kit wrote: make gpu-report RESULTS=DIR"; exit 2; }
+	$(RUN) -m benchmarks.gpu_kit.report $(RESULTS)
 
 demo: build ## upscale a short clip, and compare with a bicubic one
 	$(VENV)/bin/vinr demo $(DEMO_ARGS)

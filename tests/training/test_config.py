@@ -102,6 +102,13 @@ def test_presets(name, tmp_path):
             config.load(preset=name)
 
 
+def test_no_means_no_though_yaml_reads_it_as_false():
+    changes = ["precision=no", "stages.0.data={source: procedural}"]
+    assert config.load(preset="stage1", changes=changes).precision == "no"
+    with pytest.raises(ConfigError, match="precision: input should be 'no', 'bf16', 'fp16' or 'float64', got True"):
+        config.load(preset="stage1", changes=["precision=yes", changes[1]])
+
+
 @pytest.mark.parametrize(("mode", "targets", "reduction"), [("Adobe", 1, "sum"), ("Adobe_a", 3, "mean")])
 def test_published_options(tmp_path, mode, targets, reduction):
     path = tmp_path / "train_zsm.yml"
