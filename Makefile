@@ -7,6 +7,7 @@ PIP_VERSION := 26.3
 
 VENV := .venv
 RUN := $(VENV)/bin/python
+OLDEST_TRITON := $(VENV)/triton-oldest
 PIP := $(RUN) -m pip --no-input --disable-pip-version-check
 SOURCES := $(shell find csrc) setup.py pyproject.toml vinr_engine/_version.py
 
@@ -54,11 +55,11 @@ format: $(VENV)/.lint ## rewrite Python and C++ in the project's style
 bench: build $(VENV)/.bench ## measure the ops and the network against the published form, about 12 minutes
 	$(RUN) -m benchmarks.run $(BENCH_ARGS)
 
-gpu-static: build $(VENV)/.test ## compile all GPU kernels without a GPU, and report their machine code
-	$(RUN) -m benchmarks.gpu_static $(foreach to,csv md,--out benchmarks/results/gpu_static.$(to)) $(GPU_ARGS)
+gpu-static: build $(VENV)/.test $(VENV)/.triton-oldest ## compile all GPU kernels without a GPU, and report their machine code
+	$(RUN) -m benchmarks.gpu_static --also $(OLDEST_TRITON) $(foreach to,csv md,--out benchmarks/results/gpu_static.$(to)) $(GPU_ARGS)
 
-gpu-check: build $(VENV)/.test ## find spills, missing matrix instructions and too much shared memory in a part of them
-	$(RUN) -m benchmarks.gpu_static --check --quick $(GPU_ARGS)
+gpu-check: build $(VENV)/.test $(VENV)/.triton-oldest ## find spills, missing matrix instructions and too much shared memory in a part of them
+	$(RUN) -m benchmarks.gpu_static --also $(OLDEST_TRITON) --check --quick $(GPU_ARGS)
 
 gpu: build $(VENV)/.bench ## with an NVIDIA GPU: check every kernel, time it, and write gpu.json
 	$(RUN) -m benchmarks.gpu $(GPU_ARGS)
@@ -117,6 +118,12 @@ $(VENV)/.run: pyproject.toml $(VENV)/.pip-$(PIP_VERSION)
 
 $(VENV)/.test: pyproject.toml $(VENV)/.run
 	$(PIP) install --quiet --group build --group run --group test
+	@touch $@
+
+# Beside the newest one, not in place of it: first on PYTHONPATH of the processes that compile by it.
+$(VENV)/.triton-oldest: pyproject.toml $(VENV)/.run
+	rm -rf $(OLDEST_TRITON)
+	$(PIP) install --quiet --no-deps --target $(OLDEST_TRITON) --group triton-oldest
 	@touch $@
 
 $(VENV)/.lint: pyproject.toml $(VENV)/.run
