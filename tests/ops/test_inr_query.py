@@ -371,7 +371,8 @@ def test_gradients_compile_as_one_graph(dynamic):
         arguments[0].requires_grad_()
         with vinr.backend("cpu"):
             (actual,) = torch.autograd.grad(compiled(*arguments), arguments[0])
-            torch.testing.assert_close(actual, call(*arguments))
+            # The compiler takes apart the enlargement of colours, whose roundings the gradient of the flow amplifies.
+            assert relative_error(actual, call(*arguments)) <= OP[torch.float32]
 
 
 @pytest.mark.parametrize("dynamic", [False, True])

@@ -120,7 +120,9 @@ def inr_query(
                 joined, frames, times, lr_size, size, *networks, frame_upsample=frame_upsample
             )
         else:
-            maps, layers = hoist(features, frames, *networks, frame_upsample=frame_upsample)
+            maps, layers = hoist(
+                features, frames, *networks, frame_upsample=frame_upsample, fixed_order=backend == "cpu"
+            )
             arguments = (*maps, times, lr_size, size, frame_upsample, *layers, OMEGA)
             if backend == "triton":
                 image, flow = torch.ops.vinr.inr_query_triton(*arguments, backends.chosen_operands(operands))
