@@ -307,7 +307,18 @@ def test_no_product_of_torch_is_left_on_the_cpu_backend(name):
         gradients(arguments, "cpu")
     ran = {event.name for event in profile.events()}
     assert {"vinr::project_maps", "vinr::project_maps_backward"} <= ran
-    products = ("mm", "bmm", "addmm", "baddbmm", "baddbmm_", "mv", "addmv", "dot", "convolution", "convolution_backward")
+    products = (
+        "mm",
+        "bmm",
+        "addmm",
+        "baddbmm",
+        "baddbmm_",
+        "mv",
+        "addmv",
+        "dot",
+        "convolution",
+        "convolution_backward",
+    )
     assert not ran & {f"aten::{product}" for product in products}
 
 

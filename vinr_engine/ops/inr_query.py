@@ -115,22 +115,26 @@ def inr_query(
     # A phase is a product times 30: autocast must not touch what is not asked for by name.
     with torch.autocast(device, enabled=False):
         weights = [weight for network in networks for weight, _ in network]
-        backend = backends.select(OP, features, frames, times, *weights)
-        if backend == "reference":
-            joined = features.flatten(1, -3)
-            image, flow = reference.inr_query(
-                joined, frames, times, lr_size, size, *networks, frame_upsample=frame_upsample
-            )
-        else:
+
+        def call(backend: str) -> tuple[Tensor, Tensor]:
+            if backend == "reference":
+                joined = features.flatten(1, -3)
+                return reference.inr_query(
+                    joined, frames, times, lr_size, size, *networks, frame_upsample=frame_upsample
+                )
             maps, layers = hoist(
                 features, frames, *networks, frame_upsample=frame_upsample, fixed_order=backend == "cpu"
             )
             arguments = (*maps, times, lr_size, size, frame_upsample, *layers, OMEGA)
+            out: tuple[Tensor, Tensor]
             if backend == "triton":
-                image, flow = torch.ops.vinr.inr_query_triton(*arguments, backends.chosen_operands(operands))
+                out = torch.ops.vinr.inr_query_triton(*arguments, backends.chosen_operands(operands))
             else:
                 rounded_to = _cuda.operands(operands, backends.chosen_input_precision()) if backend == "cuda" else ""
-                image, flow = torch.ops.vinr.inr_query(*arguments, bfloat16, rounded_to)
+                out = torch.ops.vinr.inr_query(*arguments, bfloat16, rounded_to)
+            return out
+
+        image, flow = backends.run(OP, (features, frames, times, *weights), call)
     return image.to(dtype), flow.to(dtype)
 
 
