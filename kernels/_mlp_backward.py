@@ -1,7 +1,9 @@
 """Gradients of a network whose first layer is z = sums + W x + b, over tiles of rows that stand for pixels.
 
-Activations are recomputed. Each program keeps what its tile needs of all layers in memory of its own, which stays in
-the GPU's cache, and adds the gradients of weights to a copy of its own, so that their sum has a fixed order.
+Activations are recomputed. Each program keeps what its tile needs of all layers in memory of its own, and adds the
+gradients of weights to a copy of its own, so that their sum has a fixed order. That memory is larger than the second
+cache: 88 to 134 MB for the published networks and 174 MB for 4 x 256 on the 132 multiprocessors of an H100, which has
+50 MB. Part of what is read again soon may still be there; nobody has measured it.
 """
 
 import triton
