@@ -29,6 +29,7 @@ import torch
 from benchmarks.files import write_json
 from benchmarks.gpu_kit.recorder import OUT_OF_ORDER, RECORD
 
+ROOT = Path(__file__).resolve().parents[2]
 FAILURES = ("failed", "error", "crashed")
 SHARE = 25  # tests that a process takes at most: a share is what the end of a call may have to do again
 FIRST = ("golden",)  # parts of names of the tests that come first
