@@ -18,11 +18,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from rich.console import Console
 
 from benchmarks.gpu_plan import plan
 from benchmarks.gpu_session import Session, worker_command
 from benchmarks.gpu_worker import first_line
+from benchmarks.screen import screen
 
 NO_GPU = (
     "no NVIDIA GPU that PyTorch can use: run this where `python -c 'import torch; print(torch.cuda.is_available())'` "
@@ -73,17 +73,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     names = sorted({case.name for case in (*chosen.checks, *chosen.times)})
     if not any(name in known for name in options.only or [""] for known in names):
         parser.error(f"no case is called so: {', '.join(names)}")
-    console = Console()
+    out = screen()
     command = worker_command(device, options.quick)
-    session = Session(device, chosen, options.out, console, options.only, command, options.timeout)
+    session = Session(device, chosen, options.out, out, options.only, command, options.timeout)
     session.run()
     for rate in session.report.frames_per_second:
-        console.print("{output}, {form}, {precision}: {frames_per_second:.2f} frames/s".format(**rate))
+        out.line("{output}, {form}, {precision}: {frames_per_second:.2f} frames/s".format(**rate))
     for row in session.bad:
-        console.print(f"{row.status}: {row.case}, {row.form}, {row.precision}: {row.note}", style="red", soft_wrap=True)
-    console.print(f"written: {options.out}; please send it back", soft_wrap=True)
+        out.line(f"{row.status}: {row.case}, {row.form}, {row.precision}: {row.note}", "red")
+    out.line(f"written: {options.out}; please send it back")
     if session.report.error:
-        console.print(f"the run ended early: {session.report.error}", style="red", soft_wrap=True)
+        out.line(f"the run ended early: {session.report.error}", "red")
     return 0 if session.report.finished and not session.bad else 1
 
 

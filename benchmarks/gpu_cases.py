@@ -18,8 +18,7 @@ from torch import Tensor
 import vinr_engine as vinr
 from benchmarks import published, work
 from benchmarks.gpu_clock import DTYPES, Rotating, tf32
-from benchmarks.gpu_estimate import LIIF
-from benchmarks.work import Work
+from benchmarks.work import LIIF, Work
 from vinr_engine import backends
 
 EAGER, COMPILE, TORCHVISION = "eager", "compile", "torchvision"

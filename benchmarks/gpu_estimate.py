@@ -11,12 +11,11 @@ from benchmarks import work
 from benchmarks.gpu_compile import Kernel
 from benchmarks.gpu_hardware import Gpu
 from benchmarks.machine_code import is_matrix
-from benchmarks.work import Work
+from benchmarks.work import LIIF, Work
 
 FRAME = (720, 1280)  # of the query and the sampled MLP
 SCALE = 4
 OFFSETS = 3 * 8 * 9  # of deformable convolution: two coordinates and a mask for each tap of each offset group
-LIIF = (256, 256, 256, 256, 3)
 TRAFFIC = 1.5  # the bytes that both passes move are at most this many times the least: tests/simt, test_traffic
 MATRIX_SHAPE = re.compile(r"(HMMA)\.(16)(8)(\d+)\.|(HGMMA)\.(\d+)x(\d+)x(\d+)\.")
 WARPGROUP = 4

@@ -11,15 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
-from rich.table import Table
 
 from benchmarks import gpu_cases
 from benchmarks.gpu_cases import Case
 from benchmarks.gpu_child import Child, Died
 from benchmarks.gpu_plan import Plan
 from benchmarks.gpu_worker import FAILED, OK, REFERENCE, WRONG, Row
-from benchmarks.report import duration
+from benchmarks.screen import Screen
+from benchmarks.text import duration
 
 TIME_FACTOR = 8  # frames for each pair
 
@@ -54,12 +53,12 @@ class Session:
         device: torch.device,
         plan: Plan,
         path: Path,
-        console: Console,
+        screen: Screen,
         only: Sequence[str],
         command: Sequence[str],
         timeout: float = 600.0,
     ) -> None:
-        self.device, self.plan, self.path, self.console, self.only = device, plan, path, console, only
+        self.device, self.plan, self.path, self.screen, self.only = device, plan, path, screen, only
         self.command, self.timeout = command, timeout
         self.report = Report()
         self._child: Child | None = None
@@ -114,7 +113,7 @@ class Session:
                         finally:  # also where no process starts after one that died
                             rows += found
                             self.save()
-                        self.console.print(table(f"{title} {case.name}, {precision}", found))
+                        show(self.screen, f"{title} {case.name}, {precision}", found)
 
     def find(self, found: list[Row], kind: str, case: Case, precision: str) -> None:
         """Adds the rows of one case, checked or timed. Raises Died if no process starts."""
@@ -168,16 +167,17 @@ class Session:
         return [r for r in (*self.report.checks, *self.report.times) if r.status in (WRONG, FAILED)]
 
 
-def table(title: str, rows: Sequence[Row]) -> Table:
+HEAD = ("form", "", "error", "median", "quartiles", "% product", "% copy", "note")
+
+
+def show(screen: Screen, title: str, rows: Sequence[Row]) -> None:
     """A case on the screen."""
-    out = Table(title=title, title_justify="left", title_style="bold", box=None)
-    for name in ("form", "", "error", "median", "quartiles", "% product", "% copy", "note"):
-        out.add_column(name, overflow="fold")
+    cells, styles = [], []
     for row in rows:
         times = [None if ms is None else ms / 1e3 for ms in (row.ms, row.q1_ms, row.q3_ms)]
         parts = [f"{p:.1f}" if p is not None else "" for p in (row.matrix_percent, row.copy_percent)]
         between = f"{duration(times[1])} to {duration(times[2])}" if row.ms else ""
         error = "" if row.error is None else f"{row.error:.1e}"
-        style = "red" if row.status in (WRONG, FAILED) else "dim" if row.status != OK else None
-        out.add_row(row.form, row.status, error, duration(times[0]), between, *parts, row.note, style=style)
-    return out
+        cells.append((row.form, row.status, error, duration(times[0]), between, *parts, row.note))
+        styles.append("red" if row.status in (WRONG, FAILED) else "dim" if row.status != OK else "")
+    screen.table(title, HEAD, cells, styles)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from vinr_engine import __version__, backends
 from vinr_engine.video import system
 
 ROOT = Path(__file__).resolve().parent.parent
+BUILD_INFO = "build_info.json"  # {"commit": ...} at the root of a checkout that was carried elsewhere without its .git
 
 
 @dataclass(frozen=True)
@@ -27,16 +29,30 @@ class Machine:
 
 
 def commit() -> str:
-    """The commit of this checkout, with a plus if sources differ."""
+    """The commit of this checkout, with a plus if sources differ; what `BUILD_INFO` says where git cannot tell."""
+    if not (ROOT / ".git").exists():  # git would name the commit of whatever repository this lies in
+        return _noted_commit()
 
     def git(*arguments: str) -> str:
-        done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+        try:
+            done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+        except OSError:  # not installed
+            return ""
         return done.stdout.strip() if done.returncode == 0 else ""
 
     name = git("rev-parse", "--short=12", "HEAD")
     sources = ("csrc", "kernels", "vinr_engine", "benchmarks/*.py")
-    changed = git("status", "--porcelain", "--untracked-files=no", "--", *sources)
-    return (name + "+" if changed else name) or "unknown"
+    changed = name and git("status", "--porcelain", "--untracked-files=no", "--", *sources)
+    return (name + "+" if changed else name) or _noted_commit()
+
+
+def _noted_commit() -> str:
+    try:
+        noted = json.loads((ROOT / BUILD_INFO).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return "unknown"
+    commit = noted.get("commit") if isinstance(noted, dict) else None
+    return commit if isinstance(commit, str) and commit else "unknown"
 
 
 def describe() -> Machine:

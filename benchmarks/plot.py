@@ -14,8 +14,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from benchmarks.cases import BACKENDS, BF16, CASES, COMPILE, EAGER, FLOAT32, VIDEO_SIZES
-from benchmarks.report import digits, frame_rate
+from benchmarks.report import frame_rate
 from benchmarks.results import Results
+from benchmarks.text import digits
 
 COLOURS = {EAGER: "#9aa0a6", COMPILE: "#e0a030", FLOAT32: "#3568c0", BF16: "#1a9e77"}
 VOID_HATCH = "////"

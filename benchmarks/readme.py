@@ -14,8 +14,9 @@ from pathlib import Path
 from benchmarks import results, targets
 from benchmarks.cases import BACKENDS, BF16, CASES, COMPILE, CONV, EAGER, FLOAT32, VIDEO_SIZES
 from benchmarks.machine import ROOT
-from benchmarks.report import FACTORS, digits, duration, frame_rate
+from benchmarks.report import FACTORS, frame_rate
 from benchmarks.results import Results
+from benchmarks.text import digits, duration
 
 BEGIN = "<!-- benchmarks: written by `python -m benchmarks.readme` from here -->"
 END = "<!-- benchmarks: to here -->"

@@ -14,6 +14,7 @@ CHANNELS = 3 * NF  # of the three feature maps
 COLOURS = 6  # of both frames
 HR = 64
 FEAT, FLOW, ENCODE = (64, 64, 256, HR), (64, 64, 256, 4), (64, 64, 256, 256, 3)
+LIIF = (256, 256, 256, 256, 3)  # of the network that the sampled MLP is measured with
 FLOAT = 4  # bytes
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import vinr_engine as vinr
-from benchmarks import baselines, cases, measure, readme, report, results, run, targets, work
+from benchmarks import baselines, cases, machine, measure, readme, results, run, screen, targets, text, work
 from benchmarks.results import Results, Row
 from export_cases import SMALL, network
 from vinr_engine import cli
@@ -295,10 +295,10 @@ def test_every_case_gives_the_same_on_every_backend_at_a_tiny_size(name):
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"), [(None, ""), (2.5e-6, "2.50 us"), (0.0123, "12.3 ms"), (0.9996, "1000 ms"), (123.4, "123 s")]
+    ("seconds", "shown"), [(None, ""), (2.5e-6, "2.50 us"), (0.0123, "12.3 ms"), (0.9996, "1000 ms"), (123.4, "123 s")]
 )
-def test_durations(seconds, text):
-    assert report.duration(seconds) == text
+def test_durations(seconds, shown):
+    assert text.duration(seconds) == shown
 
 
 def test_the_command_needs_a_checkout(monkeypatch, tmp_path, capsys):
@@ -337,3 +337,26 @@ def test_engines_built_ahead_of_time(tmp_path, capsys, monkeypatch):
         f"own float32 SM80+SM86+SM89+SM120 {g}" for g in ("query", "encoder")
     ]
     assert len(out.read_text().splitlines()) == 3
+
+
+def test_a_commit_is_known_without_git(tmp_path, monkeypatch):
+    monkeypatch.setattr(machine, "ROOT", tmp_path)
+    assert machine.commit() == "unknown"
+    noted = tmp_path / machine.BUILD_INFO
+    for said, commit in (('{"commit": "0123+"}', "0123+"), ("{}", "unknown"), ("[]", "unknown"), ("no", "unknown")):
+        noted.write_text(said)
+        assert machine.commit() == commit
+    (tmp_path / ".git").mkdir()
+    noted.write_text('{"commit": "4567"}')
+    monkeypatch.setenv("PATH", "")
+    assert machine.commit() == "4567"
+
+
+@pytest.mark.parametrize("kind", [screen.Rich, screen.Plain])
+def test_a_screen_shows_lines_and_tables(kind, capsys):
+    shown = kind()
+    shown.line("[a] line", "red")
+    shown.table("title", ("form", "note"), [("eager", ""), ("[b]", "x" * 30)], ("", "red"))
+    said = capsys.readouterr().out
+    for part in ("[a] line", "title", "form", "note", "eager", "[b]", "x" * 30):
+        assert part in said

@@ -6,6 +6,7 @@ import pathlib
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tarfile
 
 import pytest
@@ -95,3 +96,51 @@ def test_without_the_extension_there_is_nothing_to_compile(tree):
     (tree / "torch.py").write_text("raise ImportError('imported')")
     code, output = setup(tree, "--version", VINR_BUILD_EXT="0", PYTHONPATH=str(tree))
     assert (code, output.strip()) == (0, vinr.__version__)
+
+
+# Each is made unimportable: a GPU's host may have none of them.
+BARE = """
+import sys
+for name in ("av", "rich", "triton", "torchvision", "pydantic"):
+    sys.modules[name] = None
+import vinr_engine.export, vinr_engine.kernels, vinr_engine.kernels._runtime, vinr_engine.cuda_graphs
+print(*(module.__file__ for module in (vinr_engine, vinr_engine.export, vinr_engine.kernels)), sep="\\n")
+"""
+
+
+def imported(folder, code):
+    """What `code` prints in an interpreter that finds our package in `folder` alone: -S reads no .pth file."""
+    site = sysconfig.get_path("purelib")
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join((str(folder), site))}
+    command = [sys.executable, "-S", "-W", "error", "-c", code]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def test_a_bare_checkout_is_importable(tree):
+    found = [pathlib.Path(file).parent for file in imported(tree, BARE)]
+    assert found == [tree / "vinr_engine", tree / "export", tree / "kernels"]
+
+
+def test_what_measures_a_gpu_runs_in_a_bare_checkout(tree):
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "benchmarks", tree / "benchmarks", ignore=ignored)
+    (tree / "build_info.json").write_text('{"commit": "0123456789ab"}')
+    code = "from benchmarks import gpu, gpu_worker, machine, screen\nprint(machine.commit(), type(screen.screen()))"
+    commit, kind = imported(tree, BARE + code)[3].split(maxsplit=1)
+    assert commit == "0123456789ab"
+    assert "Plain" in kind
+
+
+def test_an_installed_package_reads_nothing_beside_it(tree):
+    package = tree / "vinr_engine"
+    for name in ("export", "kernels"):
+        shutil.copytree(tree / name, package / name)
+        (tree / name / "__init__.py").write_text("raise AssertionError('not of this package')")
+    found = [pathlib.Path(file).parent for file in imported(tree, BARE)]
+    assert found == [package, package / "export", package / "kernels"]
+    (package / "export" / "__init__.py").unlink()
+    shutil.rmtree(package / "export")
+    code = "import importlib.util, vinr_engine\nprint(importlib.util.find_spec('vinr_engine.export'))"
+    assert imported(tree, code) == ["None"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from vinr_engine import ops
+from vinr_engine import _checkout, ops  # noqa: F401  first: it finds what the others import
 from vinr_engine._version import __version__
 from vinr_engine.backends import BackendError, backend, input_precision
 from vinr_engine.models import CheckpointError, VideoINR, save_checkpoint

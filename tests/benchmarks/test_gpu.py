@@ -7,13 +7,13 @@ from dataclasses import replace
 
 import pytest
 import torch
-from rich.console import Console
 
 from benchmarks import gpu, gpu_cases, gpu_clock, gpu_worker, published
 from benchmarks.gpu_cases import TOLERANCES, Builder, Case
 from benchmarks.gpu_plan import plan
 from benchmarks.gpu_session import Session
 from benchmarks.gpu_worker import FAILED, OK, SKIPPED, UNAVAILABLE, WRONG, Row, Worker
+from benchmarks.screen import Plain
 from vinr_engine import backends
 
 CPU = torch.device("cpu")
@@ -79,7 +79,7 @@ def session(tmp_path, cases=(), fates=None):
     script.write_text(STAND_IN)
     command = [sys.executable, str(script), json.dumps(fates or {})]
     chosen = replace(DRY, checks=cases, times=cases)
-    return Session(CPU, chosen, tmp_path / "gpu.json", Console(quiet=True), (), command, timeout=4.0)
+    return Session(CPU, chosen, tmp_path / "gpu.json", Plain(io.StringIO()), (), command, timeout=4.0)
 
 
 def report(tmp_path, ops, **fates):
@@ -378,7 +378,7 @@ sys.exit(gpu_worker.main())
 """
     path, cases = tmp_path / "gpu.json", (Case("deform_conv2d", 6, 7, ("float32",)),)
     command = [sys.executable, "-c", code, "cpu"]
-    Session(CPU, replace(DRY, checks=cases, times=cases), path, Console(quiet=True), (), command).run()
+    Session(CPU, replace(DRY, checks=cases, times=cases), path, Plain(io.StringIO()), (), command).run()
     saved = json.loads(path.read_text())
     assert saved["finished"]
     assert found(saved["checks"], "deform_conv2d")["compile"] == (FAILED, "crashed: SIGSEGV")

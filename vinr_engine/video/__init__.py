@@ -1,7 +1,16 @@
-"""Clips in and out: decoding, timing, scene cuts, audio, colour, encoding."""
+"""Clips in and out: decoding, timing, scene cuts, audio, colour, encoding.
+
+Importing this package loads none of the video libraries. What it exports of `upscale`, the module, is loaded on use.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
 
 from .errors import Cancelled, SinkError, SourceError, UsageError, VinrError, WeightsError
-from .upscale import Summary, upscale
+
+if TYPE_CHECKING:
+    from .upscale import Summary
 
 __all__ = [
     "Cancelled",
@@ -11,5 +20,12 @@ __all__ = [
     "UsageError",
     "VinrError",
     "WeightsError",
-    "upscale",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Summary":
+        from .upscale import Summary
+
+        return Summary
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
