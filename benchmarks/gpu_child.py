@@ -9,12 +9,16 @@ import queue
 import signal
 import subprocess
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]  # from where `-m benchmarks...` is found
 PATIENCE = 30.0  # seconds that a killed process may take to end: one may hang in the driver
+
+
+# Seconds that it may be silent, given what it is at.
+Patience = Callable[[str | None], float]
 
 
 class Died(Exception):
@@ -26,18 +30,21 @@ class Died(Exception):
 
 
 class Child:
-    """A process that answers requests one after another."""
+    """A process that answers requests one after another.
 
-    def __init__(self, command: Sequence[str], timeout: float) -> None:
-        """timeout: seconds without a word from it. Raises Died if it does not come to its greeting, `greeting`."""
-        self.timeout = timeout
+    rows: what it has said of the last request before its answer.
+    """
+
+    def __init__(self, command: Sequence[str], patience: Patience) -> None:
+        """Raises Died if it does not come to its greeting, `greeting`."""
+        self.rows: list[dict[str, Any]] = []
         # In a session of its own, whose other processes, such as compilers, end with it.
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8", cwd=ROOT, start_new_session=True
         )
         self._lines: queue.Queue[str] = queue.Queue()  # an empty one: the process has ended
         threading.Thread(target=self._watch, daemon=True).start()
-        self.greeting = self._answer()
+        self.greeting = self._answer(patience)
 
     def _watch(self) -> None:
         reader = threading.Thread(target=self._read, daemon=True)
@@ -52,22 +59,24 @@ class Child:
             for line in lines:
                 self._lines.put(line)
 
-    def ask(self, request: Mapping[str, Any]) -> Any:
+    def ask(self, request: Mapping[str, Any], patience: Patience) -> Any:
         """Its answer. Raises Died."""
+        self.rows = []
         assert self.process.stdin
         with contextlib.suppress(OSError):  # it has ended: so have its lines
             self.process.stdin.write(json.dumps(request) + "\n")
             self.process.stdin.flush()
-        return self._answer()
+        return self._answer(patience)
 
-    def _answer(self) -> Any:
+    def _answer(self, patience: Patience) -> Any:
         at = None
         while True:
+            seconds = max(patience(at), 0.0)
             try:
-                line = self._lines.get(timeout=self.timeout)
+                line = self._lines.get(timeout=seconds)
             except queue.Empty:
                 self.stop()
-                raise Died(at, f"timed out after {self.timeout:g} s") from None
+                raise Died(at, f"timed out after {seconds:.3g} s") from None
             if not line:
                 raise Died(at, f"crashed: {self.stop()}")
             if not line.endswith("\n"):  # it ends within a line
@@ -78,7 +87,10 @@ class Child:
                 raise Died(at, message["error"])
             if "answer" in message:
                 return message["answer"]
-            at = message["at"]
+            if "row" in message:
+                self.rows.append(message["row"])
+            else:
+                at = message["at"]
 
     def stop(self) -> str:
         """Ends it, if it has not ended; how it ended, in words."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -14,7 +15,14 @@ from benchmarks.measure import timed
 HEAD_START = 20_000_000  # the GPU's cycles, about 10 ms: some thousand launches
 FLUSH = 1 << 28  # bytes, or four times the second cache
 GIGABYTE = 1e9
-DTYPES = {"float32": torch.float32, "tf32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+DTYPES = {"float32": torch.float32, "tf32": torch.float32, "default": torch.float32, "float16": torch.float16,
+          "bfloat16": torch.bfloat16}  # fmt: skip
+# Whether torch's own float32 products round their operands to TF32, in matrix products and in cuDNN's convolutions. As
+# PyTorch comes only the latter do, and so for whoever calls a network as it is, under autocast too.
+STRICT, EVERYWHERE, AS_IT_COMES = (False, False), (True, True), (False, True)
+TF32 = {"float32": STRICT, "tf32": EVERYWHERE, "default": AS_IT_COMES, "float16": AS_IT_COMES, "bfloat16": AS_IT_COMES}
+# The product that a precision is measured by: the work of a network as it comes is mostly its convolutions'.
+PEAK = {"default": "tf32"}
 
 
 class Rotating:
@@ -72,8 +80,10 @@ def measure_peaks(clock: Clock, side: int, copied: int, repeats: int = 10) -> Pe
     """Medians of products of side x side matrices, and of a copy of `copied` bytes, which are read and written."""
     matrix = {}
     for name, dtype in DTYPES.items():
+        if name in PEAK:
+            continue
         a, b = (torch.randn(side, side, device=clock.device).to(dtype) for _ in range(2))
-        with tf32(name == "tf32"):
+        with tf32(*TF32[name]):
             torch.mm(a, b)
             times = [clock(lambda a=a, b=b: torch.mm(a, b)) for _ in range(repeats)]  # type: ignore[misc]
         matrix[name] = 2 * side**3 / statistics.median(times)
@@ -85,14 +95,34 @@ def measure_peaks(clock: Clock, side: int, copied: int, repeats: int = 10) -> Pe
 
 
 class tf32:  # noqa: N801
-    """Inside, torch's own float32 products round their operands to TF32, or do not; whatever was set before."""
+    """Inside, torch's own float32 products round their operands to TF32, or do not; whatever was set before.
 
-    def __init__(self, allowed: bool) -> None:
-        self.allowed = allowed
+    The state is read and put back by the newer of PyTorch's two ways to say it, which never raises, and set by the
+    older, which keeps both in step: code of PyTorch that asks by the one while the other says something else raises.
+    """
+
+    def __init__(self, products: bool, convolutions: bool) -> None:
+        self.products, self.convolutions = products, convolutions
+
+    @staticmethod
+    def _state() -> tuple[str, str, str]:
+        b = torch.backends
+        return b.cuda.matmul.fp32_precision, b.cudnn.conv.fp32_precision, b.cudnn.rnn.fp32_precision  # type: ignore
+
+    @staticmethod
+    def _set(products: bool, convolutions: bool) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of later versions, that there is a newer way
+            torch.backends.cuda.matmul.allow_tf32 = products
+            torch.backends.cudnn.allow_tf32 = convolutions
 
     def __enter__(self) -> None:
-        self._before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
-        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = self.allowed
+        self._before = self._state()
+        self._set(self.products, self.convolutions)
 
     def __exit__(self, *_: object) -> None:
-        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = self._before
+        products, convolutions, recurrent = self._before
+        self._set(products == "tf32", convolutions == "tf32")
+        torch.backends.cuda.matmul.fp32_precision = products
+        torch.backends.cudnn.conv.fp32_precision = convolutions  # type: ignore[attr-defined]
+        torch.backends.cudnn.rnn.fp32_precision = recurrent  # type: ignore[attr-defined]

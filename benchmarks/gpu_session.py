@@ -1,39 +1,46 @@
-"""One run of `benchmarks.gpu`: checks, times, and the report that grows with each case."""
+"""One call of `benchmarks.gpu`: checks, times, and the report that grows with each case."""
 
 from __future__ import annotations
 
-import json
-import os
+import math
 import sys
+import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from benchmarks import gpu_cases
+from benchmarks import gpu_budget, gpu_cases, gpu_report
 from benchmarks.gpu_cases import Case
 from benchmarks.gpu_child import Child, Died
+from benchmarks.gpu_clock import PEAK
 from benchmarks.gpu_plan import Plan
-from benchmarks.gpu_worker import FAILED, OK, REFERENCE, WRONG, Row
+from benchmarks.gpu_report import Done, Report
+from benchmarks.gpu_stored import Stored
+from benchmarks.gpu_worker import FAILED, REFERENCE, WRONG, Row
 from benchmarks.screen import Screen
-from benchmarks.text import duration
 
-TIME_FACTOR = 8  # frames for each pair
+PARTS = {"checks": "check", "times": "time"}
+TITLES = {"check": "Right?", "time": "Times"}
 
 
-@dataclass
-class Report:
-    """What the file holds."""
+class OutOfTime(Exception):
+    """The deadline has come while a case ran: what it found does not count."""
 
-    about: dict[str, Any] = field(default_factory=dict)
-    peaks: dict[str, Any] = field(default_factory=dict)
-    checks: list[Row] = field(default_factory=list)
-    times: list[Row] = field(default_factory=list)
-    frames_per_second: list[dict[str, Any]] = field(default_factory=list)
-    error: str = ""  # that ended the run
-    finished: bool = False
+
+@dataclass(frozen=True)
+class Unit:
+    """What is done, or done again, at once."""
+
+    kind: str
+    case: Case
+    precision: str
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        return self.kind, self.case.name, self.precision
 
 
 def worker_command(device: torch.device, quick: bool) -> list[str]:
@@ -42,10 +49,11 @@ def worker_command(device: torch.device, quick: bool) -> list[str]:
 
 
 class Session:
-    """One run: a device, a plan, and the report that grows.
+    """One call: a device, a plan, and the report that grows.
 
-    Another process computes. Where it dies, or is silent for `timeout` seconds, the form that it was at gets a row that
-    says so, and a new process does that case again without it.
+    Another process computes. Where it dies, or is silent for too long, the form that it was at gets a row that says so,
+    and a new process does that case again without it. With a deadline no case starts that is not expected to be done by
+    then, but the first, and what runs then is ended; see `out_of_time`.
     """
 
     def __init__(
@@ -56,68 +64,148 @@ class Session:
         screen: Screen,
         only: Sequence[str],
         command: Sequence[str],
-        timeout: float = 600.0,
+        timeout: float = 120.0,
+        parts: Sequence[str] = tuple(PARTS),
+        resume: bool = False,
+        deadline: float = math.inf,
     ) -> None:
+        """timeout: seconds that most forms may be silent; deadline: seconds from now."""
         self.device, self.plan, self.path, self.screen, self.only = device, plan, path, screen, only
-        self.command, self.timeout = command, timeout
-        self.report = Report()
+        self.command, self.timeout, self.parts, self.resume = command, timeout, parts, resume
+        self.began = time.monotonic()
+        self.deadline = self.began + deadline
+        self.report = Report(plan=plan.fingerprint)
+        self.out_of_time = False  # the deadline came before all was done
         self._child: Child | None = None
+        self._stored: Stored | None = None
         self._bad: set[tuple[str, str, str]] = set()  # op, form and precision of checks that did not pass
 
+    @property
+    def left(self) -> float:
+        """Seconds to the deadline."""
+        return self.deadline - time.monotonic()
+
     def save(self) -> None:
-        """The whole file or none: what was there stays until it is replaced."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        part = self.path.with_name(self.path.name + ".part")
-        part.write_text(json.dumps(asdict(self.report), indent=1, allow_nan=False) + "\n", encoding="utf-8")
-        os.replace(part, self.path)
+        if self.resume and not self.report.calls and self.path.exists():
+            return  # nothing was found out, and what is there was not read
+        done = {one.key for one in self.report.done}
+        self.report.left = sum(unit.key not in done for unit in self.units(tuple(PARTS), ()))
+        if self.report.calls:
+            self.report.calls[-1]["seconds"] = round(time.monotonic() - self.began, 1)
+        self.report.save(self.path)
 
     def run(self) -> None:
         """Raises nothing for what fails on the device."""
         try:
+            self.start()
             self.measure()
-            self.report.frames_per_second = self.frame_rates()
-            self.report.finished = True
+            self.report.finished = not self.out_of_time
+        except OutOfTime:
+            self.out_of_time = True
         except Died as died:  # not over a case: no process starts any more
             self.report.error = f"no process starts: {died}"
         finally:
             self.stop()
+            self.report.frames_per_second = self.frame_rates()
             self.save()
 
     def child(self) -> Child:
-        """The process, started where there is none. Raises Died."""
+        """The process, started where there is none. Raises Died, OutOfTime."""
         if self._child is None:
-            self._child = Child(self.command, self.timeout)
+            self._child = self.timely(lambda: Child(self.command, self.patience(None)))
         return self._child
+
+    def timely(self, call: Any) -> Any:
+        """What `call` gives. Raises OutOfTime for a process that the deadline ended."""
+        try:
+            return call()
+        except Died:
+            if self.left <= 0:
+                self._child = None
+                raise OutOfTime from None
+            raise
+
+    def patience(self, case: Case | None) -> Any:
+        """Seconds that the process may be silent, given the form that it is at."""
+
+        def seconds(at: str | None) -> float:
+            own = self.timeout if case is None else gpu_budget.timeout(self.timeout, case, at)
+            return min(own, self.left)
+
+        return seconds
 
     def stop(self) -> None:
         if self._child is not None:
             self._child.stop()
             self._child = None
 
-    def measure(self) -> None:
-        self.report.about = self.child().greeting
-        try:
-            self.report.peaks = self.child().ask({"kind": "peaks"})
-        except Died as died:
-            self._child = None
-            self.report.peaks = {"error": str(died)}
+    def start(self) -> None:
+        """The report, new or gone on with, and the peaks."""
+        about = self.child().greeting
+        if self.resume:
+            self.report, reason = gpu_report.resumed(self.path, about, self.plan.fingerprint)
+            if reason:
+                self.screen.line(reason)
+        self.report.about = about
+        self.report.calls.append({"started": about.get("started"), "parts": list(self.parts)})
+        self._bad = {(r.op, r.form, r.precision) for r in self.report.checks if r.status in (WRONG, FAILED)}
+        major, _, minor = str(about.get("capability", "")).partition(".")
+        self._stored = Stored(int(major + minor)) if (major + minor).isdigit() else None
+        if "matrix" not in self.report.peaks:
+            try:
+                self.report.peaks = self.timely(lambda: self.child().ask({"kind": "peaks"}, self.patience(None)))
+            except Died as died:
+                self._child = None
+                self.report.peaks = {"error": str(died)}
         self.save()
-        for title, kind, cases, rows in (("Right?", "check", self.plan.checks, self.report.checks),
-                                         ("Times", "time", self.plan.times, self.report.times)):  # fmt: skip
-            for case in cases:
-                if any(name in case.name for name in self.only) or not self.only:
-                    for precision in case.precisions:
-                        found: list[Row] = []
-                        try:
-                            self.find(found, kind, case, precision)
-                        finally:  # also where no process starts after one that died
-                            rows += found
-                            self.save()
-                        show(self.screen, f"{title} {case.name}, {precision}", found)
 
-    def find(self, found: list[Row], kind: str, case: Case, precision: str) -> None:
-        """Adds the rows of one case, checked or timed. Raises Died if no process starts."""
-        forms = list(gpu_cases.forms(case, precision, self.device))
+    def units(self, parts: Sequence[str], only: Sequence[str]) -> list[Unit]:
+        """In order of the plan. What is timed is checked before, by a check that is added where none was asked for."""
+        found: dict[tuple[str, str, str], Unit] = {}
+        for part, cases in (("checks", self.plan.checks), ("times", self.plan.times)):
+            for case in cases if part in parts else ():
+                if only and not any(name in case.name for name in only):
+                    continue
+                for precision in case.precisions:
+                    unit = Unit(PARTS[part], case, precision)
+                    checked = self.plan.check_of(case, precision) if part == "times" else None
+                    for needed in (*([Unit("check", checked, precision)] if checked else []), unit):
+                        found.setdefault(needed.key, needed)
+        return list(found.values())
+
+    def measure(self) -> None:
+        """Everything that is not done yet. Raises Died if no process starts, OutOfTime."""
+        done = {one.key for one in self.report.done}
+        todo = [unit for unit in self.units(self.parts, self.only) if unit.key not in done]
+        for n, unit in enumerate(todo):
+            expected = gpu_budget.seconds(unit.kind, unit.case, unit.precision, self.device)
+            if n and expected * self.scale(unit.kind) > self.left:
+                raise OutOfTime
+            began, found = time.monotonic(), list[Row]()
+            finished = False
+            try:
+                finished = self.find(found, unit, alone=n == 0)
+            finally:  # also where no process starts after one that died
+                if finished or self.left > 0:
+                    self.report.replace(*unit.key, found)
+                if finished:
+                    took = round(time.monotonic() - began, 2)
+                    self.report.done.append(Done(*unit.key, took, expected))
+                self.save()
+            gpu_report.show(self.screen, f"{TITLES[unit.kind]} {unit.case.name}, {unit.precision}", found)
+
+    def scale(self, kind: str) -> float:
+        """What to multiply expected seconds by, as found so far on this machine."""
+        return gpu_budget.scale([(one.expected, one.seconds) for one in self.report.done if one.kind == kind])
+
+    def find(self, found: list[Row], unit: Unit, alone: bool) -> bool:
+        """Adds the rows of one case, checked or timed; True when they are all there.
+
+        alone: it had all the time of this call, so that what takes longer is not done again. Raises Died if no process
+        starts, OutOfTime.
+        """
+        kind, case, precision = unit.kind, unit.case, unit.precision
+        forms = list(gpu_cases.forms(case, precision, self.device, kind))
         if kind == "time":
             note = "did not pass the check at a small size"
             found += [Row(case.name, f, precision, WRONG, note) for f in forms if (case.op, f, precision) in self._bad]
@@ -126,58 +214,54 @@ class Session:
             without = [row.form for row in found]
             request = {"kind": kind, "case": asdict(case), "precision": precision, "without": without}
             try:
-                found += [Row(**fields) for fields in child.ask(request)]
+                found += [Row(**fields) for fields in child.ask(request, self.patience(case))]
                 break
             except Died as died:
                 self._child = None
+                if self.left <= 0 and not alone:
+                    raise OutOfTime from None
+                found += [Row(**fields) for fields in child.rows]  # of a check, done before
+                left = [form for form in left if form not in {row.form for row in found}]
                 if died.at in left:
                     found.append(Row(case.name, died.at, precision, FAILED, str(died)))
                 else:
                     note = f"{REFERENCE}: {died}" if died.at == REFERENCE else str(died)
                     found += [Row(case.name, form, precision, FAILED, note) for form in left]
+                if self.left <= 0:  # what is left of this case has no time either
+                    note = f"{died}; all of the deadline's time was not enough for this case"
+                    known = {row.form for row in found}
+                    found += [Row(case.name, form, precision, FAILED, note) for form in left if form not in known]
         for row in found:
             self.complete(row, case)
             if kind == "check" and row.status in (WRONG, FAILED):
                 self._bad.add((case.op, row.form, precision))
-        found.sort(key=lambda row: forms.index(row.form))
+        found.sort(key=lambda row: forms.index(row.form) if row.form in forms else len(forms))
+        return True
 
     def complete(self, row: Row, case: Case) -> None:
-        """Adds the shares of the peaks."""
-        if row.ms and "matrix" in self.report.peaks:
-            row.matrix_percent = 1e5 * case.work.operations / row.ms / self.report.peaks["matrix"][row.precision]
+        """Adds what the case is, the shares of the peaks, and what was estimated."""
+        row.op, row.width, row.height = case.op, case.w, case.h
+        row.scale, row.frames = (case.scale, case.frames) if case.upsamples else (None, None)
+        if self._stored is not None:
+            row.estimate_ms = self._stored.counted_ms(case, row.form, row.precision)
+            row.roofline_ms = self._stored.roofline_ms(case, row.form, row.precision)
+        if not row.ms:
+            return
+        if case.op == "network":
+            row.frames_per_second = 1e3 * case.frames / row.ms
+        if "matrix" in self.report.peaks:
+            peak = self.report.peaks["matrix"][PEAK.get(row.precision, row.precision)]
+            row.matrix_percent = 1e5 * case.work.operations / row.ms / peak
             row.copy_percent = 1e5 * case.work.bytes / row.ms / self.report.peaks["copy"]
 
     def frame_rates(self) -> list[dict[str, Any]]:
-        """Output frames a second, a pair encoded once for `TIME_FACTOR` frames."""
-        ms = {(r.case, r.form, r.precision): r.ms for r in self.report.times if r.ms}
-        found = []
-        for size, (h, w) in self.plan.videos.items():
-            for (case, form, precision), encoder in ms.items():
-                queries = [
-                    v for (c, f, p), v in ms.items() if c.startswith(f"query {w}x{h} ") and (f, p) == (form, precision)
-                ]
-                if case == f"encoder {w}x{h}" and queries:
-                    seconds = (encoder + TIME_FACTOR * queries[0]) / 1e3
-                    found.append({"output": size, "form": form, "precision": precision,
-                                  "frames_per_second": TIME_FACTOR / seconds})  # fmt: skip
-        return found
+        """Output frames a second of the whole network, from pairs of frames."""
+        return [
+            {"case": row.case, "output": f"{row.width * row.scale}x{row.height * row.scale}", "frames": row.frames,
+             "form": row.form, "precision": row.precision, "frames_per_second": row.frames_per_second}
+            for row in self.report.times if row.frames_per_second and row.width and row.height and row.scale
+        ]  # fmt: skip
 
     @property
     def bad(self) -> list[Row]:
         return [r for r in (*self.report.checks, *self.report.times) if r.status in (WRONG, FAILED)]
-
-
-HEAD = ("form", "", "error", "median", "quartiles", "% product", "% copy", "note")
-
-
-def show(screen: Screen, title: str, rows: Sequence[Row]) -> None:
-    """A case on the screen."""
-    cells, styles = [], []
-    for row in rows:
-        times = [None if ms is None else ms / 1e3 for ms in (row.ms, row.q1_ms, row.q3_ms)]
-        parts = [f"{p:.1f}" if p is not None else "" for p in (row.matrix_percent, row.copy_percent)]
-        between = f"{duration(times[1])} to {duration(times[2])}" if row.ms else ""
-        error = "" if row.error is None else f"{row.error:.1e}"
-        cells.append((row.form, row.status, error, duration(times[0]), between, *parts, row.note))
-        styles.append("red" if row.status in (WRONG, FAILED) else "dim" if row.status != OK else "")
-    screen.table(title, HEAD, cells, styles)

@@ -2,21 +2,24 @@
 
 Each line is JSON. {"kind": "check" or "time", "case": {...}, "precision": ..., "without": [forms]} leaves these forms
 out and is answered by {"answer": rows}, {"kind": "peaks"} by {"answer": peaks}. Before that, {"at": form} names what is
-begun, so that a process which dies or hangs has told whose fault it is. {"error": ...} ends the process: after an
-illegal address nothing works in it any more.
+begun, so that a process which dies or hangs has told whose fault it is, and {"row": row} is one of those of a check, so
+that what it found before is not lost. {"error": ...} ends the process: after an illegal address nothing works in it any
+more.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import gc
 import json
+import logging
 import math
 import os
 import platform
 import subprocess
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from importlib import metadata
@@ -26,26 +29,38 @@ import torch
 
 import vinr_engine as vinr
 from benchmarks import gpu_cases, machine
-from benchmarks.gpu_cases import TOLERANCES, Builder, Case
+from benchmarks.gpu_cases import INDUCED, TOLERANCES, Case
 from benchmarks.gpu_clock import Clock, measure_peaks
 from benchmarks.gpu_plan import Plan, plan
+from benchmarks.gpu_tasks import Builder
 from benchmarks.measure import interleaved, relative_error
+from vinr_engine import backends
 
 OK, WRONG, UNAVAILABLE, SKIPPED, FAILED = "ok", "wrong", "not available", "too large", "failed"
 REFERENCE = "reference"  # named as what is begun while it is computed
 ROTATION = 3  # sets of inputs
+NOTE = 200  # characters of a note at most
 FREE_SHARE = 0.8  # of the free memory, that a case may take
 
 
 @dataclass
 class Row:
-    """One form of one case. ms: median; error: largest relative one; percent: of the measured peaks."""
+    """One form of one case, whose low-resolution side is width x height and which gives `frames` frames.
+
+    error: the largest relative one. ms: median. percent: of the measured peaks. estimate_ms and roofline_ms: what the
+    static report says, see `gpu_stored`; frames_per_second: of the network, a pair of frames in and `frames` out.
+    """
 
     case: str
     form: str
     precision: str
     status: str = OK
     note: str = ""
+    op: str = ""
+    width: int | None = None
+    height: int | None = None
+    scale: int | None = None
+    frames: int | None = None
     error: float | None = None
     tolerance: float | None = None
     ms: float | None = None
@@ -54,14 +69,46 @@ class Row:
     runs: int | None = None
     matrix_percent: float | None = None
     copy_percent: float | None = None
+    estimate_ms: float | None = None
+    roofline_ms: float | None = None
+    frames_per_second: float | None = None
+
+
+class Notes(logging.Handler):
+    """What the package logs: that it does other than it was asked to."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.said: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.said.append(record.getMessage())
+
+
+@contextlib.contextmanager
+def noted() -> Iterator[list[str]]:
+    """What the package logs inside, also if it has said so before."""
+    backends._said.clear()
+    handler, log = Notes(), logging.getLogger("vinr_engine")
+    log.addHandler(handler)
+    try:
+        yield handler.said
+    finally:
+        log.removeHandler(handler)
 
 
 class Worker:
     """A device, and a plan that says how much is measured."""
 
-    def __init__(self, device: torch.device, plan: Plan, begin: Callable[[str], object]) -> None:
-        """begin: is told of every form, and of the reference, before it runs."""
-        self.plan, self.begin = plan, begin
+    def __init__(
+        self,
+        device: torch.device,
+        plan: Plan,
+        begin: Callable[[str], object],
+        done: Callable[[Row], object] = lambda row: None,
+    ) -> None:
+        """begin: is told of every form, and of the reference, before it runs; done: gets each row of a check."""
+        self.plan, self.begin, self.done = plan, begin, done
         self.clock, self.builder = Clock(device), Builder(device, plan.blocks)
 
     def answer(self, request: dict[str, Any]) -> Any:
@@ -74,6 +121,7 @@ class Worker:
         return [asdict(row) for row in rows]
 
     def tidy(self) -> None:
+        self.builder.forget()
         gc.collect()
         if self.clock.device.type == "cuda":
             torch.cuda.empty_cache()
@@ -81,7 +129,7 @@ class Worker:
     def tried(self, case: Case, form: str, precision: str) -> tuple[Row, Any]:
         """A form run once: its row, its task with the results, or None."""
         row = Row(case.name, form, precision, tolerance=TOLERANCES[case.op][precision])
-        if reason := gpu_cases.unavailable(form):
+        if reason := gpu_cases.unavailable(form, self.clock.device):
             row.status, row.note = UNAVAILABLE, reason
             return row, None
         free = self.clock.free_bytes()
@@ -91,10 +139,14 @@ class Worker:
             return row, None
         self.begin(form)
         try:
-            task = self.builder.task(case, form, precision, ROTATION)
-            out = task()
+            with noted() as said:
+                task = self.builder.task(case, form, precision, ROTATION)
+                out = task()
             if self.clock.device.type == "cuda":
                 torch.cuda.synchronize()
+                if said:  # such as the reference in place of a kernel: not what the row would be taken for
+                    row.status, row.note = UNAVAILABLE, said[0][:NOTE]
+                    return row, None
             return row, (task, out)
         except vinr.BackendError as error:
             row.status, row.note = UNAVAILABLE, first_line(error)
@@ -112,17 +164,21 @@ class Worker:
         self.begin(REFERENCE)
         expected = self.builder.oracle(case, precision)
         rows = []
-        for form in gpu_cases.forms(case, precision, self.clock.device):
+        for form in gpu_cases.forms(case, precision, self.clock.device, "check"):
             if form not in without:
                 row, done = self.tried(case, form, precision)
                 rows.append(self.judged(row, done[1], expected) if done else row)
+                self.done(rows[-1])
         return rows
 
     def time(self, case: Case, precision: str, without: Collection[str] = ()) -> list[Row]:
-        """Forms in turn, of those whose results agree with the first that ran."""
+        """Forms in turn, of those whose results agree with the first that ran, which was checked at a small size."""
         rows, tasks, expected = [], {}, None
         for form in gpu_cases.forms(case, precision, self.clock.device):
             if form in without:
+                continue
+            if form in INDUCED and expected is None:
+                rows.append(Row(case.name, form, precision, UNAVAILABLE, "no other form is there to hold it to"))
                 continue
             row, done = self.tried(case, form, precision)
             rows.append(row)
@@ -150,7 +206,7 @@ class Worker:
 
 def first_line(error: BaseException) -> str:
     """A message for a table's cell."""
-    text = (str(error).strip().splitlines() or [""])[0][:200]
+    text = (str(error).strip().splitlines() or [""])[0][:NOTE]
     return text if isinstance(error, vinr.BackendError) else f"{type(error).__name__}: {text}"
 
 
@@ -191,7 +247,7 @@ def serve(device: torch.device, plan: Plan, requests: TextIO, answers: TextIO) -
         answers.flush()
 
     try:
-        worker = Worker(device, plan, lambda form: say(at=form))
+        worker = Worker(device, plan, lambda form: say(at=form), lambda row: say(row=asdict(row)))
         say(answer=about(device))
         for line in requests:
             say(answer=worker.answer(json.loads(line)))

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Protocol, TextIO
 
 GAP = 2  # columns between those of a plain table
+WIDTH = 160  # of a table that goes to a file
 
 
 class Screen(Protocol):
@@ -42,6 +43,8 @@ class Rich:
         from rich.console import Console
 
         self.console = Console()
+        if not self.console.is_terminal:  # a file has no width
+            self.console.width = WIDTH
 
     def line(self, text: str, style: str = "") -> None:
         self.console.print(text, style=style or None, soft_wrap=True, markup=False, highlight=False)

@@ -2,63 +2,21 @@
 
 import io
 import json
-import sys
 from dataclasses import replace
 
 import pytest
 import torch
 
-from benchmarks import gpu, gpu_cases, gpu_clock, gpu_worker, published
-from benchmarks.gpu_cases import TOLERANCES, Builder, Case
+from benchmarks import gpu, gpu_budget, gpu_cases, gpu_clock, gpu_tasks, gpu_worker, published
+from benchmarks.gpu_cases import TOLERANCES, Case
 from benchmarks.gpu_plan import plan
-from benchmarks.gpu_session import Session
-from benchmarks.gpu_worker import FAILED, OK, SKIPPED, UNAVAILABLE, WRONG, Row, Worker
-from benchmarks.screen import Plain
+from benchmarks.gpu_stored import Stored
+from benchmarks.gpu_tasks import Builder
+from benchmarks.gpu_worker import OK, SKIPPED, UNAVAILABLE, WRONG, Row, Worker
 from vinr_engine import backends
 
-CPU = torch.device("cpu")
+CPU, DEFORM_SOURCE = torch.device("cpu"), published.DEFORM_SOURCE
 DRY = plan(dry=True, quick=True)
-# A worker without torch. What it is told to do at "kind op form" is "end", "hang", "garble", "last" (after which none
-# starts) or an error's text.
-STAND_IN = """
-import json, os, sys, time
-def say(**message):
-    print(json.dumps(message), flush=True)
-fates = json.loads(sys.argv[1])
-def at(place, form=None):
-    if form:
-        say(at=form)
-    fate = fates.get(place)
-    if fate == "end":
-        os.kill(os.getpid(), 9)
-    if fate == "hang":
-        time.sleep(600)
-    if fate == "last":
-        os.remove(__file__)
-        os._exit(1)
-    if fate == "garble":
-        print('{"at": "ea', end="", flush=True)
-        os._exit(7)
-    if fate:
-        say(error=fate)
-        sys.exit(1)
-at("start")
-say(answer={"device": "stand-in"})
-for line in sys.stdin:
-    asked = json.loads(line)
-    if asked["kind"] == "peaks":
-        at("peaks")
-        say(answer={"matrix": {"float32": 1e12, "float16": 1e12}, "copy": 1e12})
-        continue
-    op, rows = asked["case"]["op"], []
-    for form in ("reference", "eager", "compile", "cpu"):
-        if form not in asked["without"] and (form != "compile" or op in ("deform_conv2d", "sampled_mlp", "query")):
-            at(asked["kind"] + " " + op + " " + form, form)
-            if form != "reference":
-                ms = 1.0 if asked["kind"] == "time" else None
-                rows.append({"case": op + " 7x6", "form": form, "precision": asked["precision"], "ms": ms})
-    say(answer=rows)
-"""
 
 
 @pytest.fixture(autouse=True)
@@ -73,44 +31,29 @@ def worker(begin=lambda form: None):
     return Worker(CPU, DRY, begin)
 
 
-def session(tmp_path, cases=(), fates=None):
-    """Of stand-ins, each of which meets its fate where it is told to."""
-    script = tmp_path / "stand_in.py"
-    script.write_text(STAND_IN)
-    command = [sys.executable, str(script), json.dumps(fates or {})]
-    chosen = replace(DRY, checks=cases, times=cases)
-    return Session(CPU, chosen, tmp_path / "gpu.json", Plain(io.StringIO()), (), command, timeout=4.0)
-
-
-def report(tmp_path, ops, **fates):
-    """What the file holds after a run; fates: as of STAND_IN, with underlines for spaces."""
-    run = session(tmp_path, tuple(Case(op, 6, 7, ("float32",)) for op in ops), fates)
-    run.run()
-    return json.loads(run.path.read_text())
-
-
-def found(rows, op):
-    """Status and note of every form."""
-    return {row["form"]: (row["status"], row["note"]) for row in rows if row["case"].startswith(f"{op} 7x6")}
-
-
-def test_rehearsal(tmp_path, capsys):
+def test_rehearsal(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(published, "DEFORM_SOURCE", DEFORM_SOURCE)  # the process that computes has the real one
     path = tmp_path / "out" / "gpu.json"
     assert gpu.main(["--dry-run", "--out", str(path)]) == 0
     report = json.loads(path.read_text())
     assert report["finished"]
+    assert report["left"] == 0
     assert report["about"]["rehearsal"]
     assert {"commit", "torch", "triton", "torchvision", "vinr_engine"} <= report["about"].keys()
-    assert set(report["peaks"]["matrix"]) == set(gpu_clock.DTYPES)
-    checked = {row["case"].rsplit(" ", 1)[0].split(" 7x6")[0] for row in report["checks"]}
-    assert checked == set(TOLERANCES)
-    assert {row["form"] for row in report["checks"]} >= {"eager", "compile"}
+    assert set(report["peaks"]["matrix"]) == set(gpu_clock.DTYPES) - set(gpu_clock.PEAK)
+    assert {row["op"] for row in report["checks"]} == {row["op"] for row in report["times"]} == set(TOLERANCES)
+    assert {row["form"] for row in report["times"]} >= {"eager", "compile", "auto", "graphs", "compiled"}
+    fine = {OK} if backends.extension().path else {OK, UNAVAILABLE}
     for row in report["checks"] + report["times"]:
-        assert row["status"] == OK, row
-        assert row["error"] <= row["tolerance"]
-    assert all(row["ms"] > 0 and row["matrix_percent"] > 0 and row["runs"] >= 1 for row in report["times"])
-    forms = {row["form"] for row in report["frames_per_second"]}
-    assert forms >= {"eager"} | ({"cpu"} if backends.extension().path else set())
+        assert row["status"] in fine, row
+        assert row["status"] != OK or row["error"] <= row["tolerance"]
+    for row in report["times"]:
+        if row["status"] == OK:
+            assert row["ms"] > 0 < row["matrix_percent"]
+            assert row["runs"] >= 1
+    assert {(row["form"], row["frames"]) for row in report["frames_per_second"]} >= {("eager", 1)}
+    assert all(row["output"] == "20x12" for row in report["frames_per_second"])
+    assert len(report["done"]) == sum(len(case.precisions) for case in (*DRY.checks, *DRY.times))
     assert "please send it back" in capsys.readouterr().out
 
 
@@ -128,6 +71,8 @@ def test_without_a_gpu_it_says_what_to_do(monkeypatch, capsys):
         ["--dry-run", "--only", "nothing such"],
         ["--dry-run", "--unknown"],
         ["--dry-run", "--timeout", "0"],
+        ["--dry-run", "--deadline", "0"],
+        ["--dry-run", "--part", "all"],
         ["--device", "cpu"],
         ["--device", "nonsense"],
         ["--device", "cuda:9"],
@@ -159,66 +104,11 @@ def test_a_wrong_result_gets_no_time(monkeypatch):
         assert rows["cpu"].ms is None
 
 
-def test_a_step_that_fails_costs_no_time_of_the_forward_pass(tmp_path):
-    saved = report(tmp_path, ["deform_conv2d", "deform_conv2d step"], **{"check deform_conv2d step eager": "no step"})
-    assert found(saved["checks"], "deform_conv2d step") == {"eager": (FAILED, "no step"), "cpu": (OK, "")}
-    assert found(saved["times"], "deform_conv2d") == dict.fromkeys(("eager", "compile", "cpu"), (OK, ""))
-    assert found(saved["times"], "deform_conv2d step") == {
-        "eager": (WRONG, "did not pass the check at a small size"),
-        "cpu": (OK, ""),
-    }
-
-
-def test_what_kills_a_process_is_recorded_and_the_rest_goes_on(tmp_path):
-    illegal = "AcceleratorError: CUDA error: an illegal memory access was encountered"
-    saved = report(
-        tmp_path,
-        ["deform_conv2d", "sampled_mlp", "query"],
-        **{
-            "check deform_conv2d eager": "end",
-            "check deform_conv2d cpu": illegal,
-            "check sampled_mlp reference": "garble",
-            "check query compile": "hang",
-            "time query eager": illegal,
-        },
-    )
-    assert saved["finished"]
-    assert saved["about"] == {"device": "stand-in"}
-    assert found(saved["checks"], "deform_conv2d") == {
-        "eager": (FAILED, "crashed: SIGKILL"),
-        "compile": (OK, ""),
-        "cpu": (FAILED, illegal),
-    }
-    died = (FAILED, "reference: crashed: exit code 7")
-    assert found(saved["checks"], "sampled_mlp") == dict.fromkeys(("eager", "compile", "cpu"), died)
-    assert found(saved["checks"], "query") == {
-        "eager": (OK, ""),
-        "compile": (FAILED, "timed out after 4 s"),
-        "cpu": (OK, ""),
-    }
-    statuses = {form: status for form, (status, _) in found(saved["times"], "query").items()}
-    assert statuses == {"eager": FAILED, "compile": WRONG, "cpu": OK}
-    assert all(row["ms"] and row["matrix_percent"] for row in saved["times"] if row["status"] == OK)
-
-
-def test_a_run_in_which_no_process_starts_ends_in_a_report(tmp_path):
-    saved = report(tmp_path, ["query"], start="the GPU has fallen off the bus")
-    assert not saved["finished"]
-    assert saved["error"] == "no process starts: the GPU has fallen off the bus"
-
-
-def test_a_run_whose_last_process_died_says_what_it_was_at(tmp_path):
-    saved = report(tmp_path, ["encoder", "query"], **{"check query compile": "last"})
-    assert not saved["finished"]
-    assert saved["error"] == "no process starts: crashed: exit code 2"
-    assert found(saved["checks"], "query") == {"compile": (FAILED, "crashed: exit code 1")}
-    assert found(saved["checks"], "encoder") == dict.fromkeys(("eager", "cpu"), (OK, ""))
-
-
-def test_without_peaks_there_are_times(tmp_path):
-    saved = report(tmp_path, ["query"], peaks="OutOfMemoryError: out of memory")
-    assert saved["peaks"] == {"error": "OutOfMemoryError: out of memory"}
-    assert all(row["ms"] and row["matrix_percent"] is None for row in saved["times"])
+def test_the_exit_code_of_a_call_that_ran_out_of_time(tmp_path, capsys):
+    path = tmp_path / "gpu.json"
+    assert gpu.main(["--dry-run", "--deadline", "0.2", "--part", "checks", "--out", str(path)]) == 4
+    assert "--resume" in capsys.readouterr().out
+    assert not json.loads(path.read_text())["finished"]
 
 
 def test_an_error_ends_the_worker_and_says_what_it_was_at(monkeypatch):
@@ -228,21 +118,22 @@ def test_an_error_ends_the_worker_and_says_what_it_was_at(monkeypatch):
     task = Builder.task
 
     def failing(self, case, form, precision, count):
-        return gpu_clock.Rotating(fail, [()]) if form == "compile" else task(self, case, form, precision, count)
+        return gpu_clock.Rotating(fail, [()]) if form == "cpu" else task(self, case, form, precision, count)
 
     monkeypatch.setattr(Builder, "task", failing)
     fields = {"op": "deform_conv2d", "h": 6, "w": 7}
     for kind in ("check", "time"):
         answers = io.StringIO()
         request = {"kind": kind, "case": fields, "precision": "float32", "without": []}
-        good = json.dumps(request | {"without": ["compile"]})
+        good = json.dumps(request | {"without": ["cpu"]})
         assert gpu_worker.serve(CPU, DRY, [good, json.dumps(request), good], answers) == 1
         greeting, *said = map(json.loads, answers.getvalue().splitlines())
         assert greeting["answer"]["rehearsal"]
         (rows,) = (line["answer"] for line in said if "answer" in line)
         assert {row["status"] for row in rows} == {OK}
-        assert said[-2:] == [
-            {"at": "compile"},
+        fatal = [line for line in said if "row" not in line]
+        assert fatal[-2:] == [
+            {"at": "cpu"},
             {"error": "AcceleratorError: CUDA error: an illegal memory access was encountered"},
         ]
 
@@ -266,7 +157,65 @@ def test_forms():
     assert set(gpu_cases.forms(case, "float32", torch.device("cuda"))) == {"eager", "compile", "triton", "cuda"}
     assert set(gpu_cases.forms(case, "float16", torch.device("cuda"))) == {"triton", "cuda"}
     assert "cuda" not in set(gpu_cases.forms(Case("query step", 6, 7), "float32", torch.device("cuda")))
-    assert set(gpu_cases.forms(case, "float32", CPU)) == {"eager", "compile", "cpu"}
+    assert list(gpu_cases.forms(case, "float32", CPU)) == ["eager", "cpu", "compile"]
+    assert list(gpu_cases.forms(case, "float32", CPU, "check")) == ["eager", "cpu"]
+    assert list(gpu_cases.forms(replace(case, without=("eager",)), "float32", CPU)) == ["cpu", "compile"]
+    network, gpus = Case("network", 6, 7), torch.device("cuda")
+    assert list(gpu_cases.forms(network, "default", gpus)) == ["eager", "auto", "graphs", "cuda", "compiled"]
+    assert list(gpu_cases.forms(network, "float16", gpus)) == ["auto", "graphs", "cuda", "compiled"]
+
+
+@pytest.mark.parametrize("precision", gpu_clock.DTYPES)
+def test_the_switches_of_a_precision(precision):
+    """A user of 16 bits leaves cuDNN's TF32 as it comes, as whoever asks for nothing."""
+    expected = {"float32": (False, False), "tf32": (True, True)}.get(precision, (False, True))
+    with Builder(CPU, 0)._context(Case("network", 6, 7), "reference", precision):
+        assert (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32) == expected
+
+
+@pytest.mark.parametrize("before", ["none", "ieee", "tf32"])
+def test_the_switches_are_put_back(before):
+    """Also where the newer of PyTorch's two ways set them, after which the older may not be asked."""
+    switches = torch.backends.cuda.matmul, torch.backends.cudnn.conv, torch.backends.cudnn.rnn
+    came = [switch.fp32_precision for switch in switches]
+    try:
+        for switch in switches:
+            switch.fp32_precision = before
+        with gpu_clock.tf32(True, False):
+            assert (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32) == (True, False)
+            with gpu_clock.tf32(False, True):
+                assert (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32) == (False, True)
+            assert (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32) == (True, False)
+        assert [switch.fp32_precision for switch in switches] == [before] * 3
+    finally:
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = False, True
+        for switch, precision in zip(switches, came, strict=True):
+            switch.fp32_precision = precision
+
+
+def test_what_runs_on_something_else_is_not_timed(monkeypatch):
+    """On a GPU a row's form did the work, or the row says so: whenever it is asked, though the log says it once."""
+    one = worker()
+
+    def elsewhere():
+        backends._say_why("inr_query", (torch.zeros(1),) * 3)
+        return torch.zeros(1)
+
+    monkeypatch.setattr(one.clock, "free_bytes", lambda: None)
+    monkeypatch.setattr(one.clock, "device", torch.device("cuda"))
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
+    monkeypatch.setattr(Builder, "task", lambda *_: gpu_clock.Rotating(elsewhere, [()]))
+    monkeypatch.setattr(gpu_cases, "unavailable", lambda *_: "")
+    for _ in range(2):
+        row, done = one.tried(Case("query", 6, 7), "auto", "float32")
+        assert (row.status, done) == (UNAVAILABLE, None)
+        assert "runs on the reference" in row.note
+
+
+def test_what_torch_compile_makes_is_held_to_something():
+    case = Case("sampled_mlp", 6, 7, scale=2)
+    (row,) = worker().time(case, "float32", without=("eager", "cpu"))
+    assert (row.form, row.status, row.ms) == ("compile", UNAVAILABLE, None)
 
 
 def test_training_in_float16_can_pass_at_the_size_that_is_checked():
@@ -282,15 +231,15 @@ def test_training_in_float16_can_pass_at_the_size_that_is_checked():
 def test_gradients_of_a_loss_suit_float16_at_every_size(op):
     for n in (100, 100_000):
         out = torch.randn(1, 64, n).half().requires_grad_()
-        (gradient,) = torch.autograd.grad(gpu_cases.loss(op, out), out)
+        (gradient,) = torch.autograd.grad(gpu_tasks.loss(op, out), out)
         assert gradient.abs().median() > 100 * torch.finfo(torch.float16).tiny
         assert gradient.isfinite().all()
 
 
 def test_no_sampled_position_is_where_a_gradient_jumps():
     for precision in gpu_clock.DTYPES:
-        offset = gpu_cases.arguments(Case("deform_conv2d step", 9, 70), precision, CPU, 0)[1]
-        assert (offset.double() - offset.double().round()).abs().min() >= gpu_cases.APART
+        offset = gpu_tasks.arguments(Case("deform_conv2d step", 9, 70), precision, CPU, 0)[1]
+        assert (offset.double() - offset.double().round()).abs().min() >= gpu_tasks.APART
 
 
 def test_a_gpu_is_kept_busy_before_the_clock_starts(monkeypatch):
@@ -335,52 +284,61 @@ def test_a_query_that_is_timed_copies_nothing_from_the_host():
 def test_inputs_rotate():
     rotating = gpu_clock.Rotating(lambda x: x, [(1,), (2,), (3,)])
     assert [rotating() for _ in range(4)] == [1, 2, 3, 1]
-    first, second = (gpu_cases.arguments(Case("encoder", 6, 7), "float32", CPU, seed)[0] for seed in (0, 10))
+    first, second = (gpu_tasks.arguments(Case("encoder", 6, 7), "float32", CPU, seed)[0] for seed in (0, 10))
     assert not torch.equal(first, second)
 
 
-def test_frame_rates_count_one_encoding_for_eight_frames(tmp_path):
-    run = session(tmp_path)
-    run.report.times = [
-        Row("encoder 10x6", "triton", "float16", ms=20.0),
-        Row("query 10x6 x2", "triton", "float16", ms=10.0),
-    ]
-    (rate,) = run.frame_rates()
-    assert rate["frames_per_second"] == pytest.approx(80.0)
-    row = Row("deform_conv2d 10x6", "triton", "float32", ms=1000.0)
-    run.report.peaks = {"matrix": {"float32": 1e9}, "copy": 1e9}
-    run.complete(row, Case("deform_conv2d", 10, 100))
-    assert row.matrix_percent == pytest.approx(100 * 2 * 1000 * 64 * 64 * 9 / 1e9)
+def test_stored_estimates():
+    stored, frame = Stored(90), Case("query", 180, 320)
+    for form in ("triton", "cuda"):
+        counted = stored.counted_ms(frame, form, "float16")
+        assert counted > stored.roofline_ms(frame, form, "float16") > 0
+        assert stored.counted_ms(replace(frame, frames=2), form, "float16") == pytest.approx(2 * counted)
+        assert stored.counted_ms(frame, form, "float32") is None
+        for precision in gpu_cases.PRECISIONS:
+            assert stored.roofline_ms(Case("deform_conv2d", 180, 320), form, precision) > 0
+    assert stored.roofline_ms(Case("sampled_mlp", 720, 1280), "triton", "tf32") > 0
+    assert stored.roofline_ms(frame, "eager", "float32") is None
+    assert stored.roofline_ms(Case("encoder", 180, 320), "triton", "float32") is None
 
 
-def test_the_largest_plan_is_consistent():
-    largest = plan(dry=False, quick=False)
-    for case in (*largest.checks, *largest.times):
+@pytest.mark.parametrize("capability", [86, 90])
+def test_without_a_card_or_a_report_nothing_is_estimated(tmp_path, capability):
+    stored = Stored(capability, tmp_path)
+    assert stored.roofline_ms(Case("query", 6, 7), "triton", "float16") is None
+    assert stored.counted_ms(Case("query", 6, 7), "triton", "float16") is None
+
+
+@pytest.mark.parametrize("quick", [False, True])
+@pytest.mark.parametrize("dry", [False, True])
+def test_plans_are_consistent(dry, quick):
+    chosen = plan(dry, quick)
+    for case in (*chosen.checks, *chosen.times):
         assert set(case.precisions) <= set(TOLERANCES[case.op])
         assert case.work.operations > 0 < case.bytes("triton") <= case.bytes("eager")
+        for precision in case.precisions:
+            assert chosen.check_of(case, precision)
+            assert list(gpu_cases.forms(case, precision, torch.device("cuda"), "check"))
+    for cases in (chosen.checks, chosen.times):  # what is done is known by its name
+        names = [(case.name, precision) for case in cases for precision in case.precisions]
+        assert len(names) == len(set(names))
+    assert {case.op for case in chosen.checks} == set(TOLERANCES)
+    assert chosen.fingerprint == plan(dry, quick).fingerprint
+    assert dry or plan(dry, not quick).fingerprint != chosen.fingerprint
+
+
+def test_the_plan_of_a_gpu():
+    largest = plan(dry=False, quick=False)
+    assert [case.name.split()[0] for case in largest.checks[:3]] == ["query", "deform_conv2d", "sampled_mlp"]
     names = {case.name for case in largest.times}
-    assert {"query 320x180 x4", "encoder 320x180", "query 960x540 x4", "encoder 960x540"} <= names
+    assert {"query 320x180 x4", "network 640x360 x4, 8 times", "query 256x256 x4", "deform_conv2d 317x179"} <= names
+    gpus = torch.device("cuda")
+    assert gpu_budget.total("check", largest.checks, gpus) <= 6 * 60
+    assert gpu_budget.total("time", largest.times, gpus) <= 8 * 60
 
 
-@pytest.mark.slow
-def test_a_worker_that_is_killed_is_replaced(tmp_path):
-    """The real one: after a segmentation fault in one form, another process goes on."""
-    code = """
-import os, signal, sys
-from benchmarks import gpu_clock, gpu_worker
-task = gpu_worker.Builder.task
-def die(*given):
-    os.kill(os.getpid(), signal.SIGSEGV)
-def fatal(self, case, form, *rest):
-    return gpu_clock.Rotating(die, [()]) if form == "compile" else task(self, case, form, *rest)
-gpu_worker.Builder.task = fatal
-sys.exit(gpu_worker.main())
-"""
-    path, cases = tmp_path / "gpu.json", (Case("deform_conv2d", 6, 7, ("float32",)),)
-    command = [sys.executable, "-c", code, "cpu"]
-    Session(CPU, replace(DRY, checks=cases, times=cases), path, Plain(io.StringIO()), (), command).run()
-    saved = json.loads(path.read_text())
-    assert saved["finished"]
-    assert found(saved["checks"], "deform_conv2d")["compile"] == (FAILED, "crashed: SIGSEGV")
-    assert {row["status"] for row in saved["times"] if row["form"] != "compile"} == {OK}
-    assert {row["form"] for row in saved["times"] if row["ms"]} >= {"eager"}
+def test_expected_times_follow_measured_ones():
+    assert gpu_budget.scale([]) == 1.0
+    assert gpu_budget.scale([(10.0, 12.0), (10.0, 18.0)]) == pytest.approx(1.5)
+    assert gpu_budget.scale([(10.0, 0.0)]) == min(gpu_budget.SCALES)
+    assert gpu_budget.scale([(1.0, 1e3)]) == max(gpu_budget.SCALES)
