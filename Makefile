@@ -31,7 +31,7 @@ build: compiler $(VENV)/.built ## build the extension and install the package, e
 test: build $(VENV)/.test ## run the tests but the slow ones
 	VINR_TEST_REQUIRE_EXTENSION=$(or $(VINR_BUILD_EXT),1) $(RUN) -m pytest -m "not slow" $(PYTEST_ARGS)
 
-test-all: build $(VENV)/.test ## run all tests
+test-all: build $(VENV)/.test $(VENV)/.triton-oldest ## run all tests
 	VINR_TEST_REQUIRE_EXTENSION=$(or $(VINR_BUILD_EXT),1) $(RUN) -m pytest $(PYTEST_ARGS)
 
 gpu-test: build $(VENV)/.test ## with an NVIDIA GPU: run the tests that need one, and those of the Triton kernels on it

@@ -27,7 +27,9 @@ def inexact():
     """Why this Triton's interpreter cannot stand for a GPU; empty if it can."""
     version = tuple(int(part) for part in triton.__version__.split(".")[:2])
     oldest = ".".join(map(str, EXACT_FROM))
-    return "" if version >= EXACT_FROM else f"the interpreter of Triton {triton.__version__} is not exact, {oldest}'s is"
+    return (
+        "" if version >= EXACT_FROM else f"the interpreter of Triton {triton.__version__} is not exact, {oldest}'s is"
+    )
 
 
 def widen(bits):

@@ -9,8 +9,11 @@ if not _runtime.INTERPRETED:
 
 from triton.runtime.errors import InterpreterError
 
-from interpreter import exact_interpreter
+from interpreter import exact_interpreter, inexact
 from triton_kernels import probe_kernels
+
+if inexact():
+    pytest.skip(inexact(), allow_module_level=True)
 
 LOW = (torch.float16, torch.bfloat16)
 SPECIAL = [

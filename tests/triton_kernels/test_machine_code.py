@@ -14,14 +14,18 @@ from ops.deform_conv2d_samples import SAMPLES
 if not _runtime.INSTALLED:
     pytest.skip("Triton is not installed", allow_module_level=True)
 
+OLDEST = pathlib.Path(sys.prefix) / "triton-oldest"  # where the Makefile installs it
 TESTS = pathlib.Path(__file__).parent.parent
 CAPABILITIES = (80, 86, 89, 90, 100, 120)
 
 
-def output_lines(*arguments):
-    """In a process of its own: kernels of one in which the interpreter runs them cannot be compiled."""
+def output_lines(*arguments, first=()):
+    """In a process of its own: kernels of one in which the interpreter runs them cannot be compiled.
+
+    first: folders where it looks for modules before all others.
+    """
     environment = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
-    environment["PYTHONPATH"] = os.pathsep.join([str(TESTS), str(TESTS.parent)])
+    environment["PYTHONPATH"] = os.pathsep.join(map(str, [*first, TESTS, TESTS.parent]))
     command = [sys.executable, *map(str, arguments)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -55,6 +59,22 @@ def test_launches_compile(dtype):
     names = [s.name for s in SAMPLES if s.batch > 0 and not s.sliced] + ["groups_of_8"]
     lines = output_lines(TESTS / "triton_kernels" / "compile_launches.py", 90, dtype, *names)
     assert [line.split()[0] for line in lines] == ["forward", "backward_samples", "backward_weight"] * len(names)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3000)
+@pytest.mark.parametrize("operands", ["float16", "tf32x3"])
+@pytest.mark.parametrize("oldest", [False, True], ids=["installed", "oldest"])
+def test_launches_of_networks_compile(operands, oldest):
+    """By the oldest Triton too, which hands tuples of tensors on in another way."""
+    if oldest and not OLDEST.is_dir():
+        pytest.skip("the oldest Triton is not installed: make gpu-check installs it")
+    script = TESTS / "triton_kernels" / "compile_networks.py"
+    lines = [line.split() for line in output_lines(script, 90, operands, first=[OLDEST] if oldest else [])]
+    assert {name for name, *_ in lines} == {
+        "sampled_mlp", "decode", "colour", "mlp_backward", "sample_rows", "sample_rows_backward",
+    }  # fmt: skip
+    assert all(launched == "True" for *_, launched in lines)
 
 
 @pytest.mark.slow
