@@ -2,7 +2,7 @@
 
 import torch
 
-COUNTS = (1, 2, 3, 5)
+COUNTS = (1, 2, 3, 5, 7)
 
 
 def results_by_threads(compute):

@@ -54,6 +54,8 @@ def inr_query(
     Returns:
         colour [B, T, 3, HH, WW], not clamped to [0, 1], and flow [B, T, 4, HH, WW].
 
+    On the cpu backend the number of threads changes no bit of the results and the gradients.
+
     Under autocast to bfloat16 the cpu backend rounds the operands of the networks' products to bfloat16, where the
     machine has AVX-512 BF16; sums, phases, coordinates, flow and the gradients stay float32, and so does everything on
     other machines and dtypes. The triton backend rounds operands, projected maps and the HR feature to bfloat16 or

@@ -151,7 +151,7 @@ class Config(Section):
     validation: Validation | None = None
     device: Literal["auto", "cpu"] = "auto"
     precision: Literal["no", "bf16", "fp16", "float64"] = "no"
-    deterministic: bool = False  # on a GPU: the same weights at every run, by slower sums; on a CPU they are anyway
+    deterministic: bool = False  # a GPU repeats a run, by slower sums; a CPU does anyway, with as many threads
     workers: Count = 2
     checkpoint_every: Whole = 1000
     checkpoints_kept: Whole = 2
