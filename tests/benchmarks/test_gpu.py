@@ -188,7 +188,7 @@ def test_the_switches_are_put_back(before):
             assert (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32) == (True, False)
         assert [switch.fp32_precision for switch in switches] == [before] * 3
     finally:
-        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = False, True
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = (p == "tf32" for p in came[:2])
         for switch, precision in zip(switches, came, strict=True):
             switch.fp32_precision = precision
 
