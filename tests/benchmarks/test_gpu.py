@@ -337,6 +337,11 @@ def test_the_plan_of_a_gpu():
     assert gpu_budget.total("time", largest.times, gpus) <= 8 * 60
 
 
+def test_a_rehearsal_is_expected_to_compile_nothing():
+    for case in DRY.times:
+        assert gpu_budget.seconds("time", case, case.precisions[0], CPU) < 10
+
+
 def test_expected_times_follow_measured_ones():
     assert gpu_budget.scale([]) == 1.0
     assert gpu_budget.scale([(10.0, 12.0), (10.0, 18.0)]) == pytest.approx(1.5)
