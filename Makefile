@@ -29,13 +29,13 @@ venv: $(VENV)/.run $(VENV)/.test $(VENV)/.lint ## make .venv with everything tha
 build: compiler $(VENV)/.built ## build the extension and install the package, editable
 
 test: build $(VENV)/.test ## run the tests but the slow ones
-	VINR_TEST_REQUIRE_EXTENSION=$(or $(VINR_BUILD_EXT),1) $(RUN) -m pytest -m "not slow" $(PYTEST_ARGS)
+	VINR_TEST_REQUIRE_PACKAGES=1 VINR_TEST_REQUIRE_EXTENSION=$(or $(VINR_BUILD_EXT),1) $(RUN) -m pytest -m "not slow" $(PYTEST_ARGS)
 
 test-all: build $(VENV)/.test $(VENV)/.triton-oldest ## run all tests
-	VINR_TEST_REQUIRE_EXTENSION=$(or $(VINR_BUILD_EXT),1) $(RUN) -m pytest $(PYTEST_ARGS)
+	VINR_TEST_REQUIRE_PACKAGES=1 VINR_TEST_REQUIRE_EXTENSION=$(or $(VINR_BUILD_EXT),1) $(RUN) -m pytest $(PYTEST_ARGS)
 
 gpu-test: build $(VENV)/.test ## with an NVIDIA GPU: run the tests that need one, and those of the Triton kernels on it
-	VINR_TEST_REQUIRE_GPU=1 VINR_TEST_REQUIRE_EXTENSION=$(or $(VINR_BUILD_EXT),1) $(RUN) -m pytest -m gpu $(PYTEST_ARGS) tests
+	VINR_TEST_REQUIRE_GPU=1 VINR_TEST_REQUIRE_PACKAGES=1 VINR_TEST_REQUIRE_EXTENSION=$(or $(VINR_BUILD_EXT),1) $(RUN) -m pytest -m gpu $(PYTEST_ARGS) tests
 
 # libstdc++ comes second, so that AddressSanitizer sees exceptions thrown through it. Leaks are torch's and Python's own.
 sanitize: build $(VENV)/.test ## run the ops' tests under AddressSanitizer and UndefinedBehaviorSanitizer

@@ -9,8 +9,9 @@ peaks, measured by a large product and a large copy. Another process computes. F
 case: an error, a crash or a hang is recorded there and the rest goes on in a new process.
 
 --deadline S ends after S seconds, between cases if it can; --resume goes on with FILE where the last call ended, if
-commit, device and plan are the same. It runs in a bare checkout, with torch and numpy alone. --dry-run goes the same
-way on the CPU with tiny sizes and the host's clock; its times mean nothing.
+commit, device and plan are the same. It runs in a bare checkout, with torch, numpy and safetensors installed, and reads
+the commit from build_info.json where git has none. --dry-run goes the same way on the CPU with tiny sizes and the
+host's clock; its times mean nothing.
 
 Exit codes: 0 all is right, 1 a result is wrong or a case failed, 2 wrong usage, 3 no GPU, 4 not finished by the
 deadline: run it again with --resume.

@@ -184,7 +184,7 @@ class Session:
             began, found = time.monotonic(), list[Row]()
             finished = False
             try:
-                finished = self.find(found, unit, alone=n == 0)
+                finished = self.find(found, unit, alone=n == 0 and self.left > (self.deadline - self.began) / 2)
             finally:  # also where no process starts after one that died
                 if finished or self.left > 0:
                     self.report.replace(*unit.key, found)
@@ -201,8 +201,8 @@ class Session:
     def find(self, found: list[Row], unit: Unit, alone: bool) -> bool:
         """Adds the rows of one case, checked or timed; True when they are all there.
 
-        alone: it had all the time of this call, so that what takes longer is not done again. Raises Died if no process
-        starts, OutOfTime.
+        alone: it had most of the time of this call, so that what takes longer is not done again. Raises Died if no
+        process starts, OutOfTime.
         """
         kind, case, precision = unit.kind, unit.case, unit.precision
         forms = list(gpu_cases.forms(case, precision, self.device, kind))
@@ -228,7 +228,7 @@ class Session:
                     note = f"{REFERENCE}: {died}" if died.at == REFERENCE else str(died)
                     found += [Row(case.name, form, precision, FAILED, note) for form in left]
                 if self.left <= 0:  # what is left of this case has no time either
-                    note = f"{died}; all of the deadline's time was not enough for this case"
+                    note = f"{died}; most of a call's time was not enough for this case"
                     known = {row.form for row in found}
                     found += [Row(case.name, form, precision, FAILED, note) for form in left if form not in known]
         for row in found:

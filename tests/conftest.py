@@ -1,3 +1,4 @@
+import importlib.util
 import os
 
 # Before torch loads OpenMP: threads that spin while they wait make a test on a busy machine a hundred times slower.
@@ -24,6 +25,15 @@ if os.environ.get("VINR_TEST_REQUIRE_EXTENSION", "0") == "1" and backends.extens
 # And one without a GPU nothing about GPUs.
 if os.environ.get("VINR_TEST_REQUIRE_GPU", "0") == "1" and not torch.cuda.is_available():
     raise pytest.UsageError("PyTorch finds no NVIDIA GPU here")
+
+# Tests of what is not installed are skipped, so that the rest can run on a machine that only computes. Where all of it
+# is installed by this repository's own means, a package that is missing is an error.
+missing = [name for name in ("av", "torchmetrics") if importlib.util.find_spec(name) is None]
+if os.environ.get("VINR_TEST_REQUIRE_PACKAGES", "0") == "1" and missing:
+    raise pytest.UsageError(f"not installed: {', '.join(missing)}")
+
+# Where a test says float32, a GPU's convolutions have to be of float32 too; as PyTorch comes, cuDNN rounds to TF32.
+torch.backends.cudnn.allow_tf32 = False
 
 
 @pytest.hookimpl(tryfirst=True)  # before -m chooses

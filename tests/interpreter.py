@@ -43,6 +43,13 @@ def narrow(values):
     return tensor.to(torch.bfloat16).view(torch.int16).numpy().view(np.uint16)
 
 
+def to_tf32(values):
+    """float32 -> float32 with 10 bits of fraction, ties to even; Triton before 3.7 has none to borrow"""
+    bits = np.ascontiguousarray(values, dtype=np.float32).view(np.uint32)
+    rounded = (bits + np.uint32(0xFFF) + (bits >> 13 & np.uint32(1))) & np.uint32(0xFFFFE000)
+    return np.where(np.isfinite(values), rounded.view(np.float32), values)
+
+
 def _is(handle, dtype):
     return handle.dtype.scalar == dtype
 
@@ -86,7 +93,7 @@ def _dot(original):
         elif _is(a, tl.float16):  # numpy multiplies these one by one
             a, b = (Handle(x.data.astype(np.float32), tl.float32) for x in (a, b))
         elif _is(a, tl.float32) and input_precision == ir.INPUT_PRECISION.TF32:
-            a, b = (Handle(interpreter._round_f32_to_tf32(x.data), tl.float32) for x in (a, b))
+            a, b = (Handle(to_tf32(x.data), tl.float32) for x in (a, b))
         return original(self, a, b, d, input_precision, max_num_imprecise_acc)
 
     return dot

@@ -38,7 +38,11 @@ def setup(folder, *arguments, **variables):
 
 
 def test_the_installed_version_is_the_sources():
-    assert importlib.metadata.version("vinr_engine") == vinr.__version__
+    try:
+        installed = importlib.metadata.version("vinr_engine")
+    except importlib.metadata.PackageNotFoundError:
+        pytest.skip("a bare checkout: no vinr_engine is installed")
+    assert installed == vinr.__version__
 
 
 def test_every_folder_with_code_is_a_package_of_the_wheel(tree):

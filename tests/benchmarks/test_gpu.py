@@ -188,7 +188,7 @@ def test_the_switches_are_put_back(before):
             assert (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32) == (True, False)
         assert [switch.fp32_precision for switch in switches] == [before] * 3
     finally:
-        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = False, True
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = (p == "tf32" for p in came[:2])
         for switch, precision in zip(switches, came, strict=True):
             switch.fp32_precision = precision
 
@@ -335,6 +335,11 @@ def test_the_plan_of_a_gpu():
     gpus = torch.device("cuda")
     assert gpu_budget.total("check", largest.checks, gpus) <= 6 * 60
     assert gpu_budget.total("time", largest.times, gpus) <= 8 * 60
+
+
+def test_a_rehearsal_is_expected_to_compile_nothing():
+    for case in DRY.times:
+        assert gpu_budget.seconds("time", case, case.precisions[0], CPU) < 10
 
 
 def test_expected_times_follow_measured_ones():

@@ -8,6 +8,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 import vinr_engine as vinr
+from tolerances import TRITON, relative_error
 from vinr_engine import cuda_graphs
 from vinr_engine.cuda_graphs import WARM_UP, Graphed, GraphedVideoINR
 from vinr_engine.models import video_inr
@@ -271,5 +272,8 @@ def test_gpu_replays_give_what_the_network_gives(kind, low):
         graphed = GraphedVideoINR(model)
         actual = pictures(graphed, pairs, (18, 20))
     assert graphed._query._recordings
+    # cuDNN may choose another algorithm when it is asked again, unless it must not.
+    exact = torch.are_deterministic_algorithms_enabled()
     for a, b in zip(actual, expected, strict=True):
-        torch.testing.assert_close(a, b, rtol=0, atol=0)
+        assert a.dtype == b.dtype
+        assert relative_error(a, b) <= (0 if exact else TRITON[low or torch.float32])

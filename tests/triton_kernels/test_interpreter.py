@@ -1,5 +1,6 @@
 """The interpreter that proves the kernels is itself proven, against torch's rounding and products."""
 
+import numpy as np
 import pytest
 import torch
 from vinr_engine.kernels import _runtime
@@ -9,7 +10,7 @@ if not _runtime.INTERPRETED:
 
 from triton.runtime.errors import InterpreterError
 
-from interpreter import exact_interpreter, inexact
+from interpreter import exact_interpreter, inexact, to_tf32
 from triton_kernels import probe_kernels
 
 if inexact():
@@ -88,6 +89,14 @@ def test_tf32_products_round_their_operands():
     assert error["ieee"] < 2e-5
     assert error["tf32x3"] < 2e-5
     assert 1e-3 < error["tf32"] < 3e-2
+
+
+def test_rounding_to_tf32():
+    unit = 2.0**-10
+    special = [float("inf"), float("-inf"), float("nan")]
+    given = [1 + unit / 2, 1 + unit / 2 + 2**-23, -1 - 1.5 * unit, -1 - 1.4 * unit, 2 - unit / 2, *special]
+    expected = [1.0, 1 + unit, -1 - 2 * unit, -1 - unit, 2.0, *special]
+    np.testing.assert_array_equal(to_tf32(np.array(given, np.float32)), np.array(expected, np.float32))
 
 
 def test_arithmetic_in_bfloat16_is_refused():

@@ -4,12 +4,11 @@ import errno
 import os
 from pathlib import Path
 
-import av
 import numpy as np
 import pytest
 from PIL import Image
 
-from video.clips import Blend, leftovers, panning, read, write
+from video.clips import Blend, av, leftovers, panning, read, write
 from vinr_engine.video import sink
 from vinr_engine.video.errors import Cancelled, SinkError, SourceError, UsageError, VinrError, WeightsError
 from vinr_engine.video.upscale import upscale

@@ -1,10 +1,9 @@
 """Colours survive: formulae, tags and a whole round trip through files at scale 1."""
 
-import av
 import numpy as np
 import pytest
 
-from video.clips import Blend, panning, read, scene, write
+from video.clips import Blend, av, panning, read, scene, write
 from vinr_engine.video import colour, planes
 from vinr_engine.video.colour import Colour
 from vinr_engine.video.upscale import upscale

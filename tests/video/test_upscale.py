@@ -5,13 +5,12 @@ import subprocess
 import sys
 from fractions import Fraction
 
-import av
 import numpy as np
 import pytest
 from PIL import Image
 
 import vinr_engine as vinr
-from video.clips import Blend, leftovers, panning, read, samples, scene, seconds, write
+from video.clips import Blend, av, leftovers, panning, read, samples, scene, seconds, write
 from vinr_engine import backends
 from vinr_engine.video.errors import SinkError
 from vinr_engine.video.upscale import upscale

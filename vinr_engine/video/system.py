@@ -58,9 +58,17 @@ def _kernels() -> dict[str, Any]:
     return {"kernels": used, "choices": torch.ops.vinr.cpu_variants().split(",")}
 
 
+def _video_libraries() -> dict[str, Any]:
+    try:
+        import av
+    except ImportError:  # in a bare checkout, on a machine that only computes
+        return {"av": None, "ffmpeg": None}
+    libraries = {name: ".".join(map(str, number)) for name, number in av.library_versions.items()}
+    return {"av": av.__version__, "ffmpeg": {"version": av.ffmpeg_version_info, **libraries}}
+
+
 def gather() -> dict[str, Any]:
     """Facts by section, JSON-able."""
-    import av
     import torch
 
     import vinr_engine
@@ -74,15 +82,13 @@ def gather() -> dict[str, Any]:
             gpus.append(
                 {"name": p.name, "capability": f"{p.major}.{p.minor}", "memory_gb": round(p.total_memory / 2**30, 1)}
             )
-    ffmpeg = {name: ".".join(map(str, number)) for name, number in av.library_versions.items()}
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
         "versions": {
             "vinr_engine": vinr_engine.__version__,
             "python": platform.python_version(),
             "torch": torch.__version__,
-            "av": av.__version__,
-            "ffmpeg": {"version": av.ffmpeg_version_info, **ffmpeg},
+            **_video_libraries(),
             **{name: _installed(name) for name in OPTIONAL},
         },
         "extension": {"path": str(extension.path) if extension.path else None, "error": extension.error or None},

@@ -6,10 +6,12 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from fractions import Fraction
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from .colour import Array
-from .sink import Sink
+
+if TYPE_CHECKING:
+    from .sink import Sink
 
 WAITING = 2
 """Items at most that wait between two threads."""
