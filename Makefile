@@ -7,6 +7,7 @@ PIP_VERSION := 26.3
 
 VENV := .venv
 RUN := $(VENV)/bin/python
+OLDEST_TRITON := $(VENV)/triton-oldest
 PIP := $(RUN) -m pip --no-input --disable-pip-version-check
 SOURCES := $(shell find csrc) setup.py pyproject.toml vinr_engine/_version.py
 
@@ -15,14 +16,14 @@ BUILD := VINR_BUILD_EXT=$(or $(VINR_BUILD_EXT),1) VINR_SANITIZE=$(or $(VINR_SANI
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help venv build test test-all gpu-test sanitize lint format bench gpu gpu-check gpu-static demo wheel clean distclean
+.PHONY: help venv build test test-all gpu-test sanitize lint format bench gpu gpu-check gpu-static gpu-kit gpu-report demo wheel clean distclean
 .PHONY: compiler FORCE
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
 	@echo
 	@echo 'PYTHON=python3.12 chooses the interpreter of a new .venv; VINR_BUILD_EXT=0 builds without the C++ extension;'
-	@echo 'PYTEST_ARGS, DEMO_ARGS, BENCH_ARGS and GPU_ARGS are passed on.'
+	@echo 'PYTEST_ARGS, DEMO_ARGS, BENCH_ARGS, GPU_ARGS and KIT_ARGS are passed on.'
 
 venv: $(VENV)/.run $(VENV)/.test $(VENV)/.lint ## make .venv with everything that is pinned
 build: compiler $(VENV)/.built ## build the extension and install the package, editable
@@ -54,14 +55,21 @@ format: $(VENV)/.lint ## rewrite Python and C++ in the project's style
 bench: build $(VENV)/.bench ## measure the ops and the network against the published form, about 12 minutes
 	$(RUN) -m benchmarks.run $(BENCH_ARGS)
 
-gpu-static: build $(VENV)/.test ## compile all GPU kernels without a GPU, and report their machine code
-	$(RUN) -m benchmarks.gpu_static $(foreach to,csv md,--out benchmarks/results/gpu_static.$(to)) $(GPU_ARGS)
+gpu-static: build $(VENV)/.test $(VENV)/.triton-oldest ## compile all GPU kernels without a GPU, and report their machine code
+	$(RUN) -m benchmarks.gpu_static --also $(OLDEST_TRITON) $(foreach to,csv md,--out benchmarks/results/gpu_static.$(to)) $(GPU_ARGS)
 
-gpu-check: build $(VENV)/.test ## find spills, missing matrix instructions and too much shared memory in a part of them
-	$(RUN) -m benchmarks.gpu_static --check --quick $(GPU_ARGS)
+gpu-check: build $(VENV)/.test $(VENV)/.triton-oldest ## find spills, missing matrix instructions and too much shared memory in a part of them
+	$(RUN) -m benchmarks.gpu_static --also $(OLDEST_TRITON) --check --quick $(GPU_ARGS)
 
 gpu: build $(VENV)/.bench ## with an NVIDIA GPU: check every kernel, time it, and write gpu.json
 	$(RUN) -m benchmarks.gpu $(GPU_ARGS)
+
+gpu-kit: build ## pack build/gpu-kit, which finds out everything on a host with a GPU: see docs/gpu.md
+	$(RUN) -m benchmarks.gpu_kit.build $(KIT_ARGS)
+
+gpu-report: build ## merge RESULTS=DIR, what such a host gave back, into benchmarks/results/gpu, README.md and docs
+	@test -n "$(RESULTS)" || { echo >&2 "name the folder that the kit wrote: make gpu-report RESULTS=DIR"; exit 2; }
+	$(RUN) -m benchmarks.gpu_kit.report $(RESULTS)
 
 demo: build ## upscale a short clip, and compare with a bicubic one
 	$(VENV)/bin/vinr demo $(DEMO_ARGS)
@@ -110,6 +118,12 @@ $(VENV)/.run: pyproject.toml $(VENV)/.pip-$(PIP_VERSION)
 
 $(VENV)/.test: pyproject.toml $(VENV)/.run
 	$(PIP) install --quiet --group build --group run --group test
+	@touch $@
+
+# Beside the newest one, not in place of it: first on PYTHONPATH of the processes that compile by it.
+$(VENV)/.triton-oldest: pyproject.toml $(VENV)/.run
+	rm -rf $(OLDEST_TRITON)
+	$(PIP) install --quiet --no-deps --target $(OLDEST_TRITON) --group triton-oldest
 	@touch $@
 
 $(VENV)/.lint: pyproject.toml $(VENV)/.run

@@ -35,6 +35,7 @@ CHECKED = ("float16", "bfloat16", "tf32")  # operands whose inference must not s
 class Kernel:
     """One compiled kernel. shared: bytes a block, None if only its launch knows; the rest as in `MachineCode`.
 
+    compiler: version of the Triton or the nvcc that compiled it
     pixels: a warp's share of a tile, in outputs; executed: its instructions for a tile, by name, see `machine_trace`.
     """
 
@@ -55,6 +56,7 @@ class Kernel:
     special: int
     instructions: int
     wide_global_loads: int
+    compiler: str = ""
     pixels: int = 0
     executed: Mapping[str, int] = field(default_factory=dict)
 
@@ -204,15 +206,21 @@ def _sources(backend: str) -> list[Path]:
 
 def _key(job: Job, sources: Iterable[Path]) -> str:
     """Of what is compiled from these sources, by the compiler that is installed."""
-    version = TRITON_VERSION if job.backend == TRITON else SOURCES[job.name] + _nvcc_version()
+    version = TRITON_VERSION if job.backend == TRITON else SOURCES[job.name] + _nvcc_text()
     key = hashlib.sha256(f"{job} {version}".encode())
     for source in sources:
         key.update(source.name.encode() + b"\0" + source.read_bytes() + b"\0")
     return key.hexdigest()[:32]
 
 
+def nvcc_version() -> str:
+    """Such as "13.0"; empty where nvcc says something else."""
+    said = re.search(r"release (\d+\.\d+)", _nvcc_text())
+    return said[1] if said else ""
+
+
 @functools.cache
-def _nvcc_version() -> str:
+def _nvcc_text() -> str:
     return subprocess.run([nvcc() or "nvcc", "--version"], capture_output=True, text=True, check=True).stdout
 
 
@@ -222,7 +230,8 @@ def _kernel(job: Job, facts: machine_code.MachineCode, code: machine_code.Code, 
         executed = dict(machine_trace.follow(code).tile()) if about["pixels"] else {}
     except RuntimeError:  # the estimate then says so
         executed = {}
-    return Kernel(job.target, job.backend, **about, **counted, executed=executed)
+    compiler = TRITON_VERSION if job.backend == TRITON else nvcc_version()
+    return Kernel(job.target, job.backend, **about, **counted, compiler=compiler, executed=executed)
 
 
 def _triton(job: Job) -> list[Kernel]:

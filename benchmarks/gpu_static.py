@@ -3,24 +3,30 @@
     python -m benchmarks.gpu_static [--target 90 ...] [--kernel REGEX] [--out FILE ...] [--check [--quick]]
 
 compiles the Triton and CUDA kernels for each target and reads their machine code: registers, local memory, shared
-memory, matrix instructions, occupancy, and what the roofline of a card allows. --check prints a line for each
-inference kernel in float16, bfloat16 or tf32 that uses local memory or has no matrix instruction, and for each kernel
-that asks for more shared memory than a block may have; if there is one it exits with 1.
+memory, matrix instructions, occupancy, and what the roofline of a card allows. --also FOLDER compiles by the Triton
+that is installed there too, such as the oldest that is allowed. --check prints a line for each inference kernel in
+float16, bfloat16 or tf32 that uses local memory or has no matrix instruction, and for each kernel that asks for more
+shared memory than a block may have; if there is one, or one does not compile, it exits with 1.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import os
 import re
+import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
 from rich.progress import Progress
 
 from benchmarks import gpu_compile, gpu_hardware, gpu_static_report
-from benchmarks.gpu_compile import CUDA, Job, Kernel
+from benchmarks.gpu_compile import CUDA, TRITON, TRITON_VERSION, Job, Kernel
 
 
 def quick(job: Job) -> bool:
@@ -37,6 +43,13 @@ def quick(job: Job) -> bool:
     return job.backend == CUDA or (job.first and not any(r in job.name for r in rare))
 
 
+def of_another(job: Job) -> bool:
+    """What continuous integration compiles by another Triton than the installed one: one launch configuration of each
+    kernel, those of training too, for one target."""
+    return job.target == ANOTHER and job.first
+
+
+ANOTHER = 90
 ENDS = (min(gpu_hardware.LIMITS), max(gpu_hardware.LIMITS))
 
 
@@ -50,6 +63,10 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, action="append", default=[], help="write .csv, .json or .md too")
     parser.add_argument("--check", action="store_true", help="print faults alone; exit with 1 if there are any")
     parser.add_argument("--quick", action="store_true", help="the part that continuous integration compiles")
+    parser.add_argument(
+        "--also", type=Path, metavar="FOLDER", help="a folder that pip installed another Triton into (--target)"
+    )
+    parser.add_argument("--raw", type=Path, help=argparse.SUPPRESS)  # how the process of --also gives its kernels back
     parser.add_argument("--jobs", type=int, default=2, help="processes [%(default)s]")
     parser.add_argument("--cache", type=Path, default=gpu_compile.CACHE, help="folder of what was compiled before")
     return parser
@@ -66,8 +83,26 @@ def compiled(wanted: Sequence[Job], processes: int, cache: Path) -> tuple[list[K
             kernels[job] = found
             progress.update(task, advance=1, description=f"sm_{job.target} {job.backend} {job.name}"[:60])
             if error:
-                errors.append(f"sm_{job.target} {job.backend} {job.name}: does not compile: {error}")
+                version = f"{TRITON_VERSION} " if job.backend == TRITON else ""
+                errors.append(f"sm_{job.target} {job.backend} {version}{job.name}: does not compile: {error}")
     return [kernel for job in wanted for kernel in kernels[job]], errors
+
+
+def by_another(folder: Path, options: argparse.Namespace) -> tuple[list[Kernel], list[str]]:
+    """The kernels of Triton in a process that finds the one in `folder` first, and what does not compile there."""
+    with tempfile.TemporaryDirectory() as place:
+        raw = Path(place) / "kernels.json"
+        command = [sys.executable, "-m", "benchmarks.gpu_static", "--raw", str(raw), "--kernel", options.kernel,
+                   "--jobs", str(options.jobs), "--cache", str(options.cache)]  # fmt: skip
+        command += [part for target in options.target or () for part in ("--target", str(target))]
+        command += [flag for flag in ("--check", "--quick") if getattr(options, flag[2:])]
+        paths = [str(folder.resolve()), *filter(None, [os.environ.get("PYTHONPATH")])]
+        variables = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+        done = subprocess.run(command, env=variables, cwd=gpu_compile.ROOT, check=False)
+        if done.returncode or not raw.is_file():
+            return [], [f"--also {folder}: ended with exit code {done.returncode}"]
+        found = json.loads(raw.read_text(encoding="utf-8"))
+        return [Kernel(**kernel) for kernel in found["kernels"]], found["errors"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -91,24 +126,42 @@ def main(argv: Sequence[str] | None = None) -> int:
         pattern = re.compile(options.kernel)
     except re.error as error:
         parser.error(f"--kernel is no regular expression: {error}")
+    if options.also is not None and not (options.also / "triton").is_dir():
+        parser.error(f"--also {options.also}: no Triton is installed there")
     every = [job for target in options.target or gpu_hardware.LIMITS for job in gpu_compile.jobs(target)]
     wanted = [job for job in every if pattern.search(f"{job.backend} {job.name}")]
-    if options.quick or options.check:
+    if options.raw is not None:
+        wanted = [job for job in wanted if job.backend == TRITON]
+    if options.quick and options.raw is not None:
+        wanted = [job for job in wanted if of_another(job)]
+    elif options.quick or options.check:
         wanted = [job for job in wanted if (quick(job) if options.quick else job.checked)]
-    if not wanted:
+    if not wanted and options.raw is None:
         parser.error("no kernel is called so")
     kernels, errors = compiled(wanted, options.jobs, options.cache)
+    if options.raw is not None:
+        found = {"kernels": [asdict(kernel) for kernel in kernels], "errors": errors}
+        options.raw.write_text(json.dumps(found), encoding="utf-8")
+        return 0
+    if options.also is not None:
+        others, failed = by_another(options.also, options)
+        kernels, errors = [*kernels, *others], [*errors, *failed]
     if not options.check:
         gpu_static_report.show(kernels, Console())
     for path in options.out:
         gpu_static_report.WRITERS[path.suffix](path, kernels)
-    faults = [f"sm_{k.target} {k.backend} {k.name}: {fault}" for k in kernels for fault in gpu_static_report.faults(k)]
+    faults = [
+        f"sm_{k.target} {k.backend} {k.compiler} {k.name}: {fault}"
+        for k in kernels
+        for fault in gpu_static_report.faults(k)
+    ]
     for line in (*errors, *faults):
         print(line)
     if options.check:
-        backends = sorted({k.backend for k in kernels if k.checked})
+        backends = sorted({f"{k.backend} {k.compiler}" for k in kernels if k.checked})
         found = f"{len(faults)} faults" + (f", {len(errors)} do not compile" if errors else "")
-        print(f"{sum(k.checked for k in kernels)} kernels of {' and '.join(backends)} checked, {found}")
+        counts = f"{len(kernels)} kernels compiled, {sum(k.checked for k in kernels)} checked"
+        print(f"{counts}, {found}: {', '.join(backends)}")
     return 1 if errors or faults else 0
 
 

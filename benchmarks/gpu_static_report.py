@@ -8,7 +8,6 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 
 from rich.console import Console
@@ -76,7 +75,7 @@ def _kernels(target: int, kernels: Sequence[Kernel]) -> Table:
         numbers = (kernel.registers, kernel.stack, kernel.local_loads, kernel.local_stores, kernel.shared,
                    kernel.matrix, kernel.special, kernel.resident_warps)  # fmt: skip
         mark = "! " if faults(kernel) else ""
-        rows.append((f"{mark}{kernel.backend}", _short(kernel), *map(_number, numbers)))
+        rows.append((f"{mark}{kernel.backend} {kernel.compiler}".rstrip(), _short(kernel), *map(_number, numbers)))
     gpu, limits = hardware.gpu_of(target), hardware.LIMITS[target]
     title = f"sm_{target}" + (f" ({gpu.name})" if gpu else "")
     note = f"At most {limits.warps} warps, {limits.blocks} blocks and {limits.shared >> 10} KB of shared memory [G]."
@@ -152,12 +151,27 @@ def _query(kernels: Iterable[Kernel]) -> Table:
     return Table(f"The query, a {width}x{height} frame at scale 4, float16: static estimate", head, rows, 3, note)
 
 
+def newest(kernels: Sequence[Kernel]) -> list[Kernel]:
+    """Those of one Triton alone, the newest: what the others do is the same work."""
+    versions = tritons(kernels)
+    return [k for k in kernels if k.backend != TRITON or k.compiler == versions[-1]]
+
+
+def tritons(kernels: Sequence[Kernel]) -> list[str]:
+    """The versions of Triton that compiled them, oldest first."""
+    return sorted({k.compiler for k in kernels if k.backend == TRITON}, key=_parts)
+
+
+def _parts(version: str) -> list[int]:
+    return [int(part) for part in re.findall(r"\d+", version)]
+
+
 def tables(kernels: Sequence[Kernel]) -> list[Table]:
     """Everything: a table a target, the query's estimate, and the peaks."""
     targets = sorted({k.target for k in kernels})
     found = [_kernels(target, [k for k in kernels if k.target == target]) for target in targets]
-    query = _query(kernels)
-    return [*found, _work(kernels), *([query] if query.rows else []), _peaks()]
+    query = _query(newest(kernels))
+    return [*found, _work(newest(kernels)), *([query] if query.rows else []), _peaks()]
 
 
 EXPLANATION = (
@@ -194,15 +208,15 @@ def _write_csv(path: Path, kernels: Sequence[Kernel]) -> None:
 
 def _write_json(path: Path, kernels: Sequence[Kernel]) -> None:
     both = [{"kernel": _row(k), "executed": k.executed} for k in kernels]
-    _write(path, json.dumps({"made": _made(), "kernels": both}, indent=1) + "\n")
+    _write(path, json.dumps({"made": _made(kernels), "kernels": both}, indent=1) + "\n")
 
 
-def _made() -> Mapping[str, str]:
-    return {"commit": machine.commit(), "triton": version("triton")}
+def _made(kernels: Sequence[Kernel]) -> Mapping[str, str]:
+    return {"commit": machine.commit(), "triton": " and ".join(tritons(kernels))}
 
 
 def _write_markdown(path: Path, kernels: Sequence[Kernel]) -> None:
-    made = _made()
+    made = _made(kernels)
     lines = [
         "# GPU kernels, by their machine code",
         "",

@@ -22,6 +22,13 @@ STABLE_TORCH_LIBRARY(vinr, m) {
     m.def(
         "deform_conv2d_packed_backward(Tensor grad_output, Tensor input, Tensor offset_mask, Tensor weight, "
         "int[2] stride, int[2] padding, int[2] dilation, bool[4] output_mask) -> (Tensor, Tensor, Tensor, Tensor)");
+    // Maps [B, h, w, C_i], joined in mind, times the weight [O, sum C_i]: [B, h, w, O].
+    m.def("project_maps(Tensor[] maps, Tensor weight) -> Tensor");
+    // Gradients of the maps, and of the weight; empty tensors where output_mask, which has an entry for each map and
+    // one for the weight, is false.
+    m.def(
+        "project_maps_backward(Tensor grad_output, Tensor[] maps, Tensor weight, bool[] output_mask) "
+        "-> (Tensor[], Tensor)");
     // The query on hoisted maps: colour [B, T, 3, H, W] and flow [B, T, 4, H, W]. feat, flow and encode hold weight and
     // bias of each layer in turn, the first layer's columns without those that were hoisted. With bfloat16 the operands
     // of float32 products are rounded to it where the machine multiplies them so; sums, phases and flow stay float32.

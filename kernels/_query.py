@@ -2,7 +2,7 @@
 
 import triton
 import triton.language as tl
-from vinr_engine.kernels._layers import first_activation, layers_after_first, load_vector, multiply
+from vinr_engine.kernels._layers import first_activation, layer_of, layers_after_first, load_vector, multiply
 from vinr_engine.kernels._sampling import corners_inside, read_bilinear, read_chunk
 
 # A size of 1 is a number like others, and a frame of another size needs no other kernel.
@@ -81,10 +81,10 @@ def decode(
     `layers_after_first` takes them.
     """
     dtype = matrices.dtype.element_ty
-    F: tl.constexpr = FEAT[len(FEAT) - 1].outputs
+    F: tl.constexpr = layer_of(FEAT, len(FEAT) - 1).outputs
     C_F: tl.constexpr = min(F, CHUNK)
-    C_FEAT: tl.constexpr = min(FEAT[0].outputs, GATHER)
-    C_FLOW: tl.constexpr = min(FLOW[0].outputs, GATHER)
+    C_FEAT: tl.constexpr = min(layer_of(FEAT, 0).outputs, GATHER)
+    C_FLOW: tl.constexpr = min(layer_of(FLOW, 0).outputs, GATHER)
     tiles = tl.cdiv(height, TILE_Y) * tl.cdiv(width, TILE_X)
     share = tl.cdiv(images * tiles, tl.num_programs(0))
     first = tl.program_id(0) * share
@@ -100,11 +100,11 @@ def decode(
         nearest_x, rel_x = nearest_pixel(x, width, lr_width)
         map_at = maps + entry.to(tl.int64) * map_height * map_width * FEAT_MAP[2]
         hs = ()
-        for j in tl.static_range(FEAT[0].outputs // C_FEAT):
+        for j in tl.static_range(layer_of(FEAT, 0).outputs // C_FEAT):
             z = read_chunk(map_at, nearest_y * map_width + nearest_x, FEAT_MAP, j, C_FEAT, LARGE)
-            z += rel_y[:, None] * load_vector(vectors, FEAT[0], 1, j, C_FEAT)[None, :]
-            z += rel_x[:, None] * load_vector(vectors, FEAT[0], 2, j, C_FEAT)[None, :]
-            bias = start_of(vectors, FEAT[0], time, 3, j, C_FEAT)
+            z += rel_y[:, None] * load_vector(vectors, layer_of(FEAT, 0), 1, j, C_FEAT)[None, :]
+            z += rel_x[:, None] * load_vector(vectors, layer_of(FEAT, 0), 2, j, C_FEAT)[None, :]
+            bias = start_of(vectors, layer_of(FEAT, 0), time, 3, j, C_FEAT)
             hs = hs + (first_activation(z, bias, FEAT, dtype, "sine", OMEGA, SHORT),)
         features = layers_after_first(
             hs, scratch, matrices, vectors, FEAT, CHUNK, "sine", OMEGA, SHORT, PRECISION, STAGES, SCRATCH
@@ -126,12 +126,12 @@ def decode(
             colour_at = colours + entry.to(tl.int64) * (upsample * map_height) * (upsample * map_width) * 8
             colour_read = read_bilinear(colour_at, fine, (0, 8, 8), 0, 16, LARGE).to(dtype)
         hs = ()
-        for j in tl.static_range(FLOW[0].outputs // C_FLOW):
+        for j in tl.static_range(layer_of(FLOW, 0).outputs // C_FLOW):
             z = read_bilinear(map_at, at, FLOW_MAP, j, C_FLOW, LARGE)
-            z = multiply(xs, z, matrices, FLOW[0], j, 0, C_FLOW, PRECISION)
+            z = multiply(xs, z, matrices, layer_of(FLOW, 0), j, 0, C_FLOW, PRECISION)
             if COLOURS:
-                z = multiply((colour_read,), z, matrices, FLOW[0], j, F, C_FLOW, PRECISION)
-            bias = start_of(vectors, FLOW[0], time, 1, j, C_FLOW)
+                z = multiply((colour_read,), z, matrices, layer_of(FLOW, 0), j, F, C_FLOW, PRECISION)
+            bias = start_of(vectors, layer_of(FLOW, 0), time, 1, j, C_FLOW)
             hs = hs + (first_activation(z, bias, FLOW, dtype, "sine", OMEGA, SHORT),)
         flows = layers_after_first(
             hs, scratch, matrices, vectors, FLOW, CHUNK, "sine", OMEGA, SHORT, PRECISION, STAGES, SCRATCH
@@ -157,8 +157,8 @@ def colour(
     """
     dtype = matrices.dtype.element_ty
     C_F: tl.constexpr = min(F, GATHER)
-    C: tl.constexpr = min(ENCODE[0].outputs, GATHER)
-    C_OUT: tl.constexpr = min(ENCODE[len(ENCODE) - 1].outputs, CHUNK)
+    C: tl.constexpr = min(layer_of(ENCODE, 0).outputs, GATHER)
+    C_OUT: tl.constexpr = min(layer_of(ENCODE, len(ENCODE) - 1).outputs, CHUNK)
     tiles = tl.cdiv(height, TILE_Y) * tl.cdiv(width, TILE_X)
     share = tl.cdiv(images * tiles, tl.num_programs(0))
     first = tl.program_id(0) * share
@@ -183,11 +183,11 @@ def colour(
             qx, qy = tl.where(is_number, qx, 0.5), tl.where(is_number, qy, 0.5)
             at = warped_corners(qy, qx, read, lr_height, lr_width, map_height, map_width)
             if end == 0:
-                for j in tl.static_range(ENCODE[0].outputs // C):
+                for j in tl.static_range(layer_of(ENCODE, 0).outputs // C):
                     sums = sums + (read_bilinear(map_at, at, MAP_A, j, C, LARGE),)
             else:
                 both = ()
-                for j in tl.static_range(ENCODE[0].outputs // C):
+                for j in tl.static_range(layer_of(ENCODE, 0).outputs // C):
                     both = both + (read_bilinear(map_at, at, MAP_B, j, C, LARGE, sums[j]),)
                 sums = both
             at = warped_corners(qy, qx, read, height, width, height, width)
@@ -200,17 +200,17 @@ def colour(
                 at = warped_corners(qy, qx, read, rows, columns, upsample * map_height, upsample * map_width)
                 colours_read = colours_read + (read_bilinear(colour_at, at, (0, 8, 8), 0, 16, LARGE).to(dtype),)
         hs = ()
-        for j in tl.static_range(ENCODE[0].outputs // C):
-            z = multiply(ends[0], sums[j], matrices, ENCODE[0], j, 0, C, PRECISION)
-            z = multiply(ends[1], z, matrices, ENCODE[0], j, F, C, PRECISION)
+        for j in tl.static_range(layer_of(ENCODE, 0).outputs // C):
+            z = multiply(ends[0], sums[j], matrices, layer_of(ENCODE, 0), j, 0, C, PRECISION)
+            z = multiply(ends[1], z, matrices, layer_of(ENCODE, 0), j, F, C, PRECISION)
             if COLOURS:
-                z = multiply(colours_read, z, matrices, ENCODE[0], j, 2 * F, C, PRECISION)
-            bias = start_of(vectors, ENCODE[0], time, 1, j, C)
+                z = multiply(colours_read, z, matrices, layer_of(ENCODE, 0), j, 2 * F, C, PRECISION)
+            bias = start_of(vectors, layer_of(ENCODE, 0), time, 1, j, C)
             hs = hs + (first_activation(z, bias, ENCODE, dtype, "sine", OMEGA, SHORT),)
         outs = layers_after_first(
             hs, scratch, matrices, vectors, ENCODE, CHUNK, "sine", OMEGA, SHORT, PRECISION, STAGES, SCRATCH
         )
-        for k in tl.static_range(ENCODE[len(ENCODE) - 1].outputs // C_OUT):
+        for k in tl.static_range(layer_of(ENCODE, len(ENCODE) - 1).outputs // C_OUT):
             plane = k * C_OUT + tl.arange(0, C_OUT)
             to = (image * OUTPUTS + plane).to(tl.int64)[None, :] * height * width + pixel[:, None]
             tl.store(out + to, outs[k], mask=inside[:, None] & (plane < OUTPUTS)[None, :])

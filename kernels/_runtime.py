@@ -33,6 +33,20 @@ def unavailable() -> str:
     return ""
 
 
+# Errors that say that a kernel cannot be made, by class: its source, its machine code, or what a block asks for.
+_COMPILERS = ("CompilationError", "PTXASError", "OutOfResources", "CalledProcessError")
+# And by what they say, where Triton raises none of its own: for the stub that launches a kernel it calls a C compiler.
+_SAID = ("Failed to find C compiler", "libcuda.so cannot found", "PassManager::run failed")
+
+
+def compiler_failure(error: BaseException) -> str:
+    """In one line why Triton's compilers made no kernel; empty for other errors, such as those of a kernel that ran."""
+    classes = {c.__name__ for c in type(error).__mro__ if c.__module__.split(".")[0] in ("triton", "subprocess")}
+    lines = str(error).strip().splitlines() or [""]
+    known = classes & set(_COMPILERS) or any(text in str(error) for text in _SAID)
+    return f"{type(error).__name__}: {lines[-1].strip()}" if known else ""
+
+
 def refusal(*tensors: Tensor | None) -> str:
     """Why no Triton kernel can take these tensors; empty if they can. None stands for an argument not given."""
     given = [t for t in tensors if t is not None]

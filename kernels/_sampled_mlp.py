@@ -5,6 +5,7 @@ import triton.language as tl
 from vinr_engine.kernels._layers import (
     block,
     first_activation,
+    layer_of,
     layers_after_first,
     load_vector,
     load_weight,
@@ -21,7 +22,7 @@ def first_chunk(
     ACTIVATION: tl.constexpr, OMEGA: tl.constexpr, SHORT: tl.constexpr, X_PRECISION: tl.constexpr, LARGE: tl.constexpr,
 ):  # fmt: skip
     """Chunk j [M, C] of what the first layer hands on, of rows [M]."""
-    FIRST: tl.constexpr = LAYERS[0]
+    FIRST: tl.constexpr = layer_of(LAYERS, 0)
     C_X: tl.constexpr = min(FIRST.inputs, CHUNK)
     z = tl.zeros((row.shape[0], C), tl.float32)
     for k in tl.static_range(len(maps)):
@@ -59,9 +60,9 @@ def sampled_mlp(
     The first of LAYERS lies in x_matrices as it does in matrices, whose copy is not used. scratch, SCRATCH: as
     `layers_after_first` takes them.
     """
-    FIRST: tl.constexpr = LAYERS[0]
+    FIRST: tl.constexpr = layer_of(LAYERS, 0)
     C: tl.constexpr = min(FIRST.outputs, CHUNK)
-    C_OUT: tl.constexpr = min(LAYERS[len(LAYERS) - 1].outputs, CHUNK)
+    C_OUT: tl.constexpr = min(layer_of(LAYERS, len(LAYERS) - 1).outputs, CHUNK)
     for tile in tl.range(tl.program_id(0), tl.cdiv(rows, M), tl.num_programs(0), num_stages=1):
         row = (tl.zeros((M,), tl.int64) + tile) * M + tl.arange(0, M)
         valid = row < rows
@@ -90,7 +91,7 @@ def sampled_mlp(
             outs = layers_after_first(
                 hs, scratch, matrices, vectors, LAYERS, CHUNK, ACTIVATION, OMEGA, SHORT, PRECISION, STAGES, SCRATCH
             )
-        for k in tl.static_range(LAYERS[len(LAYERS) - 1].outputs // C_OUT):
+        for k in tl.static_range(layer_of(LAYERS, len(LAYERS) - 1).outputs // C_OUT):
             column = k * C_OUT + tl.arange(0, C_OUT)
             mask = valid[:, None] & (column < OUTPUTS)[None, :]
             tl.store(out + row[:, None] * OUTPUTS + column[None, :], outs[k], mask=mask)

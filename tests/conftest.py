@@ -68,8 +68,10 @@ def triton_device():
     if not _runtime.INTERPRETED:
         yield "cuda"
         return
-    from interpreter import exact_interpreter
+    from interpreter import exact_interpreter, inexact
 
+    if reason := inexact():
+        pytest.skip(reason)
     with exact_interpreter():
         yield "cpu"
 

@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 
@@ -28,16 +29,23 @@ NAMES = ("auto", *ORDER)
 PRECISIONS = ("ieee", "tf32x3", "tf32")
 TRITON_WIDTH = 512  # widest layer of a network whose activations a tile of pixels holds in registers
 _LOG = logging.getLogger("vinr_engine")
+Result = TypeVar("Result")
 
 
 class BackendError(RuntimeError):
     """A backend that was asked for by name cannot run the op on these tensors."""
 
 
+class CompilerError(BackendError):
+    """A backend's compiler made no kernel: nothing ran. `auto` does without that backend for that op from then on."""
+
+
 # A plain global: torch.compile guards on it, where a ContextVar would break its graph.
 _chosen = "auto"
 _input_precision = "tf32x3"
 _said: set[str] = set()
+# (backend, op, whether only with gradients) -> why `auto` does without it.
+_given_up: dict[tuple[str, str, bool], str] = {}
 
 
 @dataclass(frozen=True)
@@ -217,6 +225,36 @@ def can_run(name: str, op: str, *tensors: torch.Tensor | None, raise_error: bool
     return not reason
 
 
+def give_up(name: str, op: str, gradients: bool, reason: str) -> CompilerError:
+    """Let `auto` do without backend `name` for `op`, or for its gradients alone; the error to raise."""
+    _given_up[name, op, gradients] = reason
+    what = f"the gradients of {op}" if gradients else op
+    return CompilerError(f"{op}: backend {name!r} has no kernel for {what} here: {reason}")
+
+
+def _has_given_up(name: str, op: str, tensors: tuple[torch.Tensor | None, ...]) -> str:
+    """Why `auto` does without backend `name`; empty if it does not."""
+    wanted = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
+    return _given_up.get((name, op, False)) or (_given_up.get((name, op, True), "") if wanted else "")
+
+
+def run(op: str, tensors: Sequence[torch.Tensor | None], call: Callable[[str], Result]) -> Result:
+    """`call` with the backend that runs `op` on `tensors`.
+
+    Where the backend was chosen by `auto` and its compiler fails, the log says so once and the next one runs; a result
+    or an error of a kernel that ran is never replaced. Raises BackendError.
+    """
+    name = select(op, *tensors)
+    if _chosen != "auto" or torch.compiler.is_compiling():  # its graphs catch nothing; the next call is traced anew
+        return call(name)
+    try:
+        return call(name)
+    except CompilerError as error:
+        following = select(op, *tensors)
+        _LOG.warning("%s runs on the %s backend instead, and does from now on. %s", op, following, error)
+        return call(following)
+
+
 def select(op: str, *tensors: torch.Tensor | None) -> str:
     """The backend that runs `op` on `tensors`. Raises BackendError if the one asked for cannot."""
     if _chosen != "auto":
@@ -225,7 +263,7 @@ def select(op: str, *tensors: torch.Tensor | None) -> str:
     for name in ORDER:
         if name == "triton" and triton_runtime.INTERPRETED:
             continue
-        if can_run(name, op, *tensors):
+        if can_run(name, op, *tensors) and not _has_given_up(name, op, tensors):
             break
     if name == "reference" and not torch.compiler.is_compiling():
         _say_why(op, tensors)
@@ -236,7 +274,9 @@ def _say_why(op: str, tensors: tuple[torch.Tensor | None, ...]) -> None:
     """Log once why no compiled backend runs `op` on tensors like these."""
     device = next((t.device.type for t in tensors if t is not None), "cpu")
     candidates = ("cpu",) if device == "cpu" else ORDER[1:-1]
-    reasons = "; ".join(f"{name}: {_refusal(name, op, tensors)}" for name in candidates)
+    reasons = "; ".join(
+        f"{name}: {_refusal(name, op, tensors) or _has_given_up(name, op, tensors)}" for name in candidates
+    )
     message = f"{op} runs on the reference, which is slow. {reasons}"
     if message not in _said:
         _said.add(message)

@@ -270,7 +270,7 @@ def train(
     out: Annotated[str, typer.Argument(metavar="OUT_DIR", help="Folder of the run: states, weights, log, pictures.")],
     config: Annotated[Path | None, typer.Option(metavar="FILE", help="YAML file that describes the run.")] = None,
     preset: Annotated[
-        str | None, typer.Option(help="Instead of --config: stage1, stage2, both (as published) or small.")
+        str | None, typer.Option(help="Instead of --config: stage1, stage2, both (as published), small or gpu.")
     ] = None,
     change: Annotated[
         list[str] | None,
@@ -282,6 +282,9 @@ def train(
     names: Annotated[Path | None, typer.Option(metavar="FILE", help="List of the clips to use, a name a line.")] = None,
     init: Annotated[Path | None, typer.Option(metavar="FILE", help="Checkpoint to start from.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in OUT_DIR.")] = False,
+    minutes: Annotated[
+        float | None, typer.Option(help="Stop after this time with a state to resume from.", show_default=False)
+    ] = None,
 ) -> None:
     """Train a network.
 
@@ -290,7 +293,7 @@ def train(
     """
     load, run = _training()
     changes = [*(change or []), *([f"init={init}"] if init is not None else [])]
-    run(load(config, preset, changes, data, names), Path(out), resume=resume, say=typer.echo)
+    run(load(config, preset, changes, data, names), Path(out), resume=resume, say=typer.echo, minutes=minutes)
 
 
 def _training() -> tuple[Any, Any]:

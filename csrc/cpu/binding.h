@@ -1,4 +1,5 @@
-// Between the ops of dense layers and their compiled variants: layers out of tensor lists, and torch's threads.
+// Between the ops of dense layers and their compiled variants: layers out of tensor lists, the choice of a kernel, and
+// torch's threads.
 #pragma once
 
 #include <torch/csrc/stable/ops.h>
@@ -7,6 +8,7 @@
 
 #include "checks.h"
 #include "cpu/layers.h"
+#include "cpu/variant.h"
 
 namespace vinr {
 
@@ -32,5 +34,29 @@ std::vector<LayerView<scalar_t>> layer_views(const char* op, const char* name, c
     }
     return views;
 }
+
+// call(zero, kernel) with a zero of the dtype, and the kernel of the variant in use.
+template <typename Call, typename Double, typename Single>
+void with_variant(bool is_double, Call&& call, Double portable64, Single portable, Single avx2, Single avx512) {
+    if (is_double) return call(0.0, portable64);
+    switch (chosen_variant()) {
+        case Variant::kAmxBf16:
+        case Variant::kAvx512Bf16:
+        case Variant::kAvx512:
+            return call(0.0f, avx512);
+        case Variant::kAvx2:
+            return call(0.0f, avx2);
+        case Variant::kPortable:
+            break;
+    }
+    call(0.0f, portable);
+}
+
+// Its last arguments.
+#if defined(__x86_64__) && defined(__GNUC__)
+#define VINR_VARIANTS(kernel) portable64::kernel, portable::kernel, avx2::kernel, avx512::kernel
+#else
+#define VINR_VARIANTS(kernel) portable64::kernel, portable::kernel, portable::kernel, portable::kernel
+#endif
 
 }  // namespace vinr

@@ -1,8 +1,6 @@
 // Gradients of the dense layers of a network over a tile of pixels, with activations recomputed; included inside a
 // variant's namespace, after mlp_kernel.h and outer_kernel.h.
 
-constexpr int64_t kSlabs = 16;  // more than threads, fixed so that their number does not change the result
-
 // An activation and its slope.
 template <Activation kActivation>
 inline void activate_with_slope(Vec z, Vec half_turns, Vec omega, Scalar* value, Scalar* slope) {
@@ -112,12 +110,12 @@ class TrainedNetwork {
         }
     };
 
-    // Gradients that the slabs of tiles collect, each in a stretch of one buffer: per layer weight [inputs, outputs]
-    // and bias [outputs], outputs padded, inputs with room for the last block of rows; then the gradient of the first
-    // layer's column for t.
+    // Gradients that the slabs of tiles collect: per layer weight [inputs, outputs] and bias [outputs], outputs padded,
+    // inputs with room for the last block of rows; then the gradient of the first layer's column for t.
     class Slabs {
      public:
         explicit Slabs(const TrainedNetwork& network) : network(network) {
+            int64_t size = 0;
             for (const auto& layer : network.forward_layers) {
                 weights.push_back(size);
                 size += (layer.inputs + kBlockRows) * layer.outputs;
@@ -126,14 +124,13 @@ class TrainedNetwork {
             }
             time = size;
             size += network.forward_layers[0].outputs;
-            sums.assign(kSlabs * size, Scalar(0));
+            sums.resize(size);
         }
 
-        // Adds the slabs in their order, then that to `out`: weight [outputs, inputs] and bias [outputs] of each layer
-        // in turn. The first slab holds the sum afterwards. Returns the end of `out`.
+        // Adds the slabs, then that to `out`: weight [outputs, inputs] and bias [outputs] of each layer in turn.
+        // Returns the end of `out`.
         Scalar* add_to(Scalar* out, ParallelFor parallel_for) {
-            parallel_for((size + kAddBlock - 1) / kAddBlock, &add_blocks, this);
-            const Scalar* sum = sums.data();
+            const Scalar* sum = sums.add(parallel_for);
             for (size_t i = 0; i < network.layers.size(); ++i) {
                 const int64_t inputs = network.layers[i].inputs, outputs = network.layers[i].outputs;
                 const int64_t packed = network.forward_layers[i].inputs, width = network.forward_layers[i].outputs;
@@ -149,22 +146,11 @@ class TrainedNetwork {
 
      private:
         friend TrainedNetwork;
-        static constexpr int64_t kAddBlock = 4096;
-
-        static void add_blocks(int64_t begin, int64_t end, void* context) {
-            Slabs& s = *static_cast<Slabs*>(context);
-            const int64_t first = begin * kAddBlock, last = std::min(end * kAddBlock, s.size);
-            Scalar* sum = s.sums.data();
-            for (int64_t slab = 1; slab < kSlabs; ++slab) {
-                const Scalar* add = sum + slab * s.size;
-                for (int64_t k = first; k < last; ++k) sum[k] += add[k];
-            }
-        }
 
         const TrainedNetwork& network;
-        int64_t size = 0, time;
+        int64_t time;
         std::vector<int64_t> weights, biases;
-        LineVector<Scalar> sums;
+        SlabSums sums;
     };
 
     // From x and start to the last layer's linear output, in hidden.back().
@@ -188,7 +174,7 @@ class TrainedNetwork {
     // s.dz holds the gradient of the output, zero in padded columns. Adds to `slab` of `slabs`, null where not wanted;
     // leaves the gradient of the first layer's sum in s.dz and, if `wants_x`, that of x in s.other.
     void backward(Tile& s, int64_t count, Scalar t, bool wants_x, Slabs* slabs, int64_t slab) const {
-        Scalar* sums = slabs ? slabs->sums.data() + slab * slabs->size : nullptr;
+        Scalar* sums = slabs ? slabs->sums.of(slab) : nullptr;
         for (size_t i = forward_layers.size(); i-- > 0;) {
             const PackedLayer &layer = forward_layers[i], &back = backward_layers[i];
             if (sums) {

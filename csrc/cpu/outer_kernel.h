@@ -1,4 +1,5 @@
-// The product that makes a weight's gradient; included inside a variant's namespace, after dense_kernel.h.
+// The product that makes a weight's gradient, and its sums; included inside a variant's namespace, after
+// dense_kernel.h.
 
 template <int kVecs>
 inline void outer_block(const Scalar* x, int64_t x_stride, const Scalar* dz, int64_t dz_stride, int64_t count,
@@ -44,3 +45,40 @@ inline void add_outer(const Scalar* x, int64_t x_stride, int64_t inputs, const S
         }
     }
 }
+
+constexpr int64_t kSlabs = 16;  // more than threads, fixed so that their number does not change the result
+
+// Sums that slabs of tiles collect, each in a stretch of one buffer: which numbers come together, and in which order,
+// does not depend on the number of threads.
+class SlabSums {
+ public:
+    // `numbers` zeros a slab.
+    void resize(int64_t numbers) {
+        size = numbers;
+        sums.assign(kSlabs * size, Scalar(0));
+    }
+
+    Scalar* of(int64_t slab) { return sums.data() + slab * size; }
+
+    // Adds the slabs in their order. The first one holds the sum afterwards.
+    const Scalar* add(ParallelFor parallel_for) {
+        parallel_for((size + kAddBlock - 1) / kAddBlock, &add_blocks, this);
+        return sums.data();
+    }
+
+ private:
+    static constexpr int64_t kAddBlock = 4096;
+
+    static void add_blocks(int64_t begin, int64_t end, void* context) {
+        SlabSums& s = *static_cast<SlabSums*>(context);
+        const int64_t first = begin * kAddBlock, last = std::min(end * kAddBlock, s.size);
+        Scalar* sum = s.sums.data();
+        for (int64_t slab = 1; slab < kSlabs; ++slab) {
+            const Scalar* add = sum + slab * s.size;
+            for (int64_t k = first; k < last; ++k) sum[k] += add[k];
+        }
+    }
+
+    int64_t size = 0;
+    LineVector<Scalar> sums;
+};

@@ -110,24 +110,6 @@ class Arguments {
     double omega;
 };
 
-// call(zero, kernel) with a zero of the dtype and the kernel of the variant in use.
-template <typename Call, typename Double, typename Single>
-void with_variant(const Arguments& arguments, Call&& call, Double portable64, Single portable, Single avx2,
-                  Single avx512) {
-    if (arguments.is_double()) return call(0.0, portable64);
-    switch (chosen_variant()) {
-        case Variant::kAmxBf16:
-        case Variant::kAvx512Bf16:
-        case Variant::kAvx512:
-            return call(0.0f, avx512);
-        case Variant::kAvx2:
-            return call(0.0f, avx2);
-        case Variant::kPortable:
-            break;
-    }
-    call(0.0f, portable);
-}
-
 // Whether this variant rounds operands to bfloat16; if so, it has run call.
 template <typename Call>
 bool ran_bfloat16(Call&& call) {
@@ -137,12 +119,6 @@ bool ran_bfloat16(Call&& call) {
 #endif
     return false;
 }
-
-#if defined(__x86_64__) && defined(__GNUC__)
-#define VINR_VARIANTS(kernel) portable64::kernel, portable::kernel, avx2::kernel, avx512::kernel
-#else
-#define VINR_VARIANTS(kernel) portable64::kernel, portable::kernel, portable::kernel, portable::kernel
-#endif
 
 Tensor sampled_mlp(std::vector<Tensor> maps, std::vector<Tensor> positions, std::vector<bool> nearest,
                    std::optional<Tensor> x, std::optional<Tensor> x_weight, std::optional<Tensor> bias,
@@ -155,7 +131,7 @@ Tensor sampled_mlp(std::vector<Tensor> maps, std::vector<Tensor> positions, std:
         p.out = static_cast<scalar_t*>(out.mutable_data_ptr());
         kernel(p, &run_parallel);
     };
-    if (!bfloat16 || a.is_double() || !ran_bfloat16(run)) with_variant(a, run, VINR_VARIANTS(sampled_mlp));
+    if (!bfloat16 || a.is_double() || !ran_bfloat16(run)) with_variant(a.is_double(), run, VINR_VARIANTS(sampled_mlp));
     return out;
 }
 
@@ -190,7 +166,7 @@ std::tuple<std::vector<Tensor>, std::vector<Tensor>, Tensor, Tensor> sampled_mlp
         g.weights = output_mask[3] ? static_cast<scalar_t*>(d_weights.mutable_data_ptr()) : nullptr;
         kernel(p, g, &run_parallel);
     };
-    with_variant(a, run, VINR_VARIANTS(sampled_mlp_backward));
+    with_variant(a.is_double(), run, VINR_VARIANTS(sampled_mlp_backward));
     if (a.width != padded_width(a.width)) {
         for (Tensor& t : d_maps) t = torch::stable::contiguous(torch::stable::narrow(t, 3, 0, a.width));
     }

@@ -19,8 +19,8 @@ from benchmarks.machine_code import Code, Instruction
 ROOT = pathlib.Path(__file__).parents[2]
 EXECUTED = {"HMMA.16816.F32": 504, "FFMA": 1000, "LDS.128": 100, "MUFU.SIN": 390, "IADD3": 2400}
 GOOD = Kernel(
-    90, "triton", "inr_query", "decode float16", "float16", False, True, 8, 228, 0, 0, 0, 33024, 34, 13, 3704, 58, 16,
-    EXECUTED,
+    90, "triton", "inr_query", "decode float16", "float16", False, True, 8, 228, 0, 0, 0, 33024, 34, 13, 3704, 58,
+    "3.9.0", 16, EXECUTED,
 )  # fmt: skip
 
 
@@ -180,7 +180,7 @@ def test_files_and_tables(tmp_path, capsys):
     assert rows[0]["resident_warps"] == "8"
     assert json.loads((tmp_path / "report.json").read_text())["kernels"][0]["executed"] == GOOD.executed
     text = (tmp_path / "report.md").read_text()
-    assert "| ! triton | inr_query colour float16 |" in text
+    assert "| ! triton 3.9.0 | inr_query colour float16 |" in text
     assert "| H100 | triton | both |" in text
 
 
@@ -204,11 +204,37 @@ def run(monkeypatch, outcomes, *arguments):
 def test_check(monkeypatch, capsys):
     assert run(monkeypatch, ([GOOD], "")) == 0
     assert run(monkeypatch, ([replace(GOOD, matrix=0)], "")) == 1
-    assert "sm_90 triton inr_query decode float16: no matrix instruction\n" in capsys.readouterr().out
+    assert "sm_90 triton 3.9.0 inr_query decode float16: no matrix instruction\n" in capsys.readouterr().out
     assert run(monkeypatch, ([replace(GOOD, shared=232449)], "")) == 1
     assert "decode float16: shared memory 232449 B, of which a block may have 232448 B\n" in capsys.readouterr().out
     assert run(monkeypatch, ([], "CompilationError: so")) == 1
     assert "does not compile: CompilationError: so\n" in capsys.readouterr().out
+
+
+def test_kernels_of_another_triton_are_checked_too(monkeypatch, tmp_path, capsys):
+    (tmp_path / "triton").mkdir()
+    spilled = replace(GOOD, compiler="3.6.0", stack=8)
+    monkeypatch.setattr(gpu_static, "by_another", lambda folder, options: ([spilled], ["sm_90 triton 3.6.0: no"]))
+    assert run(monkeypatch, ([GOOD], ""), "--also", str(tmp_path)) == 1
+    out = capsys.readouterr().out
+    assert "sm_90 triton 3.6.0 inr_query decode float16: spills: stack 8 B" in out
+    assert "sm_90 triton 3.6.0: no\n" in out
+    assert "2 kernels compiled, 2 checked, 1 faults, 1 do not compile: triton 3.6.0, triton 3.9.0\n" in out
+    with pytest.raises(SystemExit, match="2"):
+        run(monkeypatch, ([GOOD], ""), "--also", str(tmp_path / "none"))
+
+
+def test_work_and_estimates_are_of_the_newest_triton():
+    older, cuda = replace(GOOD, compiler="3.10.0"), replace(GOOD, backend="cuda", compiler="13.0")
+    assert gpu_static_report.newest([GOOD, older, cuda]) == [older, cuda]
+    assert gpu_static_report.newest([cuda]) == [cuda]
+
+
+def test_every_kernel_is_compiled_by_another_triton():
+    every = {job.name.split(",")[0] for job in gpu_compile.jobs(gpu_static.ANOTHER) if job.backend == "triton"}
+    part = [job for job in gpu_compile.jobs(gpu_static.ANOTHER) if gpu_static.of_another(job)]
+    assert {job.name.split(",")[0] for job in part if job.backend == "triton"} == every
+    assert not any(gpu_static.of_another(job) for job in gpu_compile.jobs(80))
 
 
 def test_the_quick_part_has_every_checked_pass_on_every_target():

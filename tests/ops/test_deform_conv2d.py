@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 import golden_cases
 import vinr_engine as vinr
 from ops.deform_conv2d_samples import SAMPLES, Sample
+from thread_counts import assert_threads_change_nothing
 from tolerances import GOLDEN, GOLDEN_GRADIENT, OP, relative_error
 from vinr_engine import backends, reference
 
@@ -122,19 +123,17 @@ def test_compiles_as_one_graph(dynamic):
 
 
 @needs_extension
-def test_threads_do_not_change_the_result():
-    sample = Sample("threads", batch=2, channels=8, size=(20, 21), out_channels=8, offset_groups=2)
-    tensors = sample.tensors(torch.float32)
-    grad = torch.rand(2, 8, *sample.out_size)
-    threads, results = torch.get_num_threads(), []
-    try:
-        for n in (1, 2, 3):
-            torch.set_num_threads(n)
-            results.append((run(tensors, sample.geometry), *gradients(tensors, sample.geometry, grad)))
-    finally:
-        torch.set_num_threads(threads)
-    for other in results[1:]:
-        assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
+@pytest.mark.parametrize("mask", [True, False])
+def test_threads_do_not_change_anything_in_float64(mask):
+    sample = Sample(
+        "threads", batch=3, channels=6, size=(19, 21), out_channels=10, groups=2, offset_groups=3, mask=mask
+    )
+    tensors = sample.tensors()
+    grad = torch.rand(3, 10, *sample.out_size, dtype=torch.float64)
+    with vinr.backend("cpu"):
+        assert_threads_change_nothing(
+            lambda: [run(tensors, sample.geometry), *gradients(tensors, sample.geometry, grad)]
+        )
 
 
 @needs_extension

@@ -6,6 +6,7 @@ import torch
 
 import vinr_engine as vinr
 from ops.deform_conv2d_samples import LARGER, SAMPLES, Sample
+from thread_counts import assert_threads_change_nothing
 from tolerances import OP, relative_error
 from vinr_engine import backends, reference
 
@@ -197,19 +198,18 @@ def test_packed_autocast_keeps_offsets(backend):
     assert relative_error(out, expected) <= OP[torch.bfloat16]
 
 
-def test_threads_do_not_change_the_result(variant):
-    for sample in LARGER[:2] + LARGER[-2:]:
-        tensors = sample.packed(torch.float32)
-        grad = torch.rand(sample.batch, sample.out_channels, *sample.out_size)
-        threads, results = torch.get_num_threads(), []
-        try:
-            for n in (1, 2, 3, 7):
-                torch.set_num_threads(n)
-                results.append((run(tensors, sample.geometry), *gradients(run, tensors, sample.geometry, grad)))
-        finally:
-            torch.set_num_threads(threads)
-        for other in results[1:]:
-            assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
+@pytest.mark.parametrize("packed", [False, True], ids=["split", "packed"])
+@pytest.mark.parametrize("sample", LARGER, ids=lambda s: s.name)
+def test_threads_do_not_change_anything(variant, sample, packed):
+    tensors = sample.packed(torch.float32) if packed else sample.tensors(torch.float32)
+    grad = torch.rand(sample.batch, sample.out_channels, *sample.out_size)
+
+    def results():
+        with torch.autocast("cpu", torch.bfloat16):
+            rounded = run(tensors, sample.geometry)
+        return [run(tensors, sample.geometry), *gradients(run, tensors, sample.geometry, grad), rounded]
+
+    assert_threads_change_nothing(results)
 
 
 @pytest.mark.parametrize("position", [float("nan"), float("inf"), -float("inf"), 1e30, -1e30, 3e9])

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import vinr_engine as vinr
+from thread_counts import assert_threads_change_nothing
 from tolerances import OP, relative_error
 from vinr_engine import backends
 from vinr_engine.ops.hoisting import hoist
@@ -176,19 +177,6 @@ def test_autocast_takes_low_precision_features():
     assert image.dtype == torch.float32
 
 
-def test_threads_do_not_change_the_result():
-    arguments = cast(problem(size=(40, 41)), torch.float32)
-    threads, results = torch.get_num_threads(), []
-    try:
-        for n in (1, 2, 3):
-            torch.set_num_threads(n)
-            results.append(query(arguments, "cpu"))
-    finally:
-        torch.set_num_threads(threads)
-    for other in results[1:]:
-        assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
-
-
 def test_sine_is_exact_at_large_phases(variant):
     """A network that is one sine: the phase reaches thousands of turns."""
     C, F = 3, 16
@@ -285,17 +273,53 @@ def test_no_pixels_give_zero_gradients():
             assert not gradient.any()
 
 
-def test_threads_do_not_change_gradients():
-    arguments = cast(problem(size=(40, 41)), torch.float32)
-    threads, results = torch.get_num_threads(), []
-    try:
-        for n in (1, 2, 3):
-            torch.set_num_threads(n)
-            results.append(gradients(arguments, "cpu"))
-    finally:
-        torch.set_num_threads(threads)
-    for other in results[1:]:
-        assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
+THREADED = {
+    "odd widths": SHAPES["odd widths"] | dict(B=2, padded=(24, 28), lr_size=(21, 27), size=(41, 39)),
+    "no upsampling": dict(u=1, padded=(24, 28), lr_size=(23, 25), size=(37, 43)),
+    "published widths": SHAPES["published widths"] | dict(T=1, padded=(12, 16), lr_size=(11, 13), size=(23, 29)),
+}
+threaded = pytest.mark.parametrize("name", THREADED)
+
+
+@threaded
+def test_threads_do_not_change_anything(variant, name):
+    arguments = cast(problem(**THREADED[name]), torch.float32)
+
+    def results():
+        with torch.autocast("cpu", torch.bfloat16):
+            rounded = query(arguments, "cpu")
+        return [*query(arguments, "cpu"), *gradients(arguments, "cpu"), *rounded]
+
+    assert_threads_change_nothing(results)
+
+
+@threaded
+def test_threads_do_not_change_anything_in_float64(name):
+    arguments = problem(**THREADED[name])
+    assert_threads_change_nothing(lambda: [*query(arguments, "cpu"), *gradients(arguments, "cpu")])
+
+
+@pytest.mark.parametrize("name", SHAPES_WITH_PIXELS)
+def test_no_product_of_torch_is_left_on_the_cpu_backend(name):
+    """Torch's products may split their sums by the number of threads, on machines other than the one at hand."""
+    arguments = cast(problem(**SHAPES[name]), torch.float32)
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        gradients(arguments, "cpu")
+    ran = {event.name for event in profile.events()}
+    assert {"vinr::project_maps", "vinr::project_maps_backward"} <= ran
+    products = (
+        "mm",
+        "bmm",
+        "addmm",
+        "baddbmm",
+        "baddbmm_",
+        "mv",
+        "addmv",
+        "dot",
+        "convolution",
+        "convolution_backward",
+    )
+    assert not ran & {f"aten::{product}" for product in products}
 
 
 def test_the_gradient_of_times_needs_the_reference():
@@ -371,7 +395,8 @@ def test_gradients_compile_as_one_graph(dynamic):
         arguments[0].requires_grad_()
         with vinr.backend("cpu"):
             (actual,) = torch.autograd.grad(compiled(*arguments), arguments[0])
-            torch.testing.assert_close(actual, call(*arguments))
+            # The compiler takes apart the enlargement of colours, whose roundings the gradient of the flow amplifies.
+            assert relative_error(actual, call(*arguments)) <= OP[torch.float32]
 
 
 @pytest.mark.parametrize("dynamic", [False, True])

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 import vinr_engine as vinr
 from ops.sampled_mlp_samples import EMPTY, SAMPLES, SMALL, Sample
+from thread_counts import assert_threads_change_nothing
 from tolerances import OP, relative_error
 from vinr_engine import backends
 from vinr_engine.reference.sampling import sample_bilinear
@@ -249,19 +250,28 @@ def test_nearest_rounds_halves_up(backend):
     assert out.flatten().tolist() == [0, 1, 1, 1, 2, 3, 4, 4, 0]
 
 
+LONG = [  # several rounds of slabs; an odd number of rows
+    Sample("long", batch=1, points=7001, maps=((9, 9), (3, 4)), width=45, layers=(33, 3)),
+    Sample(
+        "both_modes", points=1501, maps=((7, 5), (3, 4)), modes=("nearest", "bilinear"), layers=(5,), activation="gelu"
+    ),
+    Sample("no_layers", batch=3, points=613, maps=((9, 9),), layers=(), inputs=None),
+]
+long = pytest.mark.parametrize("sample", LONG, ids=lambda s: s.name)
+
+
+@long
+def test_threads_do_not_change_anything(variant, sample):
+    arguments, low = sample.arguments(torch.float32), sample.arguments(torch.bfloat16)
+    assert_threads_change_nothing(lambda: [call(arguments), *gradients(arguments), call(low)])
+
+
 @needs_extension
-def test_threads_do_not_change_anything():
-    arguments = Sample("long", points=7001, maps=((9, 9), (3, 4)), width=48, layers=(32, 3)).arguments(torch.float32)
-    threads, results = torch.get_num_threads(), []
-    try:
-        with vinr.backend("cpu"):
-            for n in (1, 2, 3):
-                torch.set_num_threads(n)
-                results.append([call(arguments), *gradients(arguments)])
-    finally:
-        torch.set_num_threads(threads)
-    for other in results[1:]:
-        assert all(torch.equal(a, b) for a, b in zip(results[0], other, strict=True))
+@long
+def test_threads_do_not_change_anything_in_float64(sample):
+    arguments = sample.arguments()
+    with vinr.backend("cpu"):
+        assert_threads_change_nothing(lambda: [call(arguments), *gradients(arguments)])
 
 
 def test_gradients_over_several_rounds_of_slabs(backend):

@@ -93,12 +93,20 @@ def test_files(tmp_path):
 def test_presets(name, tmp_path):
     loaded = config.load(preset=name, data=tmp_path)
     assert loaded.steps == {"stage1": 450_000, "stage2": 150_000, "both": 600_000}.get(name, loaded.steps)
-    if name == "small":
+    if name in ("small", "gpu"):  # both make the package's own network
+        assert loaded.model == config.load(preset="small").model
         assert Path(config.load(preset=name).validation.data.photos).name == "held_out"
     else:
         assert loaded.model == config.Model()
         with pytest.raises(ConfigError, match="root: needed"):
             config.load(preset=name)
+
+
+def test_no_means_no_though_yaml_reads_it_as_false():
+    changes = ["precision=no", "stages.0.data={source: procedural}"]
+    assert config.load(preset="stage1", changes=changes).precision == "no"
+    with pytest.raises(ConfigError, match="precision: input should be 'no', 'bf16', 'fp16' or 'float64', got True"):
+        config.load(preset="stage1", changes=["precision=yes", changes[1]])
 
 
 @pytest.mark.parametrize(("mode", "targets", "reduction"), [("Adobe", 1, "sum"), ("Adobe_a", 3, "mean")])

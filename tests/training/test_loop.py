@@ -16,6 +16,7 @@ import vinr_engine as vinr
 from training.runs import tiny, weights, write, write_clip
 from vinr_engine.training import loop, state
 from vinr_engine.training.errors import ConfigError, DataError, DivergedError, StateError
+from vinr_engine.video.errors import UsageError
 
 
 def quiet(text):
@@ -46,6 +47,37 @@ def test_a_run_repeats_and_resumes(tmp_path):
     assert rows(tmp_path / "part") == rows(tmp_path / "whole")
     other = weights(loop.train(tiny(seed=4), tmp_path / "other", say=quiet))
     assert not same(whole, other)
+
+
+def test_minutes_end_a_run_with_a_state(tmp_path, monkeypatch):
+    whole = weights(loop.train(tiny(), tmp_path / "whole", say=quiet))
+    out, said = tmp_path / "part", []
+    loop.train(tiny(), out, say=said.append, minutes=1e-9)
+    assert [p.name for p in state.states(out / "states")] == ["step_00000000"]
+    assert said[-1] == "time is up at step 0 of 6; --resume continues"
+    with monkeypatch.context() as patched:
+        patched.setattr(loop.Training, "_time_is_up", lambda self: self.state.step >= 3)
+        loop.train(tiny(log_every=2), out, resume=True, say=said.append, minutes=1)
+    assert [row["step"] for row in rows(out)] == ["2", "3"]  # the last line before time was up too
+    assert same(whole, weights(loop.train(tiny(), out, resume=True, say=said.append, minutes=10)))
+    assert not said[-1].startswith("time is up")
+    for minutes in (0, -1, float("nan"), float("inf")):
+        with pytest.raises(UsageError, match="--minutes must be more than 0"):
+            loop.train(tiny(), tmp_path / "none", say=quiet, minutes=minutes)
+
+
+def test_a_deterministic_run_leaves_torch_as_it_was(tmp_path, monkeypatch):
+    seen = []
+    step = loop.Training._step
+
+    def watched(self, *arguments):
+        seen.append(torch.are_deterministic_algorithms_enabled())
+        return step(self, *arguments)
+
+    monkeypatch.setattr(loop.Training, "_step", watched)
+    loop.train(tiny(deterministic=True), tmp_path / "a", say=quiet)
+    assert seen == [True] * 6
+    assert not torch.are_deterministic_algorithms_enabled()
 
 
 def test_workers_accumulation_stages_and_validation(tmp_path):

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vinr_engine.ops.project_maps import project_maps, torch_product
 from vinr_engine.reference.mlp import Layer
 from vinr_engine.reference.sampling import enlarge_colours
 
@@ -39,19 +40,6 @@ def _flat(first: Tensor, layers: Sequence[Layer]) -> list[Tensor]:
     return [first, layers[0][1], *(tensor for layer in layers[1:] for tensor in layer)]
 
 
-def _projected(stack: Sequence[Tensor], weight: Tensor) -> Tensor:
-    """The parts of `stack` [B, C_i, h, w], joined in mind, times `weight` [O, sum C_i] -> [B, h, w, O].
-
-    One product a part, summed in place: joining them would copy all, 45 MB at 320x180.
-    """
-    B, _, h, w = stack[0].shape
-    pieces = weight.split([part.shape[1] for part in stack], 1)
-    maps = weight.new_zeros(B, h * w, len(weight))
-    for part, piece in zip(stack, pieces, strict=True):
-        maps.baddbmm_(part.permute(0, 2, 3, 1).flatten(1, 2), piece.t().expand(B, -1, -1))
-    return maps.unflatten(1, (h, w))
-
-
 def hoist(
     features: Tensor,
     frames: Tensor,
@@ -59,8 +47,12 @@ def hoist(
     flow_layers: Sequence[Layer],
     encode_layers: Sequence[Layer],
     frame_upsample: int,
+    fixed_order: bool = False,
 ) -> Hoisted:
-    """Project `features` and `frames`; the arguments are those of `inr_query`."""
+    """Project `features` and `frames`; the arguments are those of `inr_query`.
+
+    With `fixed_order`, by the cpu backend's op: the same numbers and gradients whatever the number of threads.
+    """
     stack = [*(features.unbind(1) if features.dim() == 5 else [features]), frames]
     C, HR = sum(part.shape[1] for part in stack[:-1]), feat_layers[-1][0].shape[0]
     feat, flow, encode = (layers[0][0] for layers in (feat_layers, flow_layers, encode_layers))
@@ -79,6 +71,6 @@ def hoist(
         eight = F.pad(frames, (0, 0, 0, 0, 0, 2)).contiguous(memory_format=torch.channels_last)
         colours = enlarge_colours(eight, frame_upsample).permute(0, 2, 3, 1).contiguous()
     weight = torch.cat([_padded_rows(w) for w in (feat_map, flow_map, encode_a, encode_b)])
-    maps = _projected(stack, weight)
+    maps = (project_maps if fixed_order else torch_product)(stack, weight)
     networks = (_flat(feat_x, feat_layers), _flat(flow_x, flow_layers), _flat(encode_x, encode_layers))
     return Hoisted((maps, colours), networks)

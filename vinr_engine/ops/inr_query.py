@@ -54,6 +54,8 @@ def inr_query(
     Returns:
         colour [B, T, 3, HH, WW], not clamped to [0, 1], and flow [B, T, 4, HH, WW].
 
+    On the cpu backend the number of threads changes no bit of the results and the gradients.
+
     Under autocast to bfloat16 the cpu backend rounds the operands of the networks' products to bfloat16, where the
     machine has AVX-512 BF16; sums, phases, coordinates, flow and the gradients stay float32, and so does everything on
     other machines and dtypes. The triton backend rounds operands, projected maps and the HR feature to bfloat16 or
@@ -113,20 +115,26 @@ def inr_query(
     # A phase is a product times 30: autocast must not touch what is not asked for by name.
     with torch.autocast(device, enabled=False):
         weights = [weight for network in networks for weight, _ in network]
-        backend = backends.select(OP, features, frames, times, *weights)
-        if backend == "reference":
-            joined = features.flatten(1, -3)
-            image, flow = reference.inr_query(
-                joined, frames, times, lr_size, size, *networks, frame_upsample=frame_upsample
+
+        def call(backend: str) -> tuple[Tensor, Tensor]:
+            if backend == "reference":
+                joined = features.flatten(1, -3)
+                return reference.inr_query(
+                    joined, frames, times, lr_size, size, *networks, frame_upsample=frame_upsample
+                )
+            maps, layers = hoist(
+                features, frames, *networks, frame_upsample=frame_upsample, fixed_order=backend == "cpu"
             )
-        else:
-            maps, layers = hoist(features, frames, *networks, frame_upsample=frame_upsample)
             arguments = (*maps, times, lr_size, size, frame_upsample, *layers, OMEGA)
+            out: tuple[Tensor, Tensor]
             if backend == "triton":
-                image, flow = torch.ops.vinr.inr_query_triton(*arguments, backends.chosen_operands(operands))
+                out = torch.ops.vinr.inr_query_triton(*arguments, backends.chosen_operands(operands))
             else:
                 rounded_to = _cuda.operands(operands, backends.chosen_input_precision()) if backend == "cuda" else ""
-                image, flow = torch.ops.vinr.inr_query(*arguments, bfloat16, rounded_to)
+                out = torch.ops.vinr.inr_query(*arguments, bfloat16, rounded_to)
+            return out
+
+        image, flow = backends.run(OP, (features, frames, times, *weights), call)
     return image.to(dtype), flow.to(dtype)
 
 

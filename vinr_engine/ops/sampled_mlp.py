@@ -135,31 +135,37 @@ def sampled_mlp(
     modes = ["bilinear"] * len(maps) if modes is None else list(modes)
     output_shape(maps, positions, layers, x, x_weight, bias, modes, activation)
     tensors = [tensor for _, tensor in _named(maps, positions, layers, x, x_weight, bias)]
-    backend = backends.select(OP, *tensors)
-    if backend == "reference":
-        return reference.sampled_mlp(
-            maps, positions, layers, x=x, x_weight=x_weight, bias=bias, modes=modes, activation=activation, omega=omega
+
+    def call(backend: str) -> Tensor:
+        if backend == "reference":
+            return reference.sampled_mlp(
+                maps, positions, layers, x=x, x_weight=x_weight, bias=bias, modes=modes, activation=activation,
+                omega=omega,
+            )  # fmt: skip
+        some = tensors[0]
+        device = some.device.type
+        result = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else some.dtype
+        if backend == "triton":
+            out = torch.ops.vinr.sampled_mlp_triton(
+                [m.to(result).permute(0, 2, 3, 1) for m in maps], positions, [mode == "nearest" for mode in modes], x,
+                x_weight, bias, [t for layer in layers for t in layer], activation, omega,
+                backends.chosen_operands(result),
+            )  # fmt: skip
+            return out.to(result)
+        dtype = torch.float64 if all(t.dtype == torch.float64 for t in tensors) else torch.float32
+        out = torch.ops.vinr.sampled_mlp(
+            [m.to(dtype).permute(0, 2, 3, 1) for m in maps],
+            [p.to(dtype) for p in positions],
+            [mode == "nearest" for mode in modes],
+            *(None if t is None else t.to(dtype) for t in (x, x_weight, bias)),
+            [t.to(dtype) for layer in layers for t in layer],
+            activation,
+            omega,
+            result == torch.bfloat16 and dtype == torch.float32,
         )
-    some = tensors[0]
-    device = some.device.type
-    result = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else some.dtype
-    if backend == "triton":
-        return torch.ops.vinr.sampled_mlp_triton(
-            [m.to(result).permute(0, 2, 3, 1) for m in maps], positions, [mode == "nearest" for mode in modes], x,
-            x_weight, bias, [t for layer in layers for t in layer], activation, omega, backends.chosen_operands(result),
-        ).to(result)  # fmt: skip
-    dtype = torch.float64 if all(t.dtype == torch.float64 for t in tensors) else torch.float32
-    out = torch.ops.vinr.sampled_mlp(
-        [m.to(dtype).permute(0, 2, 3, 1) for m in maps],
-        [p.to(dtype) for p in positions],
-        [mode == "nearest" for mode in modes],
-        *(None if t is None else t.to(dtype) for t in (x, x_weight, bias)),
-        [t.to(dtype) for layer in layers for t in layer],
-        activation,
-        omega,
-        result == torch.bfloat16 and dtype == torch.float32,
-    )
-    return out.to(result)
+        return out.to(result)
+
+    return backends.run(OP, tensors, call)
 
 
 def _fake(

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from vinr_engine.training.errors import ConfigError
 from vinr_engine.training.losses import LOSSES
@@ -19,6 +19,10 @@ Whole = Annotated[int, Field(ge=1, strict=True)]
 Count = Annotated[int, Field(ge=0, strict=True)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
+# YAML reads a bare no as false.
+Precision = Annotated[
+    Literal["no", "bf16", "fp16", "float64"], BeforeValidator(lambda value: "no" if value is False else value)
+]
 
 
 class Section(BaseModel):
@@ -150,7 +154,8 @@ class Config(Section):
     optimiser: Optimiser = Optimiser()
     validation: Validation | None = None
     device: Literal["auto", "cpu"] = "auto"
-    precision: Literal["no", "bf16", "fp16", "float64"] = "no"
+    precision: Precision = "no"
+    deterministic: bool = False  # a GPU repeats a run, by slower sums; a CPU does anyway, with as many threads
     workers: Count = 2
     checkpoint_every: Whole = 1000
     checkpoints_kept: Whole = 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import safetensors.torch
 import torch
 from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
@@ -25,7 +27,7 @@ from vinr_engine.training.initialise import initialise
 from vinr_engine.training.journal import Journal
 from vinr_engine.training.objective import Objective
 from vinr_engine.training.schedule import learning_rate
-from vinr_engine.video.errors import reason
+from vinr_engine.video.errors import UsageError, reason
 
 WEIGHTS = "weights.safetensors"
 HALF = "weights_fp16.safetensors"
@@ -51,6 +53,7 @@ class Training:
             log_with=list(config.trackers) or None,
             project_dir=str(out),
         )
+        self.until = math.inf  # by the clock of time.monotonic
         self.say = say if self.accelerator.is_main_process else lambda text: None
         for stage in config.stages:
             if stage.batch % self.accelerator.num_processes:
@@ -116,14 +119,19 @@ class Training:
         states.restore(self.state, found[-1], self.scaler)
         self.say(f"resumed {found[-1].name}")
 
-    def run(self) -> VideoINR:
-        """Train to the end; the network to use, whose weights also lie in the folder."""
+    def run(self, seconds: float = math.inf) -> VideoINR:
+        """Train to the end, or for `seconds`; the network to use, whose weights also lie in the folder."""
+        self.until = time.monotonic() + seconds
+        deterministic = torch.are_deterministic_algorithms_enabled()
+        torch.use_deterministic_algorithms(deterministic or self.config.deterministic)
         try:
             self._prepare_folder()
             for number, stage, first, last in self._stages():
-                if self.state.step < last:
+                if self.state.step < last and not self._time_is_up():
                     self._run_stage(number, stage, first, last)
             self._checkpoint()
+            if self.state.step < self.config.steps:
+                self.say(f"time is up at step {self.state.step} of {self.config.steps}; --resume continues")
         except OSError as error:
             raise StateError(f"cannot write {self.out}: {reason(error)}") from None
         except RuntimeError as error:
@@ -133,7 +141,16 @@ class Training:
             raise DataError(f"a data worker died ({reason(error)}); --resume continues") from None
         finally:
             self.accelerator.end_training()
+            torch.use_deterministic_algorithms(deterministic)
         return self.state.best
+
+    def _time_is_up(self) -> bool:
+        """The same answer in every process: the clock of one counts."""
+        late = time.monotonic() >= self.until
+        if self.accelerator.num_processes == 1 or math.isinf(self.until):
+            return late
+        (said,) = broadcast_object_list([late])
+        return bool(said)
 
     def _stages(self) -> Iterator[tuple[int, Stage, int, int]]:
         """Number, stage, and the steps at which it begins and ends."""
@@ -171,7 +188,7 @@ class Training:
         self.state.model.train()
         batches = self._batches(number, stage, first, last)
         rows: list[dict[str, float]] = []
-        while self.state.step < last:
+        while self.state.step < last and not self._time_is_up():
             rows.append(self._step(stage, batches))
             step = self.state.step
             v = self.config.validation
@@ -182,6 +199,8 @@ class Training:
                 rows.clear()
             if step % self.config.checkpoint_every == 0:
                 self._checkpoint()
+        if rows:  # time is up between two lines of the log
+            self.journal.write(rows, {}, [])
 
     def _step(self, stage: Stage, batches: Iterator[Batch]) -> dict[str, float]:
         """One optimiser step; a loss or a gradient that is not finite changes nothing but a count."""
@@ -255,13 +274,21 @@ class Training:
 
 
 def train(
-    config: Config, out: str | os.PathLike[str], resume: bool = False, say: Callable[[str], None] = print
+    config: Config,
+    out: str | os.PathLike[str],
+    resume: bool = False,
+    say: Callable[[str], None] = print,
+    minutes: float | None = None,
 ) -> VideoINR:
-    """Run `config` in the folder `out`, from its newest state if `resume`; see `Training`."""
+    """Run `config` in the folder `out`, from its newest state if `resume`, for `minutes` if given; see `Training`."""
     folder = Path(out)
+    if minutes is not None and not 0 < minutes < math.inf:
+        raise UsageError(f"--minutes must be more than 0, got {minutes:g}")
+    if config.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # before cuBLAS is first used, which asks for it
     if not resume and states.states(folder / "states"):
         raise StateError(f"{folder} holds a run already: --resume continues it, or choose another folder")
     run = Training(config, folder, say)
     if resume:
         run.resume()
-    return run.run()
+    return run.run(math.inf if minutes is None else 60 * minutes)
