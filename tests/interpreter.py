@@ -27,9 +27,9 @@ def inexact():
     """Why this Triton's interpreter cannot stand for a GPU; empty if it can."""
     version = tuple(int(part) for part in triton.__version__.split(".")[:2])
     oldest = ".".join(map(str, EXACT_FROM))
-    return (
-        "" if version >= EXACT_FROM else f"the interpreter of Triton {triton.__version__} is not exact, {oldest}'s is"
-    )
+    if version >= EXACT_FROM:
+        return ""
+    return f"the interpreter of Triton {triton.__version__} is not exact, that of {oldest} is"
 
 
 def widen(bits):

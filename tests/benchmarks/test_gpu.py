@@ -96,7 +96,7 @@ def test_a_gpu_by_name(monkeypatch):
 def test_a_wrong_result_gets_no_time(monkeypatch):
     case = Case("deform_conv2d", 6, 7)
     monkeypatch.setitem(TOLERANCES, case.op, dict.fromkeys(gpu_clock.DTYPES, 0.0))
-    assert {row.status for row in worker().check(case, "float32")} == {WRONG}
+    assert WRONG in {row.status for row in worker().check(case, "float32")} <= {WRONG, UNAVAILABLE}
     rows = {row.form: row for row in worker().time(case, "float32")}
     assert rows["eager"].ms  # with which the others are compared
     if backends.extension().path:
@@ -118,22 +118,22 @@ def test_an_error_ends_the_worker_and_says_what_it_was_at(monkeypatch):
     task = Builder.task
 
     def failing(self, case, form, precision, count):
-        return gpu_clock.Rotating(fail, [()]) if form == "cpu" else task(self, case, form, precision, count)
+        return gpu_clock.Rotating(fail, [()]) if form == "eager" else task(self, case, form, precision, count)
 
     monkeypatch.setattr(Builder, "task", failing)
     fields = {"op": "deform_conv2d", "h": 6, "w": 7}
     for kind in ("check", "time"):
         answers = io.StringIO()
         request = {"kind": kind, "case": fields, "precision": "float32", "without": []}
-        good = json.dumps(request | {"without": ["cpu"]})
+        good = json.dumps(request | {"without": ["eager"]})
         assert gpu_worker.serve(CPU, DRY, [good, json.dumps(request), good], answers) == 1
         greeting, *said = map(json.loads, answers.getvalue().splitlines())
         assert greeting["answer"]["rehearsal"]
         (rows,) = (line["answer"] for line in said if "answer" in line)
-        assert {row["status"] for row in rows} == {OK}
+        assert {row["status"] for row in rows} <= {OK, UNAVAILABLE}  # the latter without the extension
         fatal = [line for line in said if "row" not in line]
         assert fatal[-2:] == [
-            {"at": "cpu"},
+            {"at": "eager"},
             {"error": "AcceleratorError: CUDA error: an illegal memory access was encountered"},
         ]
 
