@@ -14,9 +14,9 @@ from matplotlib.patches import Rectangle
 
 from benchmarks.text import digits
 
-COLOURS = {"compile": "#e0a030", "torchvision": "#9aa0a6", "triton": "#3568c0", "cuda": "#1a9e77", "ours": "#3568c0",
-           "graphs": "#1a9e77", "compiled": "#8e5fb8", "eager": "#9aa0a6"}  # fmt: skip
-NAMES = {"compile": "torch.compile", "triton": "ours, Triton", "cuda": "ours, CUDA", "ours": "ours, auto",
+COLOURS = {"compile": "#e0a030", "torchvision": "#9aa0a6", "triton": "#3568c0", "cuda": "#1a9e77", "auto": "#444444",
+           "graphs": "#c0507a", "compiled": "#8e5fb8", "eager": "#9aa0a6"}  # fmt: skip
+NAMES = {"compile": "torch.compile", "triton": "ours, Triton", "cuda": "ours, CUDA", "auto": "ours, auto",
          "graphs": "ours, CUDA graphs", "compiled": "ours, torch.compile"}  # fmt: skip
 Groups = list[tuple[str, list[tuple[str, float]]]]
 BAR = 0.25  # of the distance between groups

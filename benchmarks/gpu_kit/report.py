@@ -28,8 +28,8 @@ NEVER = (
     "**Never run: no GPU kernel has run on a GPU, and no time on a GPU has been measured.** `make gpu-kit` packs what "
     "measures it in half an hour, see [docs/gpu.md]({docs}gpu.md).\n"
 )
-FORMS = ("eager", "compile", "torchvision", "triton", "cuda", "ours", "graphs", "compiled")
-TITLES = {"ours": "ours, auto", "graphs": "ours, CUDA graphs", "compiled": "ours, torch.compile"}
+FORMS = ("eager", "compile", "torchvision", "triton", "cuda", "auto", "graphs", "compiled")
+TITLES = {"auto": "ours, auto", "graphs": "ours, CUDA graphs", "compiled": "ours, torch.compile"}
 Device = dict[str, Any]
 
 
@@ -72,9 +72,9 @@ def slug(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "gpu"
 
 
-def devices(folder: Path = FOLDER) -> list[Device]:
+def devices() -> list[Device]:
     """All that is kept, by name."""
-    return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))]
+    return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(FOLDER.glob("*.json"))]
 
 
 def found(device: Device, name: str) -> dict[str, Any]:
