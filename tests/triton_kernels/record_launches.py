@@ -1,0 +1,173 @@
+"""Launches the kernels as ops do, by Triton's own driver and launcher, on a GPU that is not there.
+
+    python tests/triton_kernels/record_launches.py CAPABILITY OP...
+
+Under Triton lies `fake_cuda.c` in place of libcuda: what a kernel is launched with is held to the arguments that the op
+gave and to the parameters that its machine code has, and a line is printed for each launch: kernel, grid, threads.
+"""
+
+import ctypes
+import os
+import re
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from pathlib import Path
+from types import SimpleNamespace
+
+import torch
+import triton
+
+PROCESSORS = 132
+
+
+def load_fake_cuda(folder, capability):
+    """Loaded under its name before anything asks for it, so that it is what every later look-up finds."""
+    here, include = Path(__file__).parent, Path(triton.__file__).parent / "backends" / "nvidia" / "include"
+    library = Path(folder) / "libcuda.so.1"
+    compiler = os.environ.get("CC") or sysconfig.get_config_var("CC").split()[0]
+    subprocess.run(
+        [compiler, "-shared", "-fPIC", "-O1", f"-I{include}", "-Wl,-soname,libcuda.so.1", here / "fake_cuda.c",
+         "-o", library],
+        check=True,
+    )  # fmt: skip
+    os.environ["TRITON_LIBCUDA_PATH"] = str(folder)
+    fake = ctypes.CDLL(str(library), ctypes.RTLD_GLOBAL)
+    ctypes.c_int.in_dll(fake, "fake_capability").value = capability
+    return fake
+
+
+def bench(call, quantiles, **_):
+    """Runs once what the autotuner would time, and takes the first configuration for the fastest."""
+    call()
+    bench.runs += 1
+    return [float(bench.runs)] * len(quantiles)
+
+
+bench.runs = 0
+
+
+def activate(capability):
+    from triton.backends.nvidia.driver import CudaDriver
+
+    driver = CudaDriver()
+    driver.get_current_device = lambda: 0
+    driver.get_current_stream = lambda device: 0
+    driver.get_device_capability = lambda device: divmod(capability, 10)
+    driver.get_benchmarker = lambda: bench
+    triton.runtime.driver.set_active(driver)
+    major, minor = divmod(capability, 10)
+    properties = SimpleNamespace(major=major, minor=minor, multi_processor_count=PROCESSORS)
+    torch.cuda.get_device_properties = lambda device=None: properties
+
+
+def flat(values):
+    for value in values:
+        if isinstance(value, tuple):
+            yield from flat(value)
+        else:
+            yield value
+
+
+def expected(kernel, bound):
+    """(type, value) of each parameter in turn, but for what was compiled into the kernel."""
+    for (name, kind), value in zip(kernel.src.signature.items(), bound, strict=True):
+        if kind == "constexpr":
+            continue
+        kinds, values = (flat(kind), flat(value)) if isinstance(kind, tuple) else ((kind,), (value,))
+        for one, number in zip(kinds, values, strict=True):
+            if one != "constexpr":
+                yield one, number.data_ptr() if one[0] == "*" else number, name
+
+
+def parameters_of(ptx):
+    """Bits of each parameter of the kernel."""
+    return [int(bits) for bits in re.findall(r"\.param \.[a-z](\d+) ", ptx.split(".entry")[1].split(")")[0])]
+
+
+def hold(fake, launch):
+    """`launch`, JITFunction.run, with what reaches the fake driver held to its arguments."""
+
+    def count(name):
+        return ctypes.c_int.in_dll(fake, name)
+
+    def checked(self, *args, grid, warmup, **kwargs):
+        kernel = launch(self, *args, grid=grid, warmup=True, **kwargs)
+        bound = self.signature.bind(*args, **{k: v for k, v in kwargs.items() if k in self.arg_names})
+        values = [bound.arguments[name] for name in self.arg_names]
+        wanted = list(expected(kernel, values))
+        bits = [64 if kind[0] == "*" else int(kind[1:]) for kind, *_ in wanted]
+        assert parameters_of(kernel.asm["ptx"]) == [*bits, 64, 64]  # two scratch buffers of Triton's own
+        before = count("fake_launches").value
+        count("fake_parameters").value = len(wanted)
+        assert launch(self, *args, grid=grid, warmup=False, **kwargs) is kernel
+        assert count("fake_launches").value == before + 1
+        got = (ctypes.c_uint64 * len(wanted)).in_dll(fake, "fake_values")
+        for i, (kind, value, name) in enumerate(wanted):
+            mask = (1 << bits[i]) - 1
+            assert got[i] & mask == value & mask, (self.__name__, name, kind, got[i], value)
+        cells = list((ctypes.c_int * 3).in_dll(fake, "fake_grid"))
+        given = grid(dict(zip(self.arg_names, values, strict=True))) if callable(grid) else grid
+        assert cells == [*given, 1, 1][:3]
+        assert count("fake_shared").value == kernel.metadata.shared
+        assert count("fake_threads").value == 32 * kernel.metadata.num_warps
+        print(self.__name__, *cells, count("fake_threads").value, len(wanted), flush=True)
+        return kernel
+
+    return checked
+
+
+def deform_conv2d():
+    from ops.deform_conv2d_samples import Sample
+    from vinr_engine.ops import _deform_conv2d_triton as op
+
+    sample = Sample("published groups", channels=16, out_channels=16, size=(4, 5), offset_groups=2)
+    for dtype, deterministic in ((torch.float16, False), (torch.float32, True)):
+        torch.use_deterministic_algorithms(deterministic)
+        input, offset, weight, bias, mask = sample.tensors(dtype)
+        out = op._forward(input, offset, weight, bias, mask, *sample.geometry, "tf32")
+        op._backward(torch.zeros_like(out), input, offset, weight, mask, *sample.geometry, [True] * 5, "tf32")
+    torch.use_deterministic_algorithms(False)
+
+
+def inr_query():
+    from ops.test_inr_query import cast, problem
+    from vinr_engine.ops import _inr_query_triton as op
+    from vinr_engine.ops.hoisting import hoist
+
+    for u, operands in ((4, "float16"), (1, "tf32")):
+        features, frames, times, lr_size, size, *networks, u = cast(problem(u=u), torch.float32)
+        maps, layers = hoist(features, frames, *networks, u)
+        arguments = (*maps, times, lr_size, size, u, *layers, 30.0)
+        image, flow = op._forward(*arguments, operands)
+        if u > 1:
+            op._backward(torch.ones_like(image), torch.ones_like(flow), *arguments, True, "tf32")
+
+
+def sampled_mlp():
+    from ops.sampled_mlp_samples import Sample
+    from ops.test_sampled_mlp import op_arguments
+    from vinr_engine.ops import _sampled_mlp_triton as op
+
+    several = Sample("several maps", maps=((4, 7), (1, 1), (16, 32)), modes=("nearest", "bilinear", "bilinear"))
+    for sample in (several, Sample("no maps", maps=()), Sample("no x", inputs=None)):
+        arguments = op_arguments(sample.arguments(torch.float32))
+        out = op._forward(*arguments, "float16")
+        op._backward(torch.ones_like(out).float(), *arguments, [True] * 4, "tf32")
+
+
+OPS = (deform_conv2d, inr_query, sampled_mlp)
+
+
+def main(capability, *names):
+    with tempfile.TemporaryDirectory() as folder:
+        fake = load_fake_cuda(folder, int(capability))
+        activate(int(capability))
+        triton.JITFunction.run = hold(fake, triton.JITFunction.run)
+        for op in OPS:
+            if op.__name__ in names:
+                op()
+
+
+main(*sys.argv[1:])
