@@ -190,8 +190,6 @@ _HEADLINES: dict[str, Callable[[dict[str, Any]], str]] = {
     "times": lambda found: _rows(found, "times"),
     "tests": _tested,
     "clip": _clipped,
-    "counters": lambda found: f"{len(found.get('kernels', []))} kernels" if found.get("kernels") else "",
-    "memcheck": lambda found: str(found.get("summary", "")),
-    "racecheck": lambda found: str(found.get("summary", "")),
+    **dict.fromkeys(("counters", "memcheck", "racecheck"), lambda found: str(found.get("summary", ""))),
     **dict.fromkeys(("float32", "bfloat16", "deterministic", "weights"), _trained),
 }

@@ -89,7 +89,8 @@ def count(folder: Path, ncu: str | None, size: str) -> dict[str, Any]:
             code, output = run(command, folder / f"{backend}.log")
             found += [{"backend": backend, **kernel} for kernel in counters(output.splitlines())]
         codes.append(code)
-    return {"size": size, "kernels": found, "exit_codes": codes}
+    summary = f"{len(found)} kernels" if ncu else "rehearsed without the tool"
+    return {"size": size, "summary": summary, "kernels": found, "exit_codes": codes}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
