@@ -46,6 +46,23 @@ def test_a_named_backend_that_cannot_run_says_why():
     assert backends.can_run("reference", "deform_conv2d", *meta[:2])
 
 
+@pytest.mark.parametrize(
+    ("version", "capability", "refused"),
+    [((3, 6), (10, 0), True), ((3, 8), (10, 3), True), ((3, 9), (10, 0), False), ((3, 6), (9, 0), False),
+     ((3, 6), (12, 0), False), ((), (10, 0), False)],
+)  # fmt: skip
+def test_kernels_that_triton_makes_empty_are_refused(monkeypatch, version, capability, refused):
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    monkeypatch.setattr(backends, "_TRITON_VERSION", version)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    monkeypatch.setattr(_runtime, "refusal", lambda *tensors: "")
+    with FakeTensorMode():
+        tensors = [torch.empty(1, 2, 3, 3, device="cuda:0") for _ in range(3)]
+    assert backends._triton_inr_query(*tensors).startswith("Triton before 3.9 makes empty kernels") == refused
+    assert backends._triton_inr_query(*(torch.zeros(1, 2, 3, 3) for _ in range(3))) == ""
+
+
 def test_auto_prefers_compiled_code():
     with vinr.backend("auto"):
         assert backends.select("deform_conv2d", torch.zeros(1)) == ("cpu" if has_extension else "reference")

@@ -14,6 +14,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import metadata
 from typing import TypeVar
 
 import torch
@@ -185,8 +186,33 @@ def _triton_sampled_mlp(*tensors: torch.Tensor | None) -> str:
     return triton_runtime.refusal(*tensors)
 
 
+def _version_of_triton() -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in metadata.version("triton").split(".")[:2])
+    except (metadata.PackageNotFoundError, ValueError):
+        return ()
+
+
+_TRITON_VERSION = _version_of_triton()
+
+
+def _miscompiled_query(tensor: torch.Tensor | None) -> str:
+    """Why Triton's kernels of the query must not run on the GPU of `tensor`, whatever their compiler says.
+
+    For compute capability 10.x Triton 3.6 makes them of a few instructions that write nothing, in 16 bits, and reports
+    no error: `benchmarks.gpu_static --also` sees it, 3.9's are whole.
+    """
+    if tensor is None or tensor.device.type != "cuda" or not () < _TRITON_VERSION < (3, 9):
+        return ""
+    if torch.cuda.get_device_capability(tensor.device)[0] != 10:
+        return ""
+    return "Triton before 3.9 makes empty kernels of it for compute capability 10.x: install a newer one"
+
+
 def _triton_inr_query(*tensors: torch.Tensor | None) -> str:
-    _, _, times, *weights = tensors
+    features, _, times, *weights = tensors
+    if reason := _miscompiled_query(features):
+        return reason
     if torch.is_grad_enabled() and times is not None and times.requires_grad:
         return "it has no gradient of times"
     for weight in weights:
