@@ -25,9 +25,11 @@ TOOLS = pathlib.Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
 MATRIX = re.compile(r"[A-Z]?(HMMA|HGMMA|QGMMA)|UTC[A-Z]*MMA")
 FUNCTION = re.compile(r"^ *Function (\S+):\s+REG:(\d+) STACK:(\d+) SHARED:(\d+) LOCAL:(\d+)", re.MULTILINE)
 SECTION = re.compile(r"^\s*\.section\s+\.text\.([^,\s]+),.*$", re.MULTILINE)
-# An instruction's address, a predicate, its name with suffixes, its operands; or a label.
+# An instruction's address, a predicate, its name with suffixes, its operands; or a label. Some versions of nvdisasm
+# print for compute capability 12.0 how it is scheduled too, as in "0x80 ?WAIT2_END_GROUP;".
 LINE = re.compile(
-    r"^(?:(\.L\w+):|\s+/\*[0-9a-f]+\*/\s+(?:@(!?U?P\w+)\s+)?([A-Z][A-Z0-9_.]*)\s*([^;\n]*?)\s*;)", re.MULTILINE
+    r"^(?:(\.L\w+):|\s+/\*[0-9a-f]+\*/\s+(?:@(!?U?P\w+)\s+)?([A-Z][A-Z0-9_.]*)\s*([^;?\n]*?)\s*(?:\?\w+\s*)*;)",
+    re.MULTILINE,
 )
 
 

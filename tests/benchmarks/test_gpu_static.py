@@ -12,7 +12,15 @@ import pytest
 
 pytest.importorskip("triton")  # its tools read machine code
 
-from benchmarks import gpu_compile, gpu_estimate, gpu_hardware, gpu_static, gpu_static_report, machine_trace
+from benchmarks import (
+    gpu_compile,
+    gpu_estimate,
+    gpu_hardware,
+    gpu_static,
+    gpu_static_report,
+    machine_code,
+    machine_trace,
+)
 from benchmarks.gpu_compile import Job, Kernel
 from benchmarks.machine_code import Code, Instruction
 
@@ -35,6 +43,21 @@ def listing(text):
         name, _, operands = rest.partition(" ")
         instructions.append(Instruction(guard.lstrip("@"), name, operands))
     return Code(tuple(instructions), labels)
+
+
+def test_notes_on_scheduling_are_no_operands():
+    """As nvdisasm 12.8 prints them for compute capability 12.0."""
+    lines = (
+        "        /*0080*/                   IADD3 R1, R2, 0x80                    ?WAIT2_END_GROUP;",
+        "        /*0090*/              @!P0 BRA `(.L_1)  ?trans1 ?WAIT4 ;",
+        ".L_1:",
+        "        /*00a0*/                   EXIT ;",
+    )
+    code = machine_code._parse("\n".join(lines) + "\n")
+    assert [tuple(i) for i in code.instructions] == [
+        ("", "IADD3", "R1, R2, 0x80"), ("!P0", "BRA", "`(.L_1)"), ("", "EXIT", ""),
+    ]  # fmt: skip
+    assert code.labels == {".L_1": 2}
 
 
 LOOPS = """
