@@ -107,8 +107,13 @@ def sample_rows_backward(d_rows, maps, positions, d_maps, d_positions, scale, ro
             by_y, by_x = slopes(y, x, height, width)
             for k in tl.static_range(4):
                 if WANTS_MAPS:
-                    reads = valid & (weights[k] != 0)
-                    add_to_map(d_base, at[k], weights[k][:, None] * d, reads, FROM, j, C, LARGE, factor, FIXED)
+                    weight = weights[k][:, None]
+                    if FIXED:  # what is not read adds zero: Triton 3.6 fails on a mask of it before fixed-point sums
+                        value = tl.where(weight != 0, weight * d, 0.0)
+                        add_to_map(d_base, at[k], value, valid, FROM, j, C, LARGE, factor, FIXED)
+                    else:
+                        reads = valid & (weights[k] != 0)
+                        add_to_map(d_base, at[k], weight * d, reads, FROM, j, C, LARGE, factor, FIXED)
                 if WANTS_POSITIONS:
                     product = tl.sum(d * read_chunk(base, at[k], FROM, j, C, LARGE), 1)
                     dy += by_y[k] * product
