@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from benchmarks.files import write_json
 from benchmarks.gpu_worker import FAILED, OK, WRONG, Row
 from benchmarks.screen import Screen
 from benchmarks.text import duration
@@ -62,10 +63,7 @@ class Report:
 
     def save(self, path: Path) -> None:
         """The whole file or none: what was there stays until it is replaced."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(path.name + ".part")
-        part.write_text(json.dumps(asdict(self), indent=1, allow_nan=False) + "\n", encoding="utf-8")
-        os.replace(part, path)
+        write_json(path, asdict(self))
 
 
 def _read(path: Path) -> Report:
