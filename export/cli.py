@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from vinr_engine.video.errors import UsageError
+from vinr_engine.errors import UsageError
 
 app = typer.Typer(help="Write a network for other runtimes.", rich_markup_mode=None, no_args_is_help=True)
 

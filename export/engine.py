@@ -15,8 +15,8 @@ from vinr_engine.export.encoded import Encoded
 from vinr_engine.export.engine_files import Report, Size, fingerprint, pad, paths
 from vinr_engine.export.tensorrt_build import MODULES, runtime_module
 
+from vinr_engine.errors import UsageError, VinrError, WeightsError, reason
 from vinr_engine.models.video_inr import pad_to_multiple
-from vinr_engine.video.errors import UsageError, VinrError, WeightsError, reason
 
 DEVICE = "cuda"
 _TORCH = {"FLOAT": torch.float32, "HALF": torch.float16, "INT64": torch.int64, "INT32": torch.int32}

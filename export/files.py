@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from vinr_engine.video.errors import VinrError, reason
+from vinr_engine.errors import VinrError, reason
 
 
 @contextmanager

@@ -14,8 +14,8 @@ from vinr_engine.export.options import Options
 from vinr_engine.export.packages import require
 
 from vinr_engine._version import __version__
+from vinr_engine.errors import UsageError, WeightsError
 from vinr_engine.models import VideoINR
-from vinr_engine.video.errors import UsageError, WeightsError
 
 PREFIX = "vinr_engine"  # of the keys
 FORMAT = 2  # of these facts and of the graphs' inputs and outputs; a reader refuses any other

@@ -19,8 +19,8 @@ from vinr_engine.export.files import check_writable, draft_of, make_folder
 from vinr_engine.export.options import Options
 
 from vinr_engine._version import __version__
+from vinr_engine.errors import UsageError
 from vinr_engine.models import VideoINR
-from vinr_engine.video.errors import UsageError
 
 EXAMPLE = (16, 24)  # h', w' of the frames that the graphs are traced with
 

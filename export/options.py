@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from vinr_engine.video.errors import UsageError
+from vinr_engine.errors import UsageError
 
 PROFILES = ("portable", "plugin")
 DEFORM_CONV = ("grid_sample", "deform_conv")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
-from vinr_engine.video.errors import UsageError
+from vinr_engine.errors import UsageError
 
 # module -> what pip installs
 PACKAGES = {

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from vinr_engine.video.errors import UsageError
+from vinr_engine.errors import UsageError
 
 VARIABLE = "VINR_TENSORRT_PLUGINS"  # names the library where no option does
 PLUGINS, VERSION, NAMESPACE = ("DeformConv2d", "InrQuery"), "1", "vinr"

@@ -6,7 +6,7 @@ from vinr_engine.export.engine import Engine
 from vinr_engine.export.exported import ExportedModel
 from vinr_engine.export.sessions import SESSIONS
 
-from vinr_engine.video.errors import UsageError
+from vinr_engine.errors import UsageError
 
 RUNTIMES = (*SESSIONS, "tensorrt")
 

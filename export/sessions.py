@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from vinr_engine.export.packages import require
 
-from vinr_engine.video.errors import UsageError, VinrError, WeightsError, reason
+from vinr_engine.errors import UsageError, VinrError, WeightsError, reason
 
 Array = NDArray[Any]
 

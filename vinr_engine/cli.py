@@ -11,8 +11,8 @@ from typing import Annotated, Any
 
 import typer
 
+from vinr_engine.errors import Cancelled, UsageError, VinrError, WeightsError
 from vinr_engine.export.cli import app as export_app
-from vinr_engine.video.errors import Cancelled, UsageError, VinrError, WeightsError
 
 app = typer.Typer(
     name="vinr",
@@ -239,7 +239,7 @@ def evaluate(
 @app.command()
 def info(as_json: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False) -> None:
     """Show versions, the compiled extension, processors and backends."""
-    from vinr_engine.video import system
+    from vinr_engine import info as system
 
     facts = system.gather()
     typer.echo(system.as_json(facts) if as_json else system.as_text(facts))

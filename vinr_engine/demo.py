@@ -11,8 +11,8 @@ import av
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from vinr_engine.errors import SinkError, reason
 from vinr_engine.video import enlarge
-from vinr_engine.video.errors import SinkError, reason
 from vinr_engine.video.progress import Bar
 from vinr_engine.video.upscale import upscale
 

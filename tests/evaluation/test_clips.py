@@ -7,9 +7,9 @@ from PIL import Image
 
 from evaluation.frames import folder
 from video.clips import write
+from vinr_engine.errors import SourceError, UsageError
 from vinr_engine.evaluation import clips
 from vinr_engine.evaluation.windows import count, windows
-from vinr_engine.video.errors import SourceError, UsageError
 
 
 def names(found):

@@ -14,6 +14,7 @@ from PIL import Image
 import tolerances
 from evaluation.frames import folder
 from video.clips import Blend, leftovers, write
+from vinr_engine.errors import SinkError, SourceError, UsageError, VinrError, WeightsError
 from vinr_engine.evaluation import sheet
 from vinr_engine.evaluation.evaluate import evaluate
 from vinr_engine.evaluation.metrics import Variant, measure
@@ -22,7 +23,6 @@ from vinr_engine.evaluation.restore import BLEND, NEAREST, NETWORK
 from vinr_engine.evaluation.results import ClipFacts, Frame, Result
 from vinr_engine.evaluation.tiles import MARGIN, Tiled, spans
 from vinr_engine.training.resize import resize
-from vinr_engine.video.errors import SinkError, SourceError, UsageError, VinrError, WeightsError
 
 
 @pytest.fixture(scope="module")

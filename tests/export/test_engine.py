@@ -16,7 +16,7 @@ import vinr_engine as vinr
 from export_cases import decode
 from video.clips import panning, read, write
 from vinr_engine import cli
-from vinr_engine.video.errors import UsageError, WeightsError
+from vinr_engine.errors import UsageError, WeightsError
 
 LIMITS = engine_files.Limits(((16, 16), (16, 16), (64, 64)), ((16, 16), (32, 32), (96, 96)))
 

@@ -14,7 +14,7 @@ from vinr_engine.export.options import Options
 
 from export_cases import SMALL, network
 from video.clips import panning, write
-from vinr_engine.video.errors import UsageError, VinrError, WeightsError
+from vinr_engine.errors import UsageError, VinrError, WeightsError
 from vinr_engine.video.schedule import Multiply, Rate
 from vinr_engine.video.upscale import upscale
 

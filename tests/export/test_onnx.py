@@ -24,8 +24,8 @@ from export_cases import CASES, EDGES, RESIDUAL, SHRINKING, SMALL, decode, netwo
 from tolerances import EXPORT, EXPORT_FLOAT16_PSNR, OPENVINO
 from video.clips import panning, read, write
 from vinr_engine import cli
+from vinr_engine.errors import UsageError, VinrError, WeightsError
 from vinr_engine.video import enlarge
-from vinr_engine.video.errors import UsageError, VinrError, WeightsError
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import pytest
 from vinr_engine.export import plugin_library
 
 from tensorrt_plugins import BAD, DEFORM, QUERY, headers
-from vinr_engine.video.errors import UsageError
+from vinr_engine.errors import UsageError
 
 ROOT = pathlib.Path(__file__).parents[2]
 

@@ -14,8 +14,8 @@ from vinr_engine.export.options import Options
 
 from export_cases import RESIDUAL, SMALL, network
 from vinr_engine import cli
+from vinr_engine.errors import UsageError, WeightsError
 from vinr_engine.video import enlarge
-from vinr_engine.video.errors import UsageError, WeightsError
 
 LIMITS = Limits(((16, 16), (32, 48), (64, 64)), ((16, 16), (128, 192), (256, 256)), (1, 4))
 

@@ -11,9 +11,9 @@ import vinr_engine as vinr
 from tolerances import TRITON, relative_error
 from vinr_engine import cuda_graphs
 from vinr_engine.cuda_graphs import WARM_UP, Graphed, GraphedVideoINR
+from vinr_engine.errors import VinrError
 from vinr_engine.models import video_inr
 from vinr_engine.models.video_inr import times_tensor
-from vinr_engine.video.errors import VinrError
 
 SMALL = dict(
     nf=8, groups=2, front_blocks=1, back_blocks=1, hr_features=6, feat_hidden=(8,), flow_hidden=(8,), encode_hidden=(8,)

@@ -7,8 +7,8 @@ import yaml
 
 import vinr_engine as vinr
 from training.runs import content, tiny, write
+from vinr_engine.errors import ConfigError
 from vinr_engine.training import config
-from vinr_engine.training.errors import ConfigError
 from vinr_engine.training.initialise import initialise
 
 PUBLISHED = """

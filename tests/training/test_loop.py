@@ -14,9 +14,8 @@ import torch
 
 import vinr_engine as vinr
 from training.runs import tiny, weights, write, write_clip
+from vinr_engine.errors import ConfigError, DataError, DivergedError, StateError, UsageError
 from vinr_engine.training import loop, state
-from vinr_engine.training.errors import ConfigError, DataError, DivergedError, StateError
-from vinr_engine.video.errors import UsageError
 
 
 def quiet(text):

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from video.clips import Blend, av, leftovers, panning, read, write
-from vinr_engine.video import sink
-from vinr_engine.video.errors import Cancelled, SinkError, SourceError, UsageError, VinrError, WeightsError
+from vinr_engine.errors import Cancelled, SinkError, SourceError, UsageError, VinrError, WeightsError
+from vinr_engine.video.io import sink
 from vinr_engine.video.upscale import upscale
 
 

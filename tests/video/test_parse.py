@@ -3,8 +3,8 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
+from vinr_engine.errors import UsageError
 from vinr_engine.video import parse
-from vinr_engine.video.errors import UsageError
 
 
 @pytest.mark.parametrize(

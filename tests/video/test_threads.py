@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from video.clips import Blend, leftovers, panning, read, write
-from vinr_engine.video import sink, video_source
-from vinr_engine.video.errors import Cancelled, SinkError, SourceError, VinrError
+from vinr_engine.errors import Cancelled, SinkError, SourceError, VinrError
+from vinr_engine.video.io import sink, video_source
 from vinr_engine.video.threads import WAITING, ReadAhead, WriteBehind
 from vinr_engine.video.upscale import upscale
 
@@ -288,7 +288,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)  # a caller may have it
 sys.path.insert(0, {tests!r})
 from video.clips import Blend
 from vinr_engine import cli
-from vinr_engine.video import {module}
+from vinr_engine.video.io import {module}
 
 real = {module}.{kind}.{method}
 def slow(*args, **options):

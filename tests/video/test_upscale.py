@@ -12,7 +12,7 @@ from PIL import Image
 import vinr_engine as vinr
 from video.clips import Blend, av, leftovers, panning, read, samples, scene, seconds, write
 from vinr_engine import backends
-from vinr_engine.video.errors import SinkError
+from vinr_engine.errors import SinkError
 from vinr_engine.video.upscale import upscale
 
 

@@ -16,14 +16,14 @@ from typing import Any
 import torch
 
 import vinr_engine
+from vinr_engine.errors import SinkError, SourceError, UsageError, reason
 from vinr_engine.evaluation import perceptual, report, sheet
 from vinr_engine.evaluation.clips import check, find
 from vinr_engine.evaluation.protocol import Protocol, decimal, keep, named, scale
 from vinr_engine.evaluation.results import Result
 from vinr_engine.evaluation.run import Options, expected_frames, run_clip
 from vinr_engine.video import enlarge, parse
-from vinr_engine.video.errors import SinkError, SourceError, UsageError, reason
-from vinr_engine.video.paths import Draft
+from vinr_engine.video.io.paths import Draft
 
 OUTPUTS = re.compile(r"results\.json|frames\.csv|sheet_x[\d.-]+_k\d+\.png")
 """What may lie in an output folder that is replaced."""

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vinr_engine.errors import UsageError, VinrError, reason
 from vinr_engine.evaluation.metrics import quantise
-from vinr_engine.video.errors import UsageError, VinrError, reason
 
 PACKAGES = ("torchmetrics", "torchvision")
 

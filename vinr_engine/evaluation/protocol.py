@@ -6,8 +6,8 @@ import math
 from dataclasses import dataclass
 from fractions import Fraction
 
+from vinr_engine.errors import UsageError
 from vinr_engine.evaluation.metrics import Variant, variants
-from vinr_engine.video.errors import UsageError
 
 MAX_SCALE = 32
 MAX_KEEP = 256

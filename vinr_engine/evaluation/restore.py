@@ -10,13 +10,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vinr_engine.errors import SourceError
 from vinr_engine.evaluation.metrics import WINDOW, quantise
 from vinr_engine.evaluation.protocol import Protocol, decimal
 from vinr_engine.evaluation.tiles import Tiled
 from vinr_engine.training.resize import resize
-from vinr_engine.video.colour import Array
 from vinr_engine.video.enlarge import Enlarger, Slot
-from vinr_engine.video.errors import SourceError
+from vinr_engine.video.io.colour import Array
 
 NETWORK, BLEND, NEAREST = "VideoINR", "bicubic + blend", "bicubic, nearest"
 

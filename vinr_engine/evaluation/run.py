@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vinr_engine.errors import SourceError
 from vinr_engine.evaluation import sheet
 from vinr_engine.evaluation.clips import Clip
 from vinr_engine.evaluation.metrics import measure
@@ -19,7 +20,6 @@ from vinr_engine.evaluation.protocol import Protocol
 from vinr_engine.evaluation.restore import Restorer, Shrunk, centre_crop, true_size
 from vinr_engine.evaluation.results import ClipFacts, Figures, Frame, Result
 from vinr_engine.evaluation.windows import count, windows
-from vinr_engine.video.errors import SourceError
 
 ROWS_OF_BOTH = 4
 """Up to that many clips, the sheet shows a kept frame of each beside one between."""

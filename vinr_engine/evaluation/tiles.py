@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vinr_engine.errors import UsageError
 from vinr_engine.evaluation.protocol import decimal
-from vinr_engine.video.errors import UsageError
 
 MARGIN = 32
 """Pixels that a tile sees at least beyond what is kept of it, where the frame goes on."""

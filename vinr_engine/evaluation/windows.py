@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
-from vinr_engine.video.source import Picture
+from vinr_engine.video.io.source import Picture
 
 
 @dataclass(frozen=True)

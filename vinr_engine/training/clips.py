@@ -12,11 +12,10 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
+from vinr_engine.errors import DataError, reason
 from vinr_engine.training.batches import FRAMES, Batch
 from vinr_engine.training.config import Data
-from vinr_engine.training.errors import DataError
 from vinr_engine.training.resize import resize, resized_length
-from vinr_engine.video.errors import reason
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 NUMBER = re.compile(r"(\d+)$")  # ends a frame's name, with or without zeros in front

@@ -9,10 +9,9 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from vinr_engine.training.errors import ConfigError
+from vinr_engine.errors import ConfigError, reason
 from vinr_engine.training.losses import LOSSES
 from vinr_engine.training.published import is_published, translate
-from vinr_engine.video.errors import reason
 
 PRESETS = Path(__file__).parent / "presets"
 Whole = Annotated[int, Field(ge=1, strict=True)]

@@ -16,18 +16,17 @@ from accelerate.utils import broadcast_object_list
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
+from vinr_engine.errors import ConfigError, DataError, DivergedError, StateError, UsageError, reason
 from vinr_engine.models.checkpoint import CheckpointError, load_model, save_checkpoint
 from vinr_engine.models.video_inr import VideoINR
 from vinr_engine.training import state as states
 from vinr_engine.training import validate as validation
 from vinr_engine.training.batches import Batch, Batches, Source, open_source
 from vinr_engine.training.config import Config, Stage
-from vinr_engine.training.errors import ConfigError, DataError, DivergedError, StateError
 from vinr_engine.training.initialise import initialise
 from vinr_engine.training.journal import Journal
 from vinr_engine.training.objective import Objective
 from vinr_engine.training.schedule import learning_rate
-from vinr_engine.video.errors import UsageError, reason
 
 WEIGHTS = "weights.safetensors"
 HALF = "weights_fp16.safetensors"

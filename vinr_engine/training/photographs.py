@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from vinr_engine.training.errors import DataError
+from vinr_engine.errors import DataError
 from vinr_engine.training.resize import resize
 
 FOLDERS = {"skimage": "data", "sklearn": "datasets/images", "matplotlib": "mpl-data/sample_data"}

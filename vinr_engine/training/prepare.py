@@ -10,11 +10,10 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 
-from vinr_engine.training.errors import DataError
-from vinr_engine.video.errors import VinrError, reason
-from vinr_engine.video.paths import Draft
-from vinr_engine.video.sink import FolderSink
-from vinr_engine.video.video_source import VideoSource
+from vinr_engine.errors import DataError, VinrError, reason
+from vinr_engine.video.io.paths import Draft
+from vinr_engine.video.io.sink import FolderSink
+from vinr_engine.video.io.video_source import VideoSource
 
 SUFFIXES = (".mp4", ".mkv", ".webm", ".mov", ".avi", ".m4v", ".mpg", ".mpeg", ".ts")
 

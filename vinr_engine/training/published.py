@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from vinr_engine.training.errors import ConfigError
+from vinr_engine.errors import ConfigError
 
 NO_MEANING = {
     "": {"name", "use_tb_logger", "model", "distortion", "scale", "gpu_ids", "dist", "is_train", "logger", "path"},

@@ -16,10 +16,9 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from vinr_engine.errors import StateError, reason
 from vinr_engine.models.checkpoint import CheckpointError, load_model, save_checkpoint
 from vinr_engine.models.video_inr import VideoINR
-from vinr_engine.training.errors import StateError
-from vinr_engine.video.errors import reason
 
 NAME = re.compile(r"step_(\d{8})")
 _OPTIMISER = ("step", "exp_avg", "exp_avg_sq")

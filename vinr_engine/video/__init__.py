@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .errors import Cancelled, SinkError, SourceError, UsageError, VinrError, WeightsError
+from vinr_engine.errors import Cancelled, SinkError, SourceError, UsageError, VinrError, WeightsError
 
 if TYPE_CHECKING:
     from .upscale import Summary

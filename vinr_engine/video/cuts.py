@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from numpy.lib.stride_tricks import sliding_window_view
 
-from .colour import Array
+from .io.colour import Array
 
 LONG_SIDE = 64
 BLOCK = 8

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from vinr_engine.errors import SourceError, UsageError, VinrError, WeightsError, reason
+
 from . import transfers
-from .colour import Array
-from .errors import SourceError, UsageError, VinrError, WeightsError, reason
+from .io.colour import Array
 from .threads import WAITING, join
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import operator
 import re
 from fractions import Fraction
 
-from .errors import UsageError
+from vinr_engine.errors import UsageError
 
 MAX_SIDE = 16384
 """Longest output side in pixels: the limit of H.264 and VP9 encoders."""

@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 
+from vinr_engine.errors import Cancelled
+
 from .cuts import CutDetector
 from .enlarge import Enlarger, Pair, Slot
-from .errors import Cancelled
+from .io.source import Picture
 from .schedule import Clock, Span, last_span, pair_span
-from .source import Picture
 from .threads import WriteBehind
 
 

@@ -8,10 +8,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from fractions import Fraction
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from .colour import Array
+from .io.colour import Array
 
 if TYPE_CHECKING:
-    from .sink import Sink
+    from .io.sink import Sink
 
 WAITING = 2
 """Items at most that wait between two threads."""

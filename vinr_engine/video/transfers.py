@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from .colour import Array
+from .io.colour import Array
 
 if TYPE_CHECKING:
     import torch

@@ -12,18 +12,20 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from . import encoders, enlarge, image_source, parse, paths
-from .audio import AudioCopy
+from vinr_engine.errors import SinkError, UsageError
+
+from . import enlarge, parse
 from .cuts import CutDetector
-from .encoders import Encoding
-from .errors import SinkError, UsageError
-from .image_source import ImageSource
+from .io import encoders, image_source, paths
+from .io.audio import AudioCopy
+from .io.encoders import Encoding
+from .io.image_source import ImageSource
+from .io.sink import FolderSink, Sink, VideoSink
+from .io.source import OpenSource, Picture, SourceInfo
+from .io.video_source import VideoSource
 from .pipeline import Pipeline
 from .schedule import Clock, Multiply, Rate, common_unit
-from .sink import FolderSink, Sink, VideoSink
-from .source import OpenSource, Picture, SourceInfo
 from .threads import ReadAhead, WriteBehind
-from .video_source import VideoSource
 
 DEFAULT_SPACE = 4.0
 DEFAULT_TIME = 8

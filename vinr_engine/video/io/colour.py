@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from .errors import SourceError
+from vinr_engine.errors import SourceError
 
 Array = npt.NDArray[np.float32]
 

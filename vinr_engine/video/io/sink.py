@@ -9,11 +9,12 @@ from typing import Protocol
 import av
 import numpy as np
 
+from vinr_engine.errors import SinkError, reason
+
 from . import planes
 from .audio import AudioCopy
 from .colour import Array, for_encoding
 from .encoders import Encoding
-from .errors import SinkError, reason
 from .paths import FRAME_NAME
 from .source import SourceInfo
 

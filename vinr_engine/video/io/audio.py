@@ -8,7 +8,8 @@ from pathlib import Path
 
 import av
 
-from .errors import SinkError, SourceError, reason
+from vinr_engine.errors import SinkError, SourceError, reason
+
 from .video_source import open_container
 
 

@@ -30,6 +30,22 @@ class Cancelled(VinrError):
     """The cancel callback asked to stop; nothing was left under the output's name."""
 
 
+class ConfigError(UsageError):
+    """A configuration with an unknown key, a wrong type or a missing path; the message names the key."""
+
+
+class DataError(VinrError):
+    """Clips or frames that cannot be used."""
+
+
+class StateError(VinrError):
+    """A training state that cannot be written, read or resumed."""
+
+
+class DivergedError(VinrError):
+    """Too many steps whose loss is not finite."""
+
+
 def reason(error: BaseException) -> str:
     """What went wrong in a few words, on one line: the system's text for an OSError, else the message."""
     if isinstance(error, OSError) and error.errno is not None and error.errno in errno.errorcode:

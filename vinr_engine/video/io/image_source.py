@@ -13,8 +13,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
+from vinr_engine.errors import SourceError, UsageError, reason
+
 from .colour import RGB, SRGB_TRANSFER, Array, Colour
-from .errors import SourceError, UsageError, reason
 from .source import OpenSource, Picture, SourceInfo
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm")

@@ -10,8 +10,9 @@ from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
+from vinr_engine.errors import SinkError, SourceError, UsageError, reason
+
 from . import image_source
-from .errors import SinkError, SourceError, UsageError, reason
 
 CONTAINERS = {".mp4": "mp4", ".mkv": "matroska", ".webm": "webm"}
 FRAME_NAME = "frame_{:06d}.png"

@@ -13,9 +13,10 @@ from typing import IO, Any
 import av
 import numpy as np
 
+from vinr_engine.errors import SourceError, VinrError, reason
+
 from . import colour, planes
 from .colour import Array
-from .errors import SourceError, VinrError, reason
 from .source import OpenSource, Picture, SourceInfo
 
 _MIDWAY = {"mjpeg", "mpeg1video", "jpeg2000", "png"}

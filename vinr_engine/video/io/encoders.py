@@ -7,8 +7,9 @@ from pathlib import Path
 
 import av
 
+from vinr_engine.errors import UsageError
+
 from . import planes
-from .errors import UsageError
 from .paths import CONTAINERS
 from .source import SourceInfo
 
