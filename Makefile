@@ -53,23 +53,23 @@ format: $(VENV)/.lint ## rewrite Python and C++ in the project's style
 	find csrc export/tensorrt tests/export tests/simt -name '*.cpp' -o -name '*.h' -o -name '*.cu' -o -name '*.cuh' | xargs $(VENV)/bin/clang-format -i
 
 bench: build $(VENV)/.bench ## measure the ops and the network against the published form, about 12 minutes
-	$(RUN) -m benchmarks.run $(BENCH_ARGS)
+	$(RUN) -m benchmarks.cpu $(BENCH_ARGS)
 
 gpu-static: build $(VENV)/.test $(VENV)/.triton-oldest ## compile all GPU kernels without a GPU, and report their machine code
-	$(RUN) -m benchmarks.gpu_static --also $(OLDEST_TRITON) $(foreach to,csv md,--out benchmarks/results/gpu_static.$(to)) $(GPU_ARGS)
+	$(RUN) -m benchmarks.static --also $(OLDEST_TRITON) $(foreach to,csv md,--out benchmarks/results/gpu_static.$(to)) $(GPU_ARGS)
 
 gpu-check: build $(VENV)/.test $(VENV)/.triton-oldest ## find spills, missing matrix instructions and too much shared memory in a part of them
-	$(RUN) -m benchmarks.gpu_static --also $(OLDEST_TRITON) --check --quick $(GPU_ARGS)
+	$(RUN) -m benchmarks.static --also $(OLDEST_TRITON) --check --quick $(GPU_ARGS)
 
 gpu: build $(VENV)/.bench ## with an NVIDIA GPU: check every kernel, time it, and write gpu.json
 	$(RUN) -m benchmarks.gpu $(GPU_ARGS)
 
 gpu-kit: build ## pack build/gpu-kit, which finds out everything on a host with a GPU: see docs/gpu.md
-	$(RUN) -m benchmarks.gpu_kit.build $(KIT_ARGS)
+	$(RUN) -m benchmarks.gpu.kit.build $(KIT_ARGS)
 
 gpu-report: build ## merge RESULTS=DIR, what such a host gave back, into benchmarks/results/gpu, README.md and docs
 	@test -n "$(RESULTS)" || { echo >&2 "name the folder that the kit wrote: make gpu-report RESULTS=DIR"; exit 2; }
-	$(RUN) -m benchmarks.gpu_kit.report $(RESULTS)
+	$(RUN) -m benchmarks.gpu.kit.report $(RESULTS)
 
 demo: build ## upscale a short clip, and compare with a bicubic one
 	$(VENV)/bin/vinr demo $(DEMO_ARGS)

@@ -41,7 +41,7 @@ def _flip(x, sign):
 @triton.jit
 def _folded_sine(r):
     """sin(pi r) for |r| <= 1/2."""
-    # The minimax polynomial of sin(pi r) / r in r^2 of the CPU kernels; benchmarks/sine_polynomial.py finds it.
+    # The minimax polynomial of sin(pi r) / r in r^2 of the CPU kernels; benchmarks/tools/sine_polynomial.py finds it.
     s = r * r
     p = 0.07722015632 * s - 0.5980451887
     p = p * s + 2.550031380

@@ -131,7 +131,8 @@ def test_what_measures_a_gpu_runs_in_a_bare_checkout(tree):
     ignored = shutil.ignore_patterns("__pycache__")
     shutil.copytree(ROOT / "benchmarks", tree / "benchmarks", ignore=ignored)
     (tree / "build_info.json").write_text('{"commit": "0123456789ab"}')
-    code = "from benchmarks import gpu, gpu_worker, machine, screen\nprint(machine.commit(), type(screen.screen()))"
+    code = "from benchmarks.common import machine, screen; from benchmarks.gpu import run, worker\n"
+    code += "print(machine.commit(), type(screen.screen()))"
     commit, kind = imported(tree, BARE + code)[3].split(maxsplit=1)
     assert commit == "0123456789ab"
     assert "Plain" in kind

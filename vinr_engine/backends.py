@@ -200,7 +200,7 @@ def _miscompiled_query(tensor: torch.Tensor | None) -> str:
     """Why Triton's kernels of the query must not run on the GPU of `tensor`, whatever their compiler says.
 
     For compute capability 10.x Triton 3.6 makes them of a few instructions that write nothing, in 16 bits, and reports
-    no error: `benchmarks.gpu_static --also` sees it, 3.9's are whole.
+    no error: `benchmarks.static --also` sees it, 3.9's are whole.
     """
     if tensor is None or tensor.device.type != "cuda" or not () < _TRITON_VERSION < (3, 9):
         return ""

@@ -334,13 +334,13 @@ def bench(context: typer.Context) -> None:
     The benchmarks are part of the repository, not of an installed package.
     """
     root = Path(__file__).resolve().parent.parent
-    if not (root / "benchmarks" / "run.py").is_file():
+    if not (root / "benchmarks" / "cpu" / "run.py").is_file():
         raise UsageError(
             "bench needs a checkout of the repository with this package installed from it (make build): "
             "an installed package holds no benchmarks"
         )
     sys.path.insert(0, str(root))
-    from benchmarks.run import main as run
+    from benchmarks.cpu.run import main as run
 
     raise typer.Exit(run(context.args))
 

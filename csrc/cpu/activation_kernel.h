@@ -6,7 +6,7 @@ inline Vec sine_half_turns(Vec x) {
     const Vec r = fold_half_turns(x);
     const Vec s = r * r;
     if constexpr (sizeof(Scalar) == 4) {
-        // The minimax polynomial of sin(pi r) / r in r^2 for |r| <= 1/2; benchmarks/sine_polynomial.py finds it.
+        // The minimax polynomial of sin(pi r) / r in r^2 for |r| <= 1/2; benchmarks/tools/sine_polynomial.py finds it.
         Vec p = fma(Vec::set1(0.07722015632f), s, Vec::set1(-0.5980451887f));
         p = fma(p, s, Vec::set1(2.550031380f));
         p = fma(p, s, Vec::set1(-5.167706879f));

@@ -7,12 +7,13 @@ from dataclasses import replace
 import pytest
 import torch
 
-from benchmarks import gpu, gpu_budget, gpu_cases, gpu_clock, gpu_tasks, gpu_worker, published
-from benchmarks.gpu_cases import TOLERANCES, Case
-from benchmarks.gpu_plan import plan
-from benchmarks.gpu_stored import Stored
-from benchmarks.gpu_tasks import Builder
-from benchmarks.gpu_worker import OK, SKIPPED, UNAVAILABLE, WRONG, Row, Worker
+from benchmarks.common import published
+from benchmarks.gpu import budget, cases, clock, run, tasks
+from benchmarks.gpu.cases import TOLERANCES, Case
+from benchmarks.gpu.plan import plan
+from benchmarks.gpu.stored import Stored
+from benchmarks.gpu.tasks import Builder
+from benchmarks.gpu.worker import OK, SKIPPED, UNAVAILABLE, WRONG, Row, Worker, serve
 from vinr_engine import backends
 
 CPU, DEFORM_SOURCE = torch.device("cpu"), published.DEFORM_SOURCE
@@ -34,13 +35,13 @@ def worker(begin=lambda form: None):
 def test_rehearsal(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(published, "DEFORM_SOURCE", DEFORM_SOURCE)  # the process that computes has the real one
     path = tmp_path / "out" / "gpu.json"
-    assert gpu.main(["--dry-run", "--out", str(path)]) == 0
+    assert run.main(["--dry-run", "--out", str(path)]) == 0
     report = json.loads(path.read_text())
     assert report["finished"]
     assert report["left"] == 0
     assert report["about"]["rehearsal"]
     assert {"commit", "torch", "triton", "torchvision", "vinr_engine"} <= report["about"].keys()
-    assert set(report["peaks"]["matrix"]) == set(gpu_clock.DTYPES) - set(gpu_clock.PEAK)
+    assert set(report["peaks"]["matrix"]) == set(clock.DTYPES) - set(clock.PEAK)
     assert {row["op"] for row in report["checks"]} == {row["op"] for row in report["times"]} == set(TOLERANCES)
     assert {row["form"] for row in report["times"]} >= {"eager", "compile", "auto", "graphs", "compiled"}
     fine = {OK} if backends.extension().path else {OK, UNAVAILABLE}
@@ -59,7 +60,7 @@ def test_rehearsal(tmp_path, capsys, monkeypatch):
 
 def test_without_a_gpu_it_says_what_to_do(monkeypatch, capsys):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert gpu.main([]) == 3
+    assert run.main([]) == 3
     said = capsys.readouterr().err
     assert said.count("\n") == 1
     assert "--dry-run" in said
@@ -82,7 +83,7 @@ def test_wrong_usage(arguments, monkeypatch, capsys):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     with pytest.raises(SystemExit, match="2"):
-        gpu.main(arguments)
+        run.main(arguments)
     assert capsys.readouterr().err.splitlines()[-1].startswith("python -m benchmarks.gpu: error: ")
 
 
@@ -90,12 +91,12 @@ def test_a_gpu_by_name(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     names = {"cuda": "cuda:0", "cuda:0": "cuda:0", "cuda:1": "cuda:1"}
-    assert {name: str(gpu.gpu_device(name, dry=False)) for name in names} == names
+    assert {name: str(run.gpu_device(name, dry=False)) for name in names} == names
 
 
 def test_a_wrong_result_gets_no_time(monkeypatch):
     case = Case("deform_conv2d", 6, 7)
-    monkeypatch.setitem(TOLERANCES, case.op, dict.fromkeys(gpu_clock.DTYPES, 0.0))
+    monkeypatch.setitem(TOLERANCES, case.op, dict.fromkeys(clock.DTYPES, 0.0))
     assert WRONG in {row.status for row in worker().check(case, "float32")} <= {WRONG, UNAVAILABLE}
     rows = {row.form: row for row in worker().time(case, "float32")}
     assert rows["eager"].ms  # with which the others are compared
@@ -106,7 +107,7 @@ def test_a_wrong_result_gets_no_time(monkeypatch):
 
 def test_the_exit_code_of_a_call_that_ran_out_of_time(tmp_path, capsys):
     path = tmp_path / "gpu.json"
-    assert gpu.main(["--dry-run", "--deadline", "0.2", "--part", "checks", "--out", str(path)]) == 4
+    assert run.main(["--dry-run", "--deadline", "0.2", "--part", "checks", "--out", str(path)]) == 4
     assert "--resume" in capsys.readouterr().out
     assert not json.loads(path.read_text())["finished"]
 
@@ -118,7 +119,7 @@ def test_an_error_ends_the_worker_and_says_what_it_was_at(monkeypatch):
     task = Builder.task
 
     def failing(self, case, form, precision, count):
-        return gpu_clock.Rotating(fail, [()]) if form == "eager" else task(self, case, form, precision, count)
+        return clock.Rotating(fail, [()]) if form == "eager" else task(self, case, form, precision, count)
 
     monkeypatch.setattr(Builder, "task", failing)
     fields = {"op": "deform_conv2d", "h": 6, "w": 7}
@@ -126,7 +127,7 @@ def test_an_error_ends_the_worker_and_says_what_it_was_at(monkeypatch):
         answers = io.StringIO()
         request = {"kind": kind, "case": fields, "precision": "float32", "without": []}
         good = json.dumps(request | {"without": ["eager"]})
-        assert gpu_worker.serve(CPU, DRY, [good, json.dumps(request), good], answers) == 1
+        assert serve(CPU, DRY, [good, json.dumps(request), good], answers) == 1
         greeting, *said = map(json.loads, answers.getvalue().splitlines())
         assert greeting["answer"]["rehearsal"]
         (rows,) = (line["answer"] for line in said if "answer" in line)
@@ -154,18 +155,18 @@ def test_a_backend_that_cannot_run_says_why():
 
 def test_forms():
     case = Case("query", 6, 7)
-    assert set(gpu_cases.forms(case, "float32", torch.device("cuda"))) == {"eager", "compile", "triton", "cuda"}
-    assert set(gpu_cases.forms(case, "float16", torch.device("cuda"))) == {"triton", "cuda"}
-    assert "cuda" not in set(gpu_cases.forms(Case("query step", 6, 7), "float32", torch.device("cuda")))
-    assert list(gpu_cases.forms(case, "float32", CPU)) == ["eager", "cpu", "compile"]
-    assert list(gpu_cases.forms(case, "float32", CPU, "check")) == ["eager", "cpu"]
-    assert list(gpu_cases.forms(replace(case, without=("eager",)), "float32", CPU)) == ["cpu", "compile"]
+    assert set(cases.forms(case, "float32", torch.device("cuda"))) == {"eager", "compile", "triton", "cuda"}
+    assert set(cases.forms(case, "float16", torch.device("cuda"))) == {"triton", "cuda"}
+    assert "cuda" not in set(cases.forms(Case("query step", 6, 7), "float32", torch.device("cuda")))
+    assert list(cases.forms(case, "float32", CPU)) == ["eager", "cpu", "compile"]
+    assert list(cases.forms(case, "float32", CPU, "check")) == ["eager", "cpu"]
+    assert list(cases.forms(replace(case, without=("eager",)), "float32", CPU)) == ["cpu", "compile"]
     network, gpus = Case("network", 6, 7), torch.device("cuda")
-    assert list(gpu_cases.forms(network, "default", gpus)) == ["eager", "auto", "graphs", "cuda", "compiled"]
-    assert list(gpu_cases.forms(network, "float16", gpus)) == ["auto", "graphs", "cuda", "compiled"]
+    assert list(cases.forms(network, "default", gpus)) == ["eager", "auto", "graphs", "cuda", "compiled"]
+    assert list(cases.forms(network, "float16", gpus)) == ["auto", "graphs", "cuda", "compiled"]
 
 
-@pytest.mark.parametrize("precision", gpu_clock.DTYPES)
+@pytest.mark.parametrize("precision", clock.DTYPES)
 def test_the_switches_of_a_precision(precision):
     """A user of 16 bits leaves cuDNN's TF32 as it comes, as whoever asks for nothing."""
     expected = {"float32": (False, False), "tf32": (True, True)}.get(precision, (False, True))
@@ -181,9 +182,9 @@ def test_the_switches_are_put_back(before):
     try:
         for switch in switches:
             switch.fp32_precision = before
-        with gpu_clock.tf32(True, False):
+        with clock.tf32(True, False):
             assert (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32) == (True, False)
-            with gpu_clock.tf32(False, True):
+            with clock.tf32(False, True):
                 assert (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32) == (False, True)
             assert (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32) == (True, False)
         assert [switch.fp32_precision for switch in switches] == [before] * 3
@@ -204,8 +205,8 @@ def test_what_runs_on_something_else_is_not_timed(monkeypatch):
     monkeypatch.setattr(one.clock, "free_bytes", lambda: None)
     monkeypatch.setattr(one.clock, "device", torch.device("cuda"))
     monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
-    monkeypatch.setattr(Builder, "task", lambda *_: gpu_clock.Rotating(elsewhere, [()]))
-    monkeypatch.setattr(gpu_cases, "unavailable", lambda *_: "")
+    monkeypatch.setattr(Builder, "task", lambda *_: clock.Rotating(elsewhere, [()]))
+    monkeypatch.setattr(cases, "unavailable", lambda *_: "")
     for _ in range(2):
         row, done = one.tried(Case("query", 6, 7), "auto", "float32")
         assert (row.status, done) == (UNAVAILABLE, None)
@@ -227,19 +228,19 @@ def test_training_in_float16_can_pass_at_the_size_that_is_checked():
     assert row.status == OK, row
 
 
-@pytest.mark.parametrize("op", gpu_cases.LOSS_SCALES)
+@pytest.mark.parametrize("op", cases.LOSS_SCALES)
 def test_gradients_of_a_loss_suit_float16_at_every_size(op):
     for n in (100, 100_000):
         out = torch.randn(1, 64, n).half().requires_grad_()
-        (gradient,) = torch.autograd.grad(gpu_tasks.loss(op, out), out)
+        (gradient,) = torch.autograd.grad(tasks.loss(op, out), out)
         assert gradient.abs().median() > 100 * torch.finfo(torch.float16).tiny
         assert gradient.isfinite().all()
 
 
 def test_no_sampled_position_is_where_a_gradient_jumps():
-    for precision in gpu_clock.DTYPES:
-        offset = gpu_tasks.arguments(Case("deform_conv2d step", 9, 70), precision, CPU, 0)[1]
-        assert (offset.double() - offset.double().round()).abs().min() >= gpu_tasks.APART
+    for precision in clock.DTYPES:
+        offset = tasks.arguments(Case("deform_conv2d step", 9, 70), precision, CPU, 0)[1]
+        assert (offset.double() - offset.double().round()).abs().min() >= tasks.APART
 
 
 def test_a_gpu_is_kept_busy_before_the_clock_starts(monkeypatch):
@@ -265,9 +266,9 @@ def test_a_gpu_is_kept_busy_before_the_clock_starts(monkeypatch):
 
     monkeypatch.setattr(torch.cuda, "Event", Event)
     monkeypatch.setattr(torch.cuda, "_sleep", lambda cycles: said.append("sleep" if cycles > 1e7 else "nap"))
-    clock = gpu_clock.Clock(CPU)
-    clock._flush = Flush()
-    assert clock(lambda: said.append("task")) == 2e-3
+    one = clock.Clock(CPU)
+    one._flush = Flush()
+    assert one(lambda: said.append("task")) == 2e-3
     assert said == ["flush", "sleep", "event", "task", "event", "wait"]
 
 
@@ -282,9 +283,9 @@ def test_a_query_that_is_timed_copies_nothing_from_the_host():
 
 
 def test_inputs_rotate():
-    rotating = gpu_clock.Rotating(lambda x: x, [(1,), (2,), (3,)])
+    rotating = clock.Rotating(lambda x: x, [(1,), (2,), (3,)])
     assert [rotating() for _ in range(4)] == [1, 2, 3, 1]
-    first, second = (gpu_tasks.arguments(Case("encoder", 6, 7), "float32", CPU, seed)[0] for seed in (0, 10))
+    first, second = (tasks.arguments(Case("encoder", 6, 7), "float32", CPU, seed)[0] for seed in (0, 10))
     assert not torch.equal(first, second)
 
 
@@ -295,7 +296,7 @@ def test_stored_estimates():
         assert counted > stored.roofline_ms(frame, form, "float16") > 0
         assert stored.counted_ms(replace(frame, frames=2), form, "float16") == pytest.approx(2 * counted)
         assert stored.counted_ms(frame, form, "float32") is None
-        for precision in gpu_cases.PRECISIONS:
+        for precision in cases.PRECISIONS:
             assert stored.roofline_ms(Case("deform_conv2d", 180, 320), form, precision) > 0
     assert stored.roofline_ms(Case("sampled_mlp", 720, 1280), "triton", "tf32") > 0
     assert stored.roofline_ms(frame, "eager", "float32") is None
@@ -318,9 +319,9 @@ def test_plans_are_consistent(dry, quick):
         assert case.work.operations > 0 < case.bytes("triton") <= case.bytes("eager")
         for precision in case.precisions:
             assert chosen.check_of(case, precision)
-            assert list(gpu_cases.forms(case, precision, torch.device("cuda"), "check"))
-    for cases in (chosen.checks, chosen.times):  # what is done is known by its name
-        names = [(case.name, precision) for case in cases for precision in case.precisions]
+            assert list(cases.forms(case, precision, torch.device("cuda"), "check"))
+    for planned in (chosen.checks, chosen.times):  # what is done is known by its name
+        names = [(case.name, precision) for case in planned for precision in case.precisions]
         assert len(names) == len(set(names))
     assert {case.op for case in chosen.checks} == set(TOLERANCES)
     assert chosen.fingerprint == plan(dry, quick).fingerprint
@@ -333,17 +334,17 @@ def test_the_plan_of_a_gpu():
     names = {case.name for case in largest.times}
     assert {"query 320x180 x4", "network 640x360 x4, 8 times", "query 256x256 x4", "deform_conv2d 317x179"} <= names
     gpus = torch.device("cuda")
-    assert gpu_budget.total("check", largest.checks, gpus) <= 6 * 60
-    assert gpu_budget.total("time", largest.times, gpus) <= 8 * 60
+    assert budget.total("check", largest.checks, gpus) <= 6 * 60
+    assert budget.total("time", largest.times, gpus) <= 8 * 60
 
 
 def test_a_rehearsal_is_expected_to_compile_nothing():
     for case in DRY.times:
-        assert gpu_budget.seconds("time", case, case.precisions[0], CPU) < 10
+        assert budget.seconds("time", case, case.precisions[0], CPU) < 10
 
 
 def test_expected_times_follow_measured_ones():
-    assert gpu_budget.scale([]) == 1.0
-    assert gpu_budget.scale([(10.0, 12.0), (10.0, 18.0)]) == pytest.approx(1.5)
-    assert gpu_budget.scale([(10.0, 0.0)]) == min(gpu_budget.SCALES)
-    assert gpu_budget.scale([(1.0, 1e3)]) == max(gpu_budget.SCALES)
+    assert budget.scale([]) == 1.0
+    assert budget.scale([(10.0, 12.0), (10.0, 18.0)]) == pytest.approx(1.5)
+    assert budget.scale([(10.0, 0.0)]) == min(budget.SCALES)
+    assert budget.scale([(1.0, 1e3)]) == max(budget.SCALES)

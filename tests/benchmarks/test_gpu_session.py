@@ -8,13 +8,15 @@ from dataclasses import replace
 import pytest
 import torch
 
-from benchmarks import gpu_budget, gpu_report, published
-from benchmarks.gpu_cases import Case
-from benchmarks.gpu_plan import plan
-from benchmarks.gpu_session import Session
-from benchmarks.gpu_stored import Stored
-from benchmarks.gpu_worker import FAILED, OK, WRONG, Row
-from benchmarks.screen import Plain
+from benchmarks.common import published
+from benchmarks.common.screen import Plain
+from benchmarks.gpu import budget
+from benchmarks.gpu.cases import Case
+from benchmarks.gpu.plan import plan
+from benchmarks.gpu.report import show
+from benchmarks.gpu.session import Session
+from benchmarks.gpu.stored import Stored
+from benchmarks.gpu.worker import FAILED, OK, WRONG, Row
 from vinr_engine import backends
 
 CPU = torch.device("cpu")
@@ -203,7 +205,7 @@ def test_what_takes_more_than_a_whole_call_is_not_tried_forever(tmp_path):
 
 
 def test_no_case_starts_that_does_not_fit(tmp_path, monkeypatch):
-    monkeypatch.setattr(gpu_budget, "seconds", lambda *_: 1000.0)
+    monkeypatch.setattr(budget, "seconds", lambda *_: 1000.0)
     run = three(tmp_path, deadline=100.0)
     assert run.out_of_time
     assert [one.case for one in run.report.done] == ["query 7x6 x4"]  # the first always does
@@ -276,7 +278,7 @@ def test_rows_are_completed(tmp_path):
     run.complete(row, Case("deform_conv2d", 10, 100))
     assert row.matrix_percent == pytest.approx(100 * 2 * 1000 * 64 * 64 * 9 / 1e9)
     assert row.roofline_ms == pytest.approx(1e3 * 3 * 2 * 1000 * 64 * 64 * 9 / 494.7e12, rel=0.2)
-    gpu_report.show(run.screen, "title", [row])
+    show(run.screen, "title", [row])
     assert "> " in run.screen.file.getvalue()
 
 
@@ -285,14 +287,14 @@ def test_a_worker_that_is_killed_is_replaced(tmp_path):
     """The real one: after a segmentation fault in one form, another process goes on."""
     code = """
 import os, signal, sys
-from benchmarks import gpu_clock, gpu_worker
-task = gpu_worker.Builder.task
+from benchmarks.gpu import clock, worker
+task = worker.Builder.task
 def die(*given):
     os.kill(os.getpid(), signal.SIGSEGV)
 def fatal(self, case, form, *rest):
-    return gpu_clock.Rotating(die, [()]) if form == "compile" else task(self, case, form, *rest)
-gpu_worker.Builder.task = fatal
-sys.exit(gpu_worker.main())
+    return clock.Rotating(die, [()]) if form == "compile" else task(self, case, form, *rest)
+worker.Builder.task = fatal
+sys.exit(worker.main())
 """
     path, cases = tmp_path / "gpu.json", (Case("deform_conv2d", 6, 7, ("float32",)),)
     command = [sys.executable, "-c", code, "cpu"]

@@ -12,17 +12,10 @@ import pytest
 
 pytest.importorskip("triton")  # its tools read machine code
 
-from benchmarks import (
-    gpu_compile,
-    gpu_estimate,
-    gpu_hardware,
-    gpu_static,
-    gpu_static_report,
-    machine_code,
-    machine_trace,
-)
-from benchmarks.gpu_compile import Job, Kernel
-from benchmarks.machine_code import Code, Instruction
+from benchmarks.common import hardware
+from benchmarks.static import compiler, estimate, machine_code, machine_trace, report, run
+from benchmarks.static.compiler import Job, Kernel
+from benchmarks.static.machine_code import Code, Instruction
 
 ROOT = pathlib.Path(__file__).parents[2]
 EXECUTED = {"HMMA.16816.F32": 504, "FFMA": 1000, "LDS.128": 100, "MUFU.SIN": 390, "IADD3": 2400}
@@ -144,11 +137,11 @@ def test_an_endless_kernel_is_an_error(monkeypatch):
     ],
 )
 def test_occupancy(target, registers, shared, warps, blocks):
-    assert gpu_hardware.resident_blocks(target, registers, shared, warps) == blocks
+    assert hardware.resident_blocks(target, registers, shared, warps) == blocks
 
 
 def test_peaks_are_whole_multiples_of_what_a_scheduler_does():
-    assert [round(gpu.matrix_rate("float16")) for gpu in gpu_hardware.GPUS] == [256, 64, 512, 64]
+    assert [round(gpu.matrix_rate("float16")) for gpu in hardware.GPUS] == [256, 64, 512, 64]
 
 
 def test_faults():
@@ -162,26 +155,26 @@ def test_faults():
 def test_kernels_for_other_widths_than_the_published_may_spill():
     """Triton's; they must hold matrix instructions all the same."""
     wide = replace(GOOD, kernel="decode any width float16", stack=8)
-    assert gpu_static_report.faults(wide) == []
-    assert gpu_static_report.faults(replace(wide, matrix=0)) == ["no matrix instruction"]
-    assert len(gpu_static_report.faults(replace(wide, backend="cuda"))) == 1
-    assert len(gpu_static_report.faults(replace(GOOD, stack=8))) == 1
+    assert report.faults(wide) == []
+    assert report.faults(replace(wide, matrix=0)) == ["no matrix instruction"]
+    assert len(report.faults(replace(wide, backend="cuda"))) == 1
+    assert len(report.faults(replace(GOOD, stack=8))) == 1
 
 
 @pytest.mark.parametrize(("target", "limit"), [(86, 101376), (89, 101376), (120, 101376), (80, 166912), (90, 232448)])
 def test_more_shared_memory_than_a_block_may_have_is_a_fault(target, limit):
     """In every precision, and of training too: such a kernel cannot be launched."""
     kernel = replace(GOOD, target=target, shared=limit, training=True, operands="ieee")
-    assert gpu_static_report.faults(kernel) == []
-    (fault,) = gpu_static_report.faults(replace(kernel, shared=limit + 1))
+    assert report.faults(kernel) == []
+    (fault,) = report.faults(replace(kernel, shared=limit + 1))
     assert fault == f"shared memory {limit + 1} B, of which a block may have {limit} B"
-    assert gpu_static_report.faults(replace(kernel, shared=None)) == []
+    assert report.faults(replace(kernel, shared=None)) == []
 
 
 def test_estimate():
     """By hand, for an H100: 57 600 shares of 16 pixels over 528 schedulers at 1.83 GHz."""
-    gpu = gpu_hardware.gpu_of(90)
-    one = gpu_estimate.estimate(GOOD, gpu)
+    gpu = hardware.gpu_of(90)
+    one = estimate.estimate(GOOD, gpu)
     each = 57_600 / 528 / 1.83e9
     assert one.issue == pytest.approx(4394 * each)
     assert one.special == pytest.approx(390 * 8 * each)
@@ -190,13 +183,13 @@ def test_estimate():
     assert one.matrix == pytest.approx(504 * 2048 / 512 / 0.63 * each, rel=1e-3)
     assert one.seconds == one.issue
     with pytest.raises(ValueError, match="multiply-adds counted"):
-        gpu_estimate.estimate(replace(GOOD, executed={"HMMA.16816.F32": 100}), gpu)
+        estimate.estimate(replace(GOOD, executed={"HMMA.16816.F32": 100}), gpu)
 
 
 def test_files_and_tables(tmp_path, capsys):
     products = {"HMMA.16816.F32": 760}
     spilled = replace(GOOD, kernel="colour float16", stack=16, executed=products)
-    for suffix, write in gpu_static_report.WRITERS.items():
+    for suffix, write in report.WRITERS.items():
         write(tmp_path / f"report{suffix}", [GOOD, spilled])
     rows = list(csv.DictReader((tmp_path / "report.csv").read_text().splitlines()))
     assert [row["faults"] for row in rows] == ["", "spills: stack 16 B, local loads 0, stores 0"]
@@ -209,66 +202,66 @@ def test_files_and_tables(tmp_path, capsys):
 
 def test_an_estimate_on_code_that_was_not_followed_is_none():
     lost = replace(GOOD, kernel="colour float16", executed={"HMMA.16816.F32": 7})
-    *_, query, _ = gpu_static_report.tables([GOOD, lost])
+    *_, query, _ = report.tables([GOOD, lost])
     assert query.rows[0][2].startswith("none: inr_query colour float16")
 
 
-def run(monkeypatch, outcomes, *arguments):
+def run_main(monkeypatch, outcomes, *arguments):
     """main() on compilers that say `outcomes`."""
     from vinr_engine.kernels import _runtime
 
     monkeypatch.setattr(_runtime, "INTERPRETED", False)
     job = Job(90, "triton", "inr_query decode float16")
-    monkeypatch.setattr(gpu_compile, "jobs", lambda target: [replace(job, target=target)])
-    monkeypatch.setattr(gpu_compile, "compile_all", lambda wanted, *_: [(w, *outcomes) for w in wanted])
-    return gpu_static.main(["--check", "--target", "90", *arguments])
+    monkeypatch.setattr(compiler, "jobs", lambda target: [replace(job, target=target)])
+    monkeypatch.setattr(compiler, "compile_all", lambda wanted, *_: [(w, *outcomes) for w in wanted])
+    return run.main(["--check", "--target", "90", *arguments])
 
 
 def test_check(monkeypatch, capsys):
-    assert run(monkeypatch, ([GOOD], "")) == 0
-    assert run(monkeypatch, ([replace(GOOD, matrix=0)], "")) == 1
+    assert run_main(monkeypatch, ([GOOD], "")) == 0
+    assert run_main(monkeypatch, ([replace(GOOD, matrix=0)], "")) == 1
     assert "sm_90 triton 3.9.0 inr_query decode float16: no matrix instruction\n" in capsys.readouterr().out
-    assert run(monkeypatch, ([replace(GOOD, shared=232449)], "")) == 1
+    assert run_main(monkeypatch, ([replace(GOOD, shared=232449)], "")) == 1
     assert "decode float16: shared memory 232449 B, of which a block may have 232448 B\n" in capsys.readouterr().out
-    assert run(monkeypatch, ([], "CompilationError: so")) == 1
+    assert run_main(monkeypatch, ([], "CompilationError: so")) == 1
     assert "does not compile: CompilationError: so\n" in capsys.readouterr().out
 
 
 def test_kernels_of_another_triton_are_checked_too(monkeypatch, tmp_path, capsys):
     (tmp_path / "triton").mkdir()
     spilled = replace(GOOD, compiler="3.6.0", stack=8)
-    monkeypatch.setattr(gpu_static, "by_another", lambda folder, options: ([spilled], ["sm_90 triton 3.6.0: no"]))
-    assert run(monkeypatch, ([GOOD], ""), "--also", str(tmp_path)) == 1
+    monkeypatch.setattr(run, "by_another", lambda folder, options: ([spilled], ["sm_90 triton 3.6.0: no"]))
+    assert run_main(monkeypatch, ([GOOD], ""), "--also", str(tmp_path)) == 1
     out = capsys.readouterr().out
     assert "sm_90 triton 3.6.0 inr_query decode float16: spills: stack 8 B" in out
     assert "sm_90 triton 3.6.0: no\n" in out
     assert "2 kernels compiled, 2 checked, 1 faults, 1 do not compile: triton 3.6.0, triton 3.9.0\n" in out
     with pytest.raises(SystemExit, match="2"):
-        run(monkeypatch, ([GOOD], ""), "--also", str(tmp_path / "none"))
+        run_main(monkeypatch, ([GOOD], ""), "--also", str(tmp_path / "none"))
 
 
 def test_work_and_estimates_are_of_the_newest_triton():
     older, cuda = replace(GOOD, compiler="3.10.0"), replace(GOOD, backend="cuda", compiler="13.0")
-    assert gpu_static_report.newest([GOOD, older, cuda]) == [older, cuda]
-    assert gpu_static_report.newest([cuda]) == [cuda]
+    assert report.newest([GOOD, older, cuda]) == [older, cuda]
+    assert report.newest([cuda]) == [cuda]
 
 
 def test_every_kernel_is_compiled_once():
     """By the oldest Triton, and by the newest in what continuous integration compiles."""
-    jobs = list(gpu_compile.jobs(gpu_static.ONE))
-    part = [job for job in jobs if gpu_static.each_once(job)]
+    jobs = list(compiler.jobs(run.ONE))
+    part = [job for job in jobs if run.each_once(job)]
     assert {job.name.split(",")[0] for job in part} == {job.name.split(",")[0] for job in jobs}
     assert any("backward" in job.name for job in part)
-    assert set(part) <= {job for job in jobs if gpu_static.quick(job)}
-    assert not any(gpu_static.each_once(job) for job in gpu_compile.jobs(80))
+    assert set(part) <= {job for job in jobs if run.quick(job)}
+    assert not any(run.each_once(job) for job in compiler.jobs(80))
 
 
 def test_the_quick_part_has_every_checked_pass_on_every_target():
     """All that would be compiled but for bfloat16, rare sizes, other widths and the sampled MLP in TF32."""
-    for target in gpu_hardware.LIMITS:
-        every = [job for job in gpu_compile.jobs(target) if job.checked]
-        part = {job.name.split(",")[0] for job in every if gpu_static.quick(job)}
-        ends = target in (*gpu_static.ENDS, gpu_static.ONE)
+    for target in hardware.LIMITS:
+        every = [job for job in compiler.jobs(target) if job.checked]
+        part = {job.name.split(",")[0] for job in every if run.quick(job)}
+        ends = target in (*run.ENDS, run.ONE)
         rest = {job.name.split(",")[0] for job in every} - part
         left = ("bfloat16", "sampled_mlp forward tf32", "any width")
         assert all(any(word in name for word in left) for name in rest)
@@ -277,8 +270,8 @@ def test_the_quick_part_has_every_checked_pass_on_every_target():
 
 
 def test_without_nvcc_it_says_so(monkeypatch, capsys):
-    monkeypatch.setattr(gpu_compile, "nvcc", lambda: None)
-    assert run(monkeypatch, ([GOOD], "")) == 0
+    monkeypatch.setattr(compiler, "nvcc", lambda: None)
+    assert run_main(monkeypatch, ([GOOD], "")) == 0
     assert capsys.readouterr().err == "nvcc is not on PATH: Triton's kernels alone are looked at\n"
 
 
@@ -287,7 +280,7 @@ def test_without_nvcc_it_says_so(monkeypatch, capsys):
 )
 def test_wrong_usage(monkeypatch, capsys, arguments):
     with pytest.raises(SystemExit, match="2"):
-        run(monkeypatch, ([GOOD], ""), *arguments)
+        run_main(monkeypatch, ([GOOD], ""), *arguments)
 
 
 def compile_one(tmp_path, *arguments):
@@ -296,7 +289,7 @@ def compile_one(tmp_path, *arguments):
     command = [
         sys.executable,
         "-m",
-        "benchmarks.gpu_static",
+        "benchmarks.static",
         "--target",
         "80",
         "--jobs",
@@ -313,5 +306,5 @@ def test_a_kernel_of_each_compiler(tmp_path):
     done = compile_one(tmp_path, "--kernel", "deform_conv2d( forward float16.* 32 pixels|$)", "--out", "report.json")
     assert done.returncode == 0, done.stdout + done.stderr
     kernels = [k["kernel"] for k in json.loads((tmp_path / "report.json").read_text())["kernels"]]
-    assert {k["backend"] for k in kernels} == ({"triton", "cuda"} if gpu_compile.nvcc() else {"triton"})
+    assert {k["backend"] for k in kernels} == ({"triton", "cuda"} if compiler.nvcc() else {"triton"})
     assert all(k["matrix"] > 0 and k["registers"] > 32 and k["resident_warps"] >= 8 for k in kernels)

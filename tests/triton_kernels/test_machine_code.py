@@ -34,7 +34,7 @@ def output_lines(*arguments, first=()):
 
 
 def compiled(capability, match):
-    lines = output_lines("-m", "benchmarks.machine_code", "--capability", capability, "--match", match)
+    lines = output_lines("-m", "benchmarks.static.machine_code", "--capability", capability, "--match", match)
     return [json.loads(line) for line in lines]
 
 

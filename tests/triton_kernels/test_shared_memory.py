@@ -11,7 +11,7 @@ from vinr_engine.kernels._launch import block_shared, smaller_tile
 from vinr_engine.kernels._packing import Split, plan
 from vinr_engine.kernels.sampled_mlp import mlp_constants
 
-from benchmarks import gpu_hardware
+from benchmarks.common import hardware
 from triton_kernels.test_machine_code import CAPABILITIES, output_lines
 
 SMALL = (86, 89, 120, 121)
@@ -27,9 +27,9 @@ def stages_of_mlp(capability, first, hidden, last, operands="float16"):
     return mlp_constants(layers, operands, "sine", 30.0, capability)["STAGES"]
 
 
-@pytest.mark.parametrize("capability", gpu_hardware.LIMITS)
+@pytest.mark.parametrize("capability", hardware.LIMITS)
 def test_limits_are_those_of_the_report(capability):
-    assert block_shared(capability) == gpu_hardware.LIMITS[capability].block_shared
+    assert block_shared(capability) == hardware.LIMITS[capability].block_shared
 
 
 def test_what_is_not_known_has_the_least():
@@ -48,7 +48,7 @@ def test_two_stages_where_they_fit():
     assert stages_of_mlp(100, 64, 64, 16) == stages_of_mlp(86, 64, 64, 16, "tf32") == 1
 
 
-@pytest.mark.parametrize("capability", gpu_hardware.LIMITS)
+@pytest.mark.parametrize("capability", hardware.LIMITS)
 def test_tiles_that_fit(capability):
     """By what was compiled, in bytes a pixel and the weights beside it; 32 of the inputs are colours."""
     for operands, tile, gather, size in (("float16", (8, 16), 64, 2), ("tf32", (8, 8), 16, 4), ("ieee", (4, 8), 32, 4)):
@@ -90,7 +90,5 @@ def test_published_widths_are_launched_as_reported(capability, operands):
 @pytest.mark.timeout(3000)
 @pytest.mark.parametrize("capability", [80, 86, 120])
 def test_other_widths_compile_and_fit(capability):
-    lines = output_lines(
-        "-m", "benchmarks.gpu_static", "--check", "--target", capability, "--kernel", "any width float16"
-    )
+    lines = output_lines("-m", "benchmarks.static", "--check", "--target", capability, "--kernel", "any width float16")
     assert lines == ["3 kernels of triton checked, 0 faults"]

@@ -1,7 +1,7 @@
 """Scene cuts between neighbouring frames, decided as they come.
 
 The rule is a weighted sum of four measurements, fitted by logistic regression to generated pairs of views of sixteen
-photographs; benchmarks/measure_cuts.py makes the pairs and prints the figures.
+photographs; benchmarks/tools/measure_cuts.py makes the pairs and prints the figures.
 On 1020 pairs drawn anew from the same photographs: precision 0.990, recall 0.981; fitted with one photograph left out
 at a time and tried on it: 0.983 and 0.986. False cuts there: none in 420 pairs that stand still, pan (up to 14 % of the
 width a frame), zoom, turn, hold noise or a passing object; 1 of 60 changes of brightness, 1 of 60 strong flashes, 2 of
