@@ -16,7 +16,7 @@ from vinr_engine.export.engine_files import Report, Size, fingerprint, pad, path
 from vinr_engine.export.tensorrt_build import MODULES, runtime_module
 
 from vinr_engine.errors import UsageError, VinrError, WeightsError, reason
-from vinr_engine.models.video_inr import pad_to_multiple
+from vinr_engine.models.videoinr.network import pad_to_multiple
 
 DEVICE = "cuda"
 _TORCH = {"FLOAT": torch.float32, "HALF": torch.float16, "INT64": torch.int64, "INT32": torch.int32}

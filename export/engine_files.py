@@ -13,8 +13,8 @@ from vinr_engine.export.files import word
 
 from vinr_engine._version import __version__
 from vinr_engine.errors import UsageError, WeightsError
-from vinr_engine.models.blocks import padding_to_multiple
-from vinr_engine.models.video_inr import PADDING_MULTIPLE
+from vinr_engine.models.layers.blocks import padding_to_multiple
+from vinr_engine.models.videoinr.network import PADDING_MULTIPLE
 
 TARGETS = ("SM80", "SM86", "SM89", "SM120")  # what TensorRT-RTX builds for without the GPU
 Size = tuple[int, int]  # height, width

@@ -17,7 +17,7 @@ from vinr_engine.export.onnx_model import Pair, paths
 from vinr_engine.export.sessions import SESSIONS, Array
 
 from vinr_engine.errors import UsageError, WeightsError
-from vinr_engine.models.video_inr import pad_to_multiple
+from vinr_engine.models.videoinr.network import pad_to_multiple
 
 PIXELS_AT_ONCE = 1 << 23  # of queries that run together: a 4K picture alone, four of 1080p
 

@@ -1,6 +1,6 @@
 """What a residual network's query adds its colours to: both frames enlarged, moved by the flows, and blended.
 
-As `vinr_engine.models.warped_blend`, with sizes that are known when the graph runs.
+As `vinr_engine.models.layers.warped_blend`, with sizes that are known when the graph runs.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from vinr_engine.export.sampling import sample
 
-from vinr_engine.models.video_inr import DETAIL_UPSAMPLE, FLOW_UNIT
+from vinr_engine.models.videoinr.network import DETAIL_UPSAMPLE, FLOW_UNIT
 
 
 def bicubic_weights(n: Tensor, padded: int, n_out: int) -> Tensor:

@@ -21,7 +21,7 @@ from vinr_engine.export.options import DTYPES, PROFILES
 from vinr_engine._version import __version__
 from vinr_engine.errors import UsageError, VinrError, reason
 from vinr_engine.models import VideoINR
-from vinr_engine.models.video_inr import DETAIL_UPSAMPLE
+from vinr_engine.models.videoinr.network import DETAIL_UPSAMPLE
 
 MODULES = {"tensorrt": ("tensorrt",), "tensorrt-rtx": ("tensorrt_rtx", "tensorrt_rtx_bindings")}
 FRAME_UPSAMPLE = 4

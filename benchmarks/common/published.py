@@ -15,7 +15,7 @@ from torch import Tensor
 
 import vinr_engine as vinr
 from vinr_engine import reference
-from vinr_engine.models.video_inr import pad_to_multiple
+from vinr_engine.models.videoinr.network import pad_to_multiple
 from vinr_engine.reference.mlp import Layer, mlp
 
 WARP_LIMIT = 1 - 1e-6

@@ -14,7 +14,7 @@ from benchmarks.common import published, work
 from benchmarks.common.work import LIIF
 from benchmarks.gpu.cases import AUTO, COMPILE, EAGER, GRAPHS, INDUCED, LOSS_SCALES, PLAIN, TORCHVISION, WHOLE, Case
 from benchmarks.gpu.clock import DTYPES, TF32, Rotating, tf32
-from vinr_engine.cuda_graphs import GraphedVideoINR
+from vinr_engine.models.graphs import GraphedVideoINR
 
 SPECIFIED = "reference"  # the form that the oracle is: the package's own, on its plain backend
 APART = 1 / 64  # pixels, from sampled positions to those where gradients jump

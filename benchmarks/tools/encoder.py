@@ -20,7 +20,7 @@ from torch import Tensor
 import vinr_engine as vinr
 from benchmarks.cpu.cases import model as published_model
 from vinr_engine import reference
-from vinr_engine.models.blocks import DeformConvPack
+from vinr_engine.models.layers.blocks import DeformConvPack
 
 TOLERANCE = 1e-4  # of the largest value
 

@@ -21,7 +21,7 @@ from vinr_engine.evaluation.metrics import Variant, measure
 from vinr_engine.evaluation.protocol import Protocol, named
 from vinr_engine.evaluation.restore import BLEND, NEAREST, NETWORK
 from vinr_engine.evaluation.results import ClipFacts, Frame, Result
-from vinr_engine.evaluation.tiles import MARGIN, Tiled, spans
+from vinr_engine.models.tiled import MARGIN, Tiled, spans
 from vinr_engine.training.resize import resize
 
 

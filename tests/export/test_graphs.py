@@ -8,8 +8,8 @@ from vinr_engine.export.graphs import Encoder, PluginQuery, PortableQuery
 
 from export_cases import CASES, RESIDUAL, SHRINKING, SMALL, network
 from tolerances import EXPORT
-from vinr_engine.models.video_inr import pad_to_multiple
-from vinr_engine.models.warped_blend import bicubic
+from vinr_engine.models.layers.warped_blend import bicubic
+from vinr_engine.models.videoinr.network import pad_to_multiple
 
 
 @pytest.mark.parametrize("config", [SMALL, RESIDUAL], ids=["published options", "residual"])

@@ -17,7 +17,7 @@ from simt.test_inr_query import arrays, golden
 from tensorrt_plugins import DTYPES, FLOAT, HALF, HWC, HWC8, LINEAR, create, enqueue, load_harness, stored
 from tolerances import EXPORT, EXPORT_FLOAT16_PSNR, GOLDEN, GOLDEN_QUERY, OP, relative_error
 from vinr_engine import reference
-from vinr_engine.models.video_inr import pad_to_multiple
+from vinr_engine.models.videoinr.network import pad_to_multiple
 from vinr_engine.ops.hoisting import hoist
 
 

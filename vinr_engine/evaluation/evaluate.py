@@ -120,7 +120,7 @@ def evaluate(
     `baselines`: no network. protocol: "vinr" or "videoinr", see docs/evaluation.md; windows ("shared", "disjoint"),
     border, bicubic ("torch", "matlab") and exact_input change one of its choices. still: each image, or video's first
     frame, paired with itself, by default at scales 2, 3 and 4. crop: "WxH" or (width, height), the middle of each
-    frame. max_frames: the first so many of each clip. tile: see tiles.Tiled, 0 for whole frames. output: a folder for
+    frame. max_frames: the first so many of each clip. tile: see models.tiled, 0 for whole frames. output: a folder for
     results.json, frames.csv and a picture sheet a result; it appears complete or not at all.
     device, backend, dtype: see video.upscale. progress(done, total) after each frame; note(text) gets remarks.
 

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from vinr_engine.models.video_inr import VideoINR
+    from vinr_engine.models.videoinr import VideoINR
 
 METADATA_KEY = "vinr_engine.config"
 # Where a training state may keep the parameters.
@@ -163,7 +163,7 @@ def _check_names_and_shapes(path: pathlib.Path, state: Mapping[str, Tensor], mod
 
 def load_model(path: str | os.PathLike[str]) -> VideoINR:
     """See `VideoINR.from_checkpoint`."""
-    from vinr_engine.models.video_inr import VideoINR
+    from vinr_engine.models.videoinr import VideoINR
 
     path = pathlib.Path(path)
     if not path.is_file():

@@ -7,10 +7,10 @@ import math
 import torch
 from torch import nn
 
-from vinr_engine.models.blocks import DeformConvPack
-from vinr_engine.models.motion_prior import VALUES, VELOCITY_UNIT
-from vinr_engine.models.siren import OMEGA, SineLayer, Siren
-from vinr_engine.models.video_inr import FLOW_UNIT, VideoINR
+from vinr_engine.models.layers.blocks import DeformConvPack
+from vinr_engine.models.layers.motion_prior import VALUES, VELOCITY_UNIT
+from vinr_engine.models.layers.siren import OMEGA, SineLayer, Siren
+from vinr_engine.models.videoinr.network import FLOW_UNIT, VideoINR
 
 SLOPE = 0.1  # of the leaky ReLU
 DIFFERENCE = 3.0  # by how much a feature exceeds its change from frame to frame

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader
 
 from vinr_engine.errors import ConfigError, DataError, DivergedError, StateError, UsageError, reason
 from vinr_engine.models.checkpoint import CheckpointError, load_model, save_checkpoint
-from vinr_engine.models.video_inr import VideoINR
+from vinr_engine.models.videoinr import VideoINR
 from vinr_engine.training import state as states
 from vinr_engine.training import validate as validation
 from vinr_engine.training.batches import Batch, Batches, Source, open_source

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vinr_engine.models.video_inr import VideoINR
+from vinr_engine.models.videoinr import VideoINR
 from vinr_engine.training.batches import Batch
 from vinr_engine.training.config import Stage
 from vinr_engine.training.losses import LOSSES

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from vinr_engine.errors import StateError, reason
 from vinr_engine.models.checkpoint import CheckpointError, load_model, save_checkpoint
-from vinr_engine.models.video_inr import VideoINR
+from vinr_engine.models.videoinr import VideoINR
 
 NAME = re.compile(r"step_(\d{8})")
 _OPTIMISER = ("step", "exp_avg", "exp_avg_sq")

@@ -11,8 +11,8 @@ from PIL import Image
 from torch import Tensor
 
 from vinr_engine.evaluation.metrics import luma
-from vinr_engine.models.video_inr import VideoINR
-from vinr_engine.models.warped_blend import bicubic, warped_blend
+from vinr_engine.models.layers.warped_blend import bicubic, warped_blend
+from vinr_engine.models.videoinr import VideoINR
 from vinr_engine.training.batches import Batch, Source
 from vinr_engine.training.config import Validation
 

@@ -222,7 +222,7 @@ class Enlarger:
             model = model.to(device)
         if cuda_graphs:
             check_cuda_graphs(model, device)
-            from vinr_engine.cuda_graphs import GraphedVideoINR
+            from vinr_engine.models.graphs import GraphedVideoINR
 
             model = GraphedVideoINR(model)
         self.model: Model = model

@@ -142,7 +142,7 @@ def upscale(
     device: auto, cpu, cuda, cuda:N, mps. backend: see vinr_engine.backend; auto is the one in force, such as
     VINR_BACKEND's. dtype: float32, float64, bfloat16 or (GPU) float16; the last two for the encoder, the query stays
     float32. cuda_graphs: record the network's launches on a CUDA device once and replay them, see
-    vinr_engine.cuda_graphs.
+    vinr_engine.models.graphs.
     codec, crf: FFmpeg encoder and quality. start, end: seconds or "[HH:]MM:SS[.fff]" from the clip's first frame;
     frames with start <= time < end are used. input_fps: the rate of images (default 25). audio: copy audio packets.
 

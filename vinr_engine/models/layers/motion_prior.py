@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vinr_engine.models.blocks import padding_to_multiple
-from vinr_engine.models.warped_blend import warp
+from vinr_engine.models.layers.blocks import padding_to_multiple
+from vinr_engine.models.layers.warped_blend import warp
 
 LEVELS = 4  # each half the size of the one before
 STEPS = 3  # a level

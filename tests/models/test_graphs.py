@@ -9,11 +9,11 @@ from torch.utils._pytree import tree_leaves
 
 import vinr_engine as vinr
 from tolerances import TRITON, relative_error
-from vinr_engine import cuda_graphs
-from vinr_engine.cuda_graphs import WARM_UP, Graphed, GraphedVideoINR
 from vinr_engine.errors import VinrError
-from vinr_engine.models import video_inr
-from vinr_engine.models.video_inr import times_tensor
+from vinr_engine.models import graphs
+from vinr_engine.models.graphs import WARM_UP, Graphed, GraphedVideoINR
+from vinr_engine.models.videoinr import network as videoinr
+from vinr_engine.models.videoinr.network import times_tensor
 
 SMALL = dict(
     nf=8, groups=2, front_blocks=1, back_blocks=1, hr_features=6, feat_hidden=(8,), flow_hidden=(8,), encode_hidden=(8,)
@@ -105,17 +105,17 @@ class Capture:
 @pytest.fixture
 def device(monkeypatch):
     """A stand-in for a GPU; the graphs that were made on it."""
-    graphs = []
+    made = []
     monkeypatch.setattr(Stream, "current", Stream())
 
     def make():
-        graphs.append(Graph())
-        return graphs[-1]
+        made.append(Graph())
+        return made[-1]
 
-    monkeypatch.setattr(cuda_graphs, "_on_a_gpu", lambda tensor: True)
+    monkeypatch.setattr(graphs, "_on_a_gpu", lambda tensor: True)
     # Times are looked at on a CPU alone.
     monkeypatch.setattr(
-        video_inr, "times_tensor", lambda t, *rest: t if isinstance(t, torch.Tensor) else times_tensor(t, *rest)
+        videoinr, "times_tensor", lambda t, *rest: t if isinstance(t, torch.Tensor) else times_tensor(t, *rest)
     )
     monkeypatch.setattr(torch.cuda, "CUDAGraph", make)
     monkeypatch.setattr(torch.cuda, "graph", Capture)
@@ -124,7 +124,7 @@ def device(monkeypatch):
     monkeypatch.setattr(torch.cuda, "stream", lambda stream: stream)
     monkeypatch.setattr(torch.cuda, "current_stream", lambda device: Stream.current)
     monkeypatch.setattr(torch.cuda, "set_stream", lambda stream: setattr(Stream, "current", stream))
-    return graphs
+    return made
 
 
 def network(kind):
@@ -229,7 +229,7 @@ def test_falls_back_and_says_so_once(device, caplog, monkeypatch):
     caplog.clear()
     with torch.enable_grad():
         assert graphed(torch.ones(1, requires_grad=True))[0].requires_grad
-    monkeypatch.setattr(cuda_graphs, "_on_a_gpu", lambda tensor: False)
+    monkeypatch.setattr(graphs, "_on_a_gpu", lambda tensor: False)
     with torch.no_grad():
         graphed(torch.ones(1))
         graphed(torch.ones(2))
@@ -242,7 +242,7 @@ def test_falls_back_and_says_so_once(device, caplog, monkeypatch):
 def test_a_refused_recording_is_an_error_and_leaves_the_stream(device, monkeypatch):
     before, graphed = Stream.current, Graphed(double, "double")
     failing = Graphed(lambda x: 1 / 0, "failing")
-    monkeypatch.setattr(cuda_graphs, "WARM_UP", 0)
+    monkeypatch.setattr(graphs, "WARM_UP", 0)
     with torch.no_grad():
         for name, function, cause in (
             ("refusal", graphed, "operation not permitted when stream is capturing"),

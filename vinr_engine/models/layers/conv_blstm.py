@@ -13,8 +13,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from vinr_engine.models.blocks import conv3x3, share
-from vinr_engine.models.pcd_align import Known, PCDFusion
+from vinr_engine.models.layers.blocks import conv3x3, share
+from vinr_engine.models.layers.pcd_align import Known, PCDFusion
 
 T = TypeVar("T")
 At = Callable[[int], T]  # what belongs to a step

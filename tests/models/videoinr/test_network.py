@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import vinr_engine as vinr
-from vinr_engine.models.video_inr import times_tensor
+from vinr_engine.models.videoinr.network import times_tensor
 from vinr_engine.reference.sampling import axis_grid, sample_bilinear
 
 

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from vinr_engine import backends
 from vinr_engine.errors import VinrError, reason
-from vinr_engine.models.blocks import Pyramid
-from vinr_engine.models.video_inr import KnownFrame, Times, VideoINR, times_tensor
+from vinr_engine.models.layers.blocks import Pyramid
+from vinr_engine.models.videoinr.network import KnownFrame, Times, VideoINR, times_tensor
 
 WARM_UP = 3  # runs before recording: kernels are compiled, tuned and loaded, and libraries take their memory
 MOST_SHAPES = 8  # recorded at most of one function; each keeps its inputs and outputs in memory

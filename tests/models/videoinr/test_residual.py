@@ -7,7 +7,7 @@ import safetensors.torch
 import torch
 
 import vinr_engine as vinr
-from vinr_engine.models.warped_blend import bicubic, warp, warped_blend
+from vinr_engine.models.layers.warped_blend import bicubic, warp, warped_blend
 
 SMALL = dict(nf=8, groups=2, front_blocks=1, back_blocks=1, hr_features=4)
 SMALL |= dict(feat_hidden=(8,), flow_hidden=(8,), encode_hidden=(8,), recurrent=False, residual=True, motion_prior=True)

@@ -13,12 +13,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vinr_engine.models.blocks import Pyramid, PyramidLevels, ResidualBlocks, conv3x3, lrelu, padding_to_multiple
-from vinr_engine.models.conv_blstm import ConvBLSTM
-from vinr_engine.models.motion_prior import MotionPrior
-from vinr_engine.models.pcd_align import PCDAlign
-from vinr_engine.models.siren import Siren
-from vinr_engine.models.warped_blend import bicubic, warped_blend
+from vinr_engine.models.layers.blocks import Pyramid, PyramidLevels, ResidualBlocks, conv3x3, lrelu, padding_to_multiple
+from vinr_engine.models.layers.conv_blstm import ConvBLSTM
+from vinr_engine.models.layers.motion_prior import MotionPrior
+from vinr_engine.models.layers.pcd_align import PCDAlign
+from vinr_engine.models.layers.siren import Siren
+from vinr_engine.models.layers.warped_blend import bicubic, warped_blend
 from vinr_engine.ops import inr_query
 
 Times = float | Sequence[float] | Tensor

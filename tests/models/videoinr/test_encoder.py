@@ -7,8 +7,8 @@ import golden_cases
 import vinr_engine as vinr
 from tolerances import AUTOCAST_PSNR, ENCODER, GOLDEN, OP, relative_error
 from vinr_engine import reference
-from vinr_engine.models import conv_blstm, fused
-from vinr_engine.models.blocks import ResidualBlocks
+from vinr_engine.models.layers import conv_blstm, fused
+from vinr_engine.models.layers.blocks import ResidualBlocks
 
 SIZES = ((1, 3), (4, 4), (6, 11), (13, 20))
 

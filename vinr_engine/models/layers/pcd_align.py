@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from vinr_engine.models.blocks import (
+from vinr_engine.models.layers.blocks import (
     DeformConvPack,
     Pyramid,
     PyramidLevels,

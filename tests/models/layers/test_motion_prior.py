@@ -7,7 +7,7 @@ import torch
 
 import vinr_engine as vinr
 from tolerances import MOTION_PRIOR
-from vinr_engine.models.motion_prior import VELOCITY_UNIT, MotionPrior, optical_flow
+from vinr_engine.models.layers.motion_prior import VELOCITY_UNIT, MotionPrior, optical_flow
 from vinr_engine.training.initialise import initialise
 
 NETWORK = dict(

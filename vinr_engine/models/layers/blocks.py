@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vinr_engine.models import fused
+from vinr_engine.models.layers import fused
 from vinr_engine.ops import deform_conv2d_packed
 
 

@@ -1,0 +1,1 @@
+"""What networks of the family are built of."""
