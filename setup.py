@@ -175,6 +175,20 @@ def extension_arguments() -> dict:
     }
 
 
+def packages() -> dict[str, str]:
+    """Every package and its folder: kernels/ and export/ lie at the top level here, and inside an installed package."""
+    found = {}
+    for top, folder in (
+        ("vinr_engine", "vinr_engine"),
+        ("vinr_engine.kernels", "kernels"),
+        ("vinr_engine.export", "export"),
+    ):
+        for init in sorted((ROOT / folder).rglob("__init__.py")):
+            below = init.parent.relative_to(ROOT / folder).parts
+            found[".".join((top, *below))] = "/".join((folder, *below))
+    return found
+
+
 arguments = extension_arguments()
 arguments.setdefault("cmdclass", {})["sdist"] = SourceDistribution
-setup(**arguments)
+setup(packages=list(packages()), package_dir=packages(), **arguments)

@@ -14,7 +14,7 @@ import torch
 if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
-from vinr_engine.kernels import _runtime
+from vinr_engine.kernels.common import runtime
 
 import vinr_engine as vinr
 from vinr_engine import backends
@@ -63,9 +63,9 @@ def variant(request, monkeypatch):
 @pytest.fixture
 def triton_device():
     """The device of the triton backend's tensors: a GPU, or the CPU with an interpreter that rounds as a GPU does."""
-    if reason := _runtime.unavailable():
+    if reason := runtime.unavailable():
         pytest.skip(reason)
-    if not _runtime.INTERPRETED:
+    if not runtime.INTERPRETED:
         yield "cuda"
         return
     from interpreter import exact_interpreter, inexact

@@ -15,7 +15,7 @@ import triton
 import triton.language as tl
 from triton._C.libtriton import ir
 from triton.runtime import interpreter
-from vinr_engine.kernels import _runtime
+from vinr_engine.kernels.common import runtime
 
 # The first version whose interpreter is known to compute as a GPU does once it is mended: that of 3.6 rounds a fused
 # multiply-add twice, and fails with NumPy 2.5.
@@ -127,12 +127,12 @@ def exact_interpreter():
         setattr(where, name, patch(getattr(where, name)))
     options = interpreter.interpreter_builder.options
     interpreter.interpreter_builder.options = dataclasses.replace(options, sanitize_overflow=False)
-    _runtime.interpreter_knows_bfloat16 = True
+    runtime.interpreter_knows_bfloat16 = True
     try:
         with np.errstate(all="ignore"):  # infinity and NaN are no accident
             yield
     finally:
-        _runtime.interpreter_knows_bfloat16 = False
+        runtime.interpreter_knows_bfloat16 = False
         interpreter.interpreter_builder.options = options
         for where, name, original in originals:
             setattr(where, name, original)

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from vinr_engine.kernels import _runtime
+from vinr_engine.kernels.common import runtime
 
 import vinr_engine as vinr
 from ops.deform_conv2d_samples import Sample
@@ -56,7 +56,7 @@ def test_kernels_that_triton_makes_empty_are_refused(monkeypatch, version, capab
 
     monkeypatch.setattr(backends, "_TRITON_VERSION", version)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
-    monkeypatch.setattr(_runtime, "refusal", lambda *tensors: "")
+    monkeypatch.setattr(runtime, "refusal", lambda *tensors: "")
     with FakeTensorMode():
         tensors = [torch.empty(1, 2, 3, 3, device="cuda:0") for _ in range(3)]
     assert backends._triton_inr_query(*tensors).startswith("Triton before 3.9 makes empty kernels") == refused
@@ -91,9 +91,9 @@ def a_gpu(monkeypatch):
     properties = SimpleNamespace(major=9, minor=0)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: properties)
-    monkeypatch.setattr(_runtime, "INSTALLED", True)
-    monkeypatch.setattr(_runtime, "INTERPRETED", False)
-    monkeypatch.setitem(backends.OPS_OF["triton"], "deform_conv2d", _runtime.refusal)
+    monkeypatch.setattr(runtime, "INSTALLED", True)
+    monkeypatch.setattr(runtime, "INTERPRETED", False)
+    monkeypatch.setitem(backends.OPS_OF["triton"], "deform_conv2d", runtime.refusal)
     return properties
 
 
@@ -121,7 +121,7 @@ def test_triton_says_why_not(a_gpu, monkeypatch):
     assert why_not(on_gpu()) == "it needs a GPU of compute capability 8.0 or later, got 7.5"
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert why_not(on_gpu()).startswith("it needs an NVIDIA GPU; TRITON_INTERPRET=1 runs its kernels in")
-    monkeypatch.setattr(_runtime, "INSTALLED", False)
+    monkeypatch.setattr(runtime, "INSTALLED", False)
     assert why_not(on_gpu()) == "Triton is not installed"
 
 
@@ -150,9 +150,9 @@ def test_triton_says_why_it_runs_no_such_network(a_gpu):
 
 
 def test_the_interpreter_takes_cpu_tensors_when_asked_by_name(monkeypatch):
-    monkeypatch.setattr(_runtime, "INSTALLED", True)
-    monkeypatch.setattr(_runtime, "INTERPRETED", True)
-    monkeypatch.setitem(backends.OPS_OF["triton"], "deform_conv2d", _runtime.refusal)
+    monkeypatch.setattr(runtime, "INSTALLED", True)
+    monkeypatch.setattr(runtime, "INTERPRETED", True)
+    monkeypatch.setitem(backends.OPS_OF["triton"], "deform_conv2d", runtime.refusal)
     with vinr.backend("triton"):
         assert backends.select("deform_conv2d", torch.zeros(1)) == "triton"
     with vinr.backend("auto"):

@@ -14,7 +14,11 @@ from vinr_engine import backends
 triton = pytest.importorskip("triton")
 from triton.compiler.errors import CompilationError  # noqa: E402
 from triton.runtime.errors import OutOfResources, PTXASError  # noqa: E402
-from vinr_engine.kernels import _runtime, deform_conv2d_launch, inr_query, sampled_mlp  # noqa: E402
+from vinr_engine.kernels.common import runtime  # noqa: E402
+from vinr_engine.kernels.deform_conv2d import launch as deform_launch  # noqa: E402
+from vinr_engine.kernels.inr_query import backward as query_backward  # noqa: E402
+from vinr_engine.kernels.inr_query import launch as query_launch  # noqa: E402
+from vinr_engine.kernels.sampled_mlp import launch as mlp_launch  # noqa: E402
 
 FAILURES = [
     PTXASError("ptxas died"),
@@ -37,7 +41,7 @@ class AsOnGpu:
     INTERPRETED = False
 
     def __getattr__(self, name):
-        return getattr(_runtime, name)
+        return getattr(runtime, name)
 
 
 @pytest.fixture
@@ -72,22 +76,22 @@ def mlp():
     return vinr.ops.sampled_mlp([maps], [at], [(torch.ones(3, 4), torch.zeros(3))])
 
 
-OPS = {"inr_query": (query, inr_query, "inr_query"), "deform_conv2d": (convolve, deform_conv2d_launch, "forward"),
-       "sampled_mlp": (mlp, sampled_mlp, "sampled_mlp")}  # fmt: skip
+OPS = {"inr_query": (query, query_launch, "inr_query"), "deform_conv2d": (convolve, deform_launch, "forward"),
+       "sampled_mlp": (mlp, mlp_launch, "sampled_mlp")}  # fmt: skip
 
 
 @pytest.mark.parametrize("error", FAILURES, ids=lambda error: type(error).__name__)
 def test_compilers_errors_are_known(error):
-    assert type(error).__name__ in _runtime.compiler_failure(error)
+    assert type(error).__name__ in runtime.compiler_failure(error)
 
 
 def test_a_front_end_error_is_known():
-    assert _runtime.compiler_failure(CompilationError(None, None, "outputs is not in list")).startswith("Compilation")
+    assert runtime.compiler_failure(CompilationError(None, None, "outputs is not in list")).startswith("Compilation")
 
 
 @pytest.mark.parametrize("error", OTHERS, ids=lambda error: type(error).__name__)
 def test_other_errors_are_not_taken_for_them(error):
-    assert _runtime.compiler_failure(error) == ""
+    assert runtime.compiler_failure(error) == ""
 
 
 @pytest.mark.parametrize("op", OPS)
@@ -132,7 +136,7 @@ def test_a_backend_asked_for_by_name_raises(triton_first, op, monkeypatch):
 
 def test_gradients_without_a_kernel(triton_first, monkeypatch):
     """What was computed by Triton cannot be differentiated by another backend; from the next call on all of it is."""
-    monkeypatch.setattr(inr_query, "inr_query_backward", fails(PTXASError("ptxas died"), []))
+    monkeypatch.setattr(query_backward, "inr_query_backward", fails(PTXASError("ptxas died"), []))
     arguments = cast(problem(), torch.float32)
     arguments[0].requires_grad_()
     with vinr.backend("auto"):

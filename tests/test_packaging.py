@@ -107,7 +107,7 @@ BARE = """
 import sys
 for name in ("av", "rich", "triton", "torchvision", "pydantic"):
     sys.modules[name] = None
-import vinr_engine.export, vinr_engine.kernels, vinr_engine.kernels._runtime, vinr_engine.models.graphs
+import vinr_engine.export, vinr_engine.kernels, vinr_engine.kernels.common.runtime, vinr_engine.models.graphs
 print(*(module.__file__ for module in (vinr_engine, vinr_engine.export, vinr_engine.kernels)), sep="\\n")
 """
 

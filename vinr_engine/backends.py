@@ -4,7 +4,7 @@
 can, and the log says once why nothing else could. A backend asked for by name runs or raises, saying why. The choice is
 process-wide: by `with backend("cpu"):`, or by the variable VINR_BACKEND when the package is imported.
 
-Triton's interpreter, see `vinr_engine.kernels._runtime`, runs where "triton" is asked for by name.
+Triton's interpreter, see `vinr_engine.kernels.common.runtime`, runs where "triton" is asked for by name.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import torch
 
 from vinr_engine import _cuda
 from vinr_engine._extension import EXTENSION, Extension
-from vinr_engine.kernels import _runtime as triton_runtime
+from vinr_engine.kernels.common import runtime as triton_runtime
 
 ORDER = ("cpu", "triton", "cuda", "reference")
 NAMES = ("auto", *ORDER)

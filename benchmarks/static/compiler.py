@@ -1,6 +1,6 @@
 """Compiles every shipped GPU kernel for a GPU that is not there, and keeps what its machine code says.
 
-Triton's configurations are those that `kernels/*_compiled.py` describe; CUDA C++ is compiled by nvcc, if there is one.
+Triton's configurations are those that `kernels/*/compiled.py` describe; CUDA C++ is compiled by nvcc, if there is one.
 """
 
 from __future__ import annotations
@@ -141,7 +141,9 @@ def nvcc() -> str | None:
 def jobs(target: int) -> Iterator[Job]:
     """Everything that ships for a target."""
     seen = set()
-    for configuration in machine_code.configurations(target):
+    from vinr_engine.kernels.common.aot import configurations
+
+    for configuration in configurations(target):
         kernel = configuration.name.split(",")[0] if "deform_conv2d" in configuration.name else configuration.name
         checked = not configuration.training and operands_of(configuration.name) in CHECKED
         yield Job(target, TRITON, configuration.name, checked, kernel not in seen)
@@ -235,10 +237,10 @@ def _kernel(job: Job, facts: machine_code.MachineCode, code: machine_code.Code, 
 
 
 def _triton(job: Job) -> list[Kernel]:
-    from vinr_engine.kernels import _compile
+    from vinr_engine.kernels.common import aot
 
-    (configuration,) = [c for c in machine_code.configurations(job.target) if c.name == job.name]
-    compiled = _compile.compile_for(configuration, job.target)
+    (configuration,) = [c for c in aot.configurations(job.target) if c.name == job.name]
+    compiled = aot.compile_for(configuration, job.target)
     ((facts, code),) = machine_code.read_all(compiled.asm["cubin"]).values()
     op = next((op for op in ("deform_conv2d", "inr_query", "sampled_mlp") if op in job.name), "gradients")
     constants = configuration.constexprs

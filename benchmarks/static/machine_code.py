@@ -15,7 +15,7 @@ import pathlib
 import re
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
@@ -130,24 +130,16 @@ def _output(tool: str, *arguments: str) -> str:
     return subprocess.run([TOOLS / tool, *arguments], capture_output=True, text=True, check=True).stdout
 
 
-def configurations(capability: int) -> Iterator[object]:
-    """Every configuration that ships for a compute capability, of every Triton op."""
-    from vinr_engine.kernels import deform_conv2d_compiled, query_compiled
-
-    yield from deform_conv2d_compiled.configurations()
-    yield from query_compiled.configurations(capability)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--capability", type=int, default=90, help="compute capability times ten")
     parser.add_argument("--match", default="", help="a regular expression that names must contain")
     arguments = parser.parse_args()
-    from vinr_engine.kernels import _compile
+    from vinr_engine.kernels.common import aot
 
-    for configuration in configurations(arguments.capability):
+    for configuration in aot.configurations(arguments.capability):
         if re.search(arguments.match, configuration.name):
-            kernel = _compile.compile_for(configuration, arguments.capability)
+            kernel = aot.compile_for(configuration, arguments.capability)
             facts = asdict(read(kernel.asm["cubin"])) | {"shared": kernel.metadata.shared}
             about = {f: getattr(configuration, f) for f in ("name", "num_warps", "training", "matrix")}
             print(json.dumps({"capability": arguments.capability, "must_matrix": about.pop("matrix")} | about | facts))

@@ -117,11 +117,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             parser.error(f"--out takes {', '.join(report.WRITERS)}, got {path.name}")
     if options.jobs < 1:
         parser.error("--jobs must be positive")
-    from vinr_engine.kernels import _runtime
+    from vinr_engine.kernels.common import runtime
 
-    if not _runtime.INSTALLED or _runtime.INTERPRETED:
+    if not runtime.INSTALLED or runtime.INTERPRETED:
         parser.error(
-            "it needs Triton" if not _runtime.INSTALLED else "unset TRITON_INTERPRET: its kernels do not compile"
+            "it needs Triton" if not runtime.INSTALLED else "unset TRITON_INTERPRET: its kernels do not compile"
         )
     if compiler.nvcc() is None:
         print("nvcc is not on PATH: Triton's kernels alone are looked at", file=sys.stderr)

@@ -208,9 +208,9 @@ def test_an_estimate_on_code_that_was_not_followed_is_none():
 
 def run_main(monkeypatch, outcomes, *arguments):
     """main() on compilers that say `outcomes`."""
-    from vinr_engine.kernels import _runtime
+    from vinr_engine.kernels.common import runtime
 
-    monkeypatch.setattr(_runtime, "INTERPRETED", False)
+    monkeypatch.setattr(runtime, "INTERPRETED", False)
     job = Job(90, "triton", "inr_query decode float16")
     monkeypatch.setattr(compiler, "jobs", lambda target: [replace(job, target=target)])
     monkeypatch.setattr(compiler, "compile_all", lambda wanted, *_: [(w, *outcomes) for w in wanted])

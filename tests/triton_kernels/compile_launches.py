@@ -11,7 +11,7 @@ import sys
 import torch
 from triton.backends.compiler import GPUTarget
 from triton.runtime import driver
-from vinr_engine.kernels import deform_conv2d_launch
+from vinr_engine.kernels.deform_conv2d import launch
 
 from ops.deform_conv2d_samples import LARGER, SAMPLES
 from vinr_engine.ops import _deform_conv2d_triton
@@ -41,7 +41,7 @@ def compile_launch(kernel, grid, **arguments):
 
 def main(capability, dtype, *names):
     driver.set_active(AbsentGpu(int(capability)))
-    deform_conv2d_launch.launch = compile_launch
+    launch.launch = compile_launch
     for sample in SAMPLES + LARGER:
         if sample.name in names:
             input, offset, weight, bias, mask = sample.tensors(getattr(torch, dtype))

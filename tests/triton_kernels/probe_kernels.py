@@ -2,7 +2,7 @@
 
 import triton
 import triton.language as tl
-from vinr_engine.kernels import _sine
+from vinr_engine.kernels.common import sine
 
 
 @triton.jit
@@ -28,8 +28,8 @@ def add(X, Y, N: tl.constexpr):
 def sines(Z, S, S2, C, N: tl.constexpr, HIGH: tl.constexpr, LOW: tl.constexpr):
     i = tl.arange(0, N)
     z = tl.load(Z + i)
-    tl.store(S + i, _sine.sine(z, HIGH, LOW))
-    s, c = _sine.sine_cosine(z, HIGH, LOW)
+    tl.store(S + i, sine.sine(z, HIGH, LOW))
+    s, c = sine.sine_cosine(z, HIGH, LOW)
     tl.store(S2 + i, s)
     tl.store(C + i, c)
 
@@ -37,4 +37,4 @@ def sines(Z, S, S2, C, N: tl.constexpr, HIGH: tl.constexpr, LOW: tl.constexpr):
 @triton.jit
 def approximate_sines(PHASE, S, N: tl.constexpr):
     i = tl.arange(0, N)
-    tl.store(S + i, _sine.approximate_sine(tl.load(PHASE + i)))
+    tl.store(S + i, sine.approximate_sine(tl.load(PHASE + i)))

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 import torch
-from vinr_engine.kernels import _runtime
+from vinr_engine.kernels.common import runtime
 
 import vinr_engine as vinr
 from ops.deform_conv2d_samples import Sample
@@ -22,8 +22,8 @@ from triton_kernels.deform_conv2d_cases import (
 )
 from vinr_engine import reference
 
-if _runtime.unavailable():
-    pytest.skip(_runtime.unavailable(), allow_module_level=True)
+if runtime.unavailable():
+    pytest.skip(runtime.unavailable(), allow_module_level=True)
 
 
 @pytest.mark.parametrize("sample", listed())

@@ -5,7 +5,7 @@ import itertools
 
 import pytest
 import torch
-from vinr_engine.kernels import _runtime
+from vinr_engine.kernels.common import runtime
 
 import vinr_engine as vinr
 from ops.deform_conv2d_samples import Sample
@@ -20,12 +20,12 @@ from triton_kernels.deform_conv2d_cases import (
     unpacked,
 )
 
-if _runtime.unavailable():
-    pytest.skip(_runtime.unavailable(), allow_module_level=True)
+if runtime.unavailable():
+    pytest.skip(runtime.unavailable(), allow_module_level=True)
 
-from vinr_engine.kernels import deform_conv2d as kernels
-from vinr_engine.kernels import deform_conv2d_launch
-from vinr_engine.kernels.deform_conv2d_compiled import configurations
+from vinr_engine.kernels.deform_conv2d import forward as kernels
+from vinr_engine.kernels.deform_conv2d import launch as deform_launch
+from vinr_engine.kernels.deform_conv2d.compiled import configurations
 
 
 def test_results_take_the_memory_format_of_their_argument(device):
@@ -111,7 +111,7 @@ def test_64_bit_offsets_change_nothing(device, monkeypatch):
     grad_output = torch.rand(2, 4, *sample.out_size, device=device)
     expected = gradients(packed, tensors, sample.geometry, grad_output)
     seen = []
-    monkeypatch.setattr(deform_conv2d_launch, "passes_32_bits", lambda *tensors: seen.append(len(tensors)) or True)
+    monkeypatch.setattr(deform_launch, "passes_32_bits", lambda *tensors: seen.append(len(tensors)) or True)
     actual = gradients(packed, tensors, sample.geometry, grad_output)
     assert len(seen) == 3  # forward, and two kernels backward
     torch.testing.assert_close(actual, expected)
@@ -128,7 +128,7 @@ def test_64_bit_offsets_change_nothing(device, monkeypatch):
 )
 def test_when_offsets_need_64_bits(shape, strides, passes):
     tensor = torch.empty(0, device="meta").as_strided(shape, strides)
-    assert _runtime.passes_32_bits(None, torch.empty(3), tensor) == passes
+    assert runtime.passes_32_bits(None, torch.empty(3), tensor) == passes
 
 
 @pytest.fixture
@@ -154,7 +154,7 @@ def backwards(monkeypatch):
     return reverse
 
 
-@pytest.mark.skipif(not _runtime.INTERPRETED, reason="it turns the interpreter's order round")
+@pytest.mark.skipif(not runtime.INTERPRETED, reason="it turns the interpreter's order round")
 @pytest.mark.parametrize("fixed", [False, True])
 def test_deterministic_gradients_do_not_depend_on_the_order(fixed, device, backwards, request):
     if fixed:
@@ -232,7 +232,7 @@ def test_every_choice_of_blocks_is_a_product_that_tensor_cores_do():
             continue
         shape = (4 * groups, channels // groups, 3, 3)
         pair = (1, 1)
-        c = deform_conv2d_launch.constants(channels, offset_groups, shape, itemsize, 0, False, pair, pair, pair, "tf32")
+        c = deform_launch.constants(channels, offset_groups, shape, itemsize, 0, False, pair, pair, pair, "tf32")
         for name in ("BLOCK_O", "BLOCK_S", "SEGMENT"):
             assert c[name] & (c[name] - 1) == 0
         assert c["SEGMENT"] * c["SEGMENTS"] * groups == channels
@@ -250,7 +250,7 @@ def test_low_precision_is_launched_as_it_is_reported(device, monkeypatch, dtype,
     def launch(kernel, grid, **arguments):
         offered.append((arguments["PRECISION"], len(kernels.prune_forward(kernels.CONFIGURATIONS, {}, **arguments))))
 
-    monkeypatch.setattr(deform_conv2d_launch, "launch", launch)
+    monkeypatch.setattr(deform_launch, "launch", launch)
     ones = torch.ones(1, 4, *SMALL.out_size, device=device, dtype=dtype)
     with vinr.input_precision(precision):
         gradients(unpacked, moved(SMALL.tensors(dtype), device), SMALL.geometry, ones)
@@ -266,7 +266,7 @@ def test_more_blocks_than_a_grid_takes_are_refused(monkeypatch):
     """What is launched for it, counted: a refusal is neither too early nor too late."""
     grids = []
     sizes = {"BLOCK_P": 64}
-    monkeypatch.setattr(deform_conv2d_launch, "launch", lambda kernel, grid, **arguments: grids.append(grid(sizes)))
+    monkeypatch.setattr(deform_launch, "launch", lambda kernel, grid, **arguments: grids.append(grid(sizes)))
 
     def refusal_and_rows(groups, dtype, group_channels, group_out, grad):
         grids.clear()
@@ -280,7 +280,7 @@ def test_more_blocks_than_a_grid_takes_are_refused(monkeypatch):
             op.deform_conv2d_triton_backward(
                 torch.zeros_like(out), *tensors[:3], None, [1, 1], [1, 1], [1, 1], wanted, "ieee"
             )
-        return _runtime.deform_conv2d_refusal(*tensors), max(rows for _, rows in grids)
+        return runtime.deform_conv2d_refusal(*tensors), max(rows for _, rows in grids)
 
     for dtype in (torch.float32, torch.float16):
         for groups, group_channels, group_out, grad in (

@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from vinr_engine.kernels import _runtime
+from vinr_engine.kernels.common import runtime
 
-if _runtime.unavailable():
-    pytest.skip(_runtime.unavailable(), allow_module_level=True)
+if runtime.unavailable():
+    pytest.skip(runtime.unavailable(), allow_module_level=True)
 
 from triton.runtime.interpreter import GridExecutor
 
@@ -46,7 +46,7 @@ every = pytest.mark.parametrize("op", OPS, ids=lambda op: op.__name__)
 
 
 @every
-@pytest.mark.skipif(not _runtime.INTERPRETED, reason="it looks at what the interpreter launches")
+@pytest.mark.skipif(not runtime.INTERPRETED, reason="it looks at what the interpreter launches")
 def test_launches_are_within_the_device_of_a_tensor(device, op, monkeypatch):
     entered, launches = [], []
 

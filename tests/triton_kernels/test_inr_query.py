@@ -2,12 +2,12 @@ import os
 
 import pytest
 import torch
-from vinr_engine.kernels import _runtime
+from vinr_engine.kernels.common import runtime
 
-if _runtime.unavailable():
-    pytest.skip(_runtime.unavailable(), allow_module_level=True)
+if runtime.unavailable():
+    pytest.skip(runtime.unavailable(), allow_module_level=True)
 
-from vinr_engine.kernels.inr_query import Query
+from vinr_engine.kernels.inr_query.launch import Query
 
 import vinr_engine as vinr
 from ops.test_inr_query import SHAPES, SHAPES_WITH_PIXELS, cast, gradients, problem, query
@@ -134,12 +134,13 @@ def test_deterministic_gradients(triton_device):
 @pytest.mark.slow
 def test_images_that_are_decoded_apart(triton_device, monkeypatch):
     """Fewer HR features fit into memory than there are images."""
-    from vinr_engine.kernels import inr_query as kernels
+    from vinr_engine.kernels.inr_query import backward
+    from vinr_engine.kernels.inr_query import launch as kernels
 
     arguments = cast(problem(B=2, T=2, size=(5, 6)), torch.float32)
     together, d_together = on_triton(triton_device, arguments), gradients(on(triton_device, arguments), "triton")
     monkeypatch.setattr(kernels, "HR_BYTES", 1)
-    monkeypatch.setattr(kernels, "ROWS_TOGETHER", 1)
+    monkeypatch.setattr(backward, "ROWS_TOGETHER", 1)
     for a, b in zip(together, on_triton(triton_device, arguments), strict=True):
         assert torch.equal(a, b)
     for a, b in zip(d_together, gradients(on(triton_device, arguments), "triton"), strict=True):
@@ -147,7 +148,7 @@ def test_images_that_are_decoded_apart(triton_device, monkeypatch):
 
 
 def test_64_bit_offsets(triton_device, monkeypatch):
-    from vinr_engine.kernels import inr_query as kernels
+    from vinr_engine.kernels.inr_query import launch as kernels
 
     arguments = cast(problem(T=1, size=(5, 6)), torch.float32)
     narrow = on_triton(triton_device, arguments)
@@ -164,12 +165,12 @@ def test_activations_that_registers_do_not_hold(triton_device):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not _runtime.INTERPRETED, reason="it takes one GPU's launches on another")
+@pytest.mark.skipif(not runtime.INTERPRETED, reason="it takes one GPU's launches on another")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
 @pytest.mark.parametrize("u", [4, 1])
 def test_launches_of_sm_120(triton_device, monkeypatch, dtype, u):
     """Smaller tiles and chunks, and activations in memory where other targets keep them in registers."""
-    monkeypatch.setattr("vinr_engine.kernels.inr_query.capability_of", lambda device: 120)
+    monkeypatch.setattr("vinr_engine.kernels.inr_query.launch.capability_of", lambda device: 120)
     arguments = problem(T=1, size=(5, 9), u=u, calm=3, **PUBLISHED_WIDTHS)
     expected = query(arguments, "reference")
     with torch.autocast(triton_device, dtype, enabled=dtype != torch.float32):
@@ -184,7 +185,7 @@ def test_deep_networks(triton_device):
         assert relative_error(actual, e) <= TRITON[torch.float32]
 
 
-@pytest.mark.skipif(not _runtime.INTERPRETED, reason="it looks at what the interpreter reads and writes")
+@pytest.mark.skipif(not runtime.INTERPRETED, reason="it looks at what the interpreter reads and writes")
 @pytest.mark.parametrize(("flow", "longest"), [(8.0, 2), pytest.param(40.0, 8, marks=pytest.mark.slow)])
 def test_traffic(triton_device, flow, longest):
     """Unique 32-byte sectors of both passes a program, against maps read once, HR feature and flow written and read

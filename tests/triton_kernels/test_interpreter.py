@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from vinr_engine.kernels import _runtime
+from vinr_engine.kernels.common import runtime
 
-if not _runtime.INTERPRETED:
+if not runtime.INTERPRETED:
     pytest.skip("Triton's interpreter is not in use", allow_module_level=True)
 
 from triton.runtime.errors import InterpreterError

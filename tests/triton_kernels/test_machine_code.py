@@ -8,11 +8,11 @@ import sys
 
 import pytest
 import torch
-from vinr_engine.kernels import _runtime
+from vinr_engine.kernels.common import runtime
 
 from ops.deform_conv2d_samples import SAMPLES
 
-if not _runtime.INSTALLED:
+if not runtime.INSTALLED:
     pytest.skip("Triton is not installed", allow_module_level=True)
 
 OLDEST = pathlib.Path(sys.prefix) / "triton-oldest"  # where the Makefile installs it

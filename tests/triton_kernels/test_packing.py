@@ -3,7 +3,7 @@
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
-from vinr_engine.kernels._packing import Split, _factors, _sources, pack, plan, unpack
+from vinr_engine.kernels.common.packing import Split, _factors, _sources, pack, plan, unpack
 
 import vinr_engine as vinr
 from tolerances import TRITON, relative_error

@@ -2,14 +2,14 @@ import itertools
 
 import pytest
 import torch
-from vinr_engine.kernels import _runtime
+from vinr_engine.kernels.common import runtime
 
-if _runtime.unavailable():
-    pytest.skip(_runtime.unavailable(), allow_module_level=True)
+if runtime.unavailable():
+    pytest.skip(runtime.unavailable(), allow_module_level=True)
 
-from vinr_engine.kernels._launch import scratch_columns
-from vinr_engine.kernels._packing import Split, plan
-from vinr_engine.kernels.inr_query import layout
+from vinr_engine.kernels.common.launch import scratch_columns
+from vinr_engine.kernels.common.packing import Split, plan
+from vinr_engine.kernels.inr_query.launch import layout
 
 import vinr_engine as vinr
 from ops.sampled_mlp_samples import EMPTY, SAMPLES, Sample

@@ -1,15 +1,15 @@
 """Launches take no more shared memory than the GPU has; those of the published widths are what was reported."""
 
 import pytest
-from vinr_engine.kernels import _runtime
+from vinr_engine.kernels.common import runtime
 
-if not _runtime.INSTALLED:
+if not runtime.INSTALLED:
     pytest.skip("Triton is not installed", allow_module_level=True)
 
-from vinr_engine.kernels import query_compiled
-from vinr_engine.kernels._launch import block_shared, smaller_tile
-from vinr_engine.kernels._packing import Split, plan
-from vinr_engine.kernels.sampled_mlp import mlp_constants
+from vinr_engine.kernels.common.aot import configurations
+from vinr_engine.kernels.common.launch import block_shared, smaller_tile
+from vinr_engine.kernels.common.packing import Split, plan
+from vinr_engine.kernels.sampled_mlp.launch import mlp_constants
 
 from benchmarks.common import hardware
 from triton_kernels.test_machine_code import CAPABILITIES, output_lines
@@ -18,7 +18,7 @@ SMALL = (86, 89, 120, 121)
 
 
 def constants(capability, name):
-    (found,) = [c.constexprs for c in query_compiled.configurations(capability) if c.name == name]
+    (found,) = [c.constexprs for c in configurations(capability) if c.name == name]
     return found
 
 

@@ -1,11 +1,11 @@
 import pytest
 import torch
-from vinr_engine.kernels import _runtime
+from vinr_engine.kernels.common import runtime
 
-if _runtime.unavailable():
-    pytest.skip(_runtime.unavailable(), allow_module_level=True)
+if runtime.unavailable():
+    pytest.skip(runtime.unavailable(), allow_module_level=True)
 
-from vinr_engine.kernels._sine import half_turns
+from vinr_engine.kernels.common.sine import half_turns
 
 from tolerances import SINE
 from triton_kernels import probe_kernels

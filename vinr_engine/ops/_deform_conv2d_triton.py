@@ -31,9 +31,9 @@ SCHEMAS = {
 
 
 def _launch() -> Any:
-    from vinr_engine.kernels import deform_conv2d_launch
+    from vinr_engine.kernels.deform_conv2d import launch
 
-    return deform_conv2d_launch
+    return launch
 
 
 def _call(

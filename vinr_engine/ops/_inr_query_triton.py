@@ -34,13 +34,13 @@ def _single(tensors: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
 
 
 def _forward(*arguments: Any) -> tuple[Tensor, Tensor]:
-    from vinr_engine.kernels.inr_query import inr_query
+    from vinr_engine.kernels.inr_query.launch import inr_query
 
     return inr_query(*arguments)
 
 
 def _backward(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
-    from vinr_engine.kernels.inr_query import inr_query_backward
+    from vinr_engine.kernels.inr_query.backward import inr_query_backward
 
     *rest, wants_colours, precision = arguments
     d_maps, d_colours, d_weights = inr_query_backward(*rest, precision, wants_colours)

@@ -43,7 +43,7 @@ def _fake_backward(*arguments: Any) -> tuple[list[Tensor], list[Tensor], Tensor,
 
 
 def _forward(*arguments: Any) -> Tensor:
-    from vinr_engine.kernels.sampled_mlp import sampled_mlp
+    from vinr_engine.kernels.sampled_mlp.launch import sampled_mlp
 
     out = _fake(*arguments)
     sampled_mlp(*arguments, out)
@@ -51,7 +51,7 @@ def _forward(*arguments: Any) -> Tensor:
 
 
 def _backward(*arguments: Any) -> tuple[list[Tensor], list[Tensor], Tensor, Tensor]:
-    from vinr_engine.kernels.sampled_mlp import sampled_mlp_backward
+    from vinr_engine.kernels.sampled_mlp.backward import sampled_mlp_backward
 
     *rest, wanted, precision = arguments
     d_maps, d_positions, d_x, d_weights = sampled_mlp_backward(*rest, precision, wanted)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from vinr_engine import backends
-from vinr_engine.kernels import _runtime
+from vinr_engine.kernels.common import runtime
 
 
 def _first_tensor(arguments: tuple[Any, ...]) -> Tensor:
@@ -32,7 +32,7 @@ def implement(name: str, function: Callable[..., Any]) -> None:
             try:
                 return function(*arguments)
             except Exception as error:
-                if reason := _runtime.compiler_failure(error):
+                if reason := runtime.compiler_failure(error):
                     raise backends.give_up("triton", op, bool(backward), reason) from error
                 raise
 

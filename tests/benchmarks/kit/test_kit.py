@@ -117,7 +117,7 @@ def test_a_kit_holds_what_git_tracks(tmp_path):
     if not (ROOT / ".git").exists():
         pytest.skip("this copy has no history")
     build.checkout(tmp_path)
-    for name in ("setup.py", "kernels/_query.py", "tests/golden/keys.json", "benchmarks/gpu/kit/run.py"):
+    for name in ("setup.py", "kernels/inr_query/forward.py", "tests/golden/keys.json", "benchmarks/gpu/kit/run.py"):
         assert (tmp_path / name).read_bytes() == (ROOT / name).read_bytes()
     assert not (tmp_path / ".venv").exists()
     assert not (tmp_path / "build").exists()

@@ -1,4 +1,4 @@
-"""sampled_mlp: launches of its kernel, and of the gradients."""
+"""sampled_mlp: the launch of its kernel."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from vinr_engine.kernels import _sampled_mlp
-from vinr_engine.kernels._gradients import Source, add_samples, mlp_gradients, scatter
-from vinr_engine.kernels._launch import (
+from vinr_engine.kernels.common.launch import (
     OPERANDS,
     arithmetic,
     capability_of,
@@ -19,9 +17,10 @@ from vinr_engine.kernels._launch import (
     sine_constants,
     stages,
 )
-from vinr_engine.kernels._packing import Layer, Split, pack, plan
-from vinr_engine.kernels._runtime import INTERPRETED, passes_32_bits
-from vinr_engine.kernels._tuning import OPTIONS
+from vinr_engine.kernels.common.packing import Layer, Split, pack, plan
+from vinr_engine.kernels.common.runtime import INTERPRETED, passes_32_bits
+from vinr_engine.kernels.common.tuning import OPTIONS
+from vinr_engine.kernels.sampled_mlp import forward
 
 
 def first_layer(D: int, x_weight: Tensor | None, bias: Tensor | None, like: Tensor) -> tuple[Tensor, Tensor]:
@@ -81,56 +80,10 @@ def sampled_mlp(
     matrices, vectors = pack(all_layers, [*first, *layers], dtype, some.device, short)
     x_matrices = matrices if dtype == torch.float32 else pack(first_alone, first, torch.float32, some.device)[0]
     maps = [m.detach().to(dtype).contiguous() for m in maps]
-    _sampled_mlp.sampled_mlp[(programs(some.device),)](
+    forward.sampled_mlp[(programs(some.device),)](
         tuple(maps), tuple(p.detach().float().contiguous() for p in positions), tuple(m.shape[1] for m in maps),
         tuple(m.shape[2] for m in maps), x_matrices if x is None else x.detach().contiguous(), x_matrices, matrices,
         vectors, new_scratch(constants, matrices), out, out.shape[0] * out.shape[1], out.shape[1],
         LAYERS=all_layers.networks[0], WIDTH=D, X=X, OUTPUTS=out.shape[2], NEAREST=tuple(nearest),
         LARGE=passes_32_bits(*maps), **constants, **OPTIONS,
     )  # fmt: skip
-
-
-def sampled_mlp_backward(
-    grad: Tensor,
-    maps: Sequence[Tensor],
-    positions: Sequence[Tensor],
-    nearest: Sequence[bool],
-    x: Tensor | None,
-    x_weight: Tensor | None,
-    bias: Tensor | None,
-    layers: Sequence[Tensor],
-    activation: str,
-    omega: float,
-    precision: str,
-    wanted: Sequence[bool],
-) -> tuple[list[Tensor], list[Tensor], Tensor | None, Tensor]:
-    """Gradients of maps and of positions, each if wanted, of x, and of x_weight, bias and layers, flat; all float32."""
-    B, N, outputs = grad.shape
-    some = maps[0] if maps else x
-    D = maps[0].shape[3] if maps else x_weight.shape[0]
-    d_maps = [torch.zeros(m.shape, device=m.device) for m in maps] if wanted[0] else []
-    d_positions = [torch.zeros(p.shape, device=p.device) for p in positions] if wanted[1] else []
-    tensors = [*first_layer(D, x_weight, bias, some), *layers]
-    if B * N == 0:
-        d_x = None if x is None else torch.zeros(x.shape, device=x.device)
-        return d_maps, d_positions, d_x, torch.zeros(sum(t.numel() for t in tensors), device=grad.device)
-    sources = [Source(m.detach().contiguous(), 0, D, N) for m in maps]
-    rows = [p.detach().float().reshape(B * N, 2).contiguous() for p in positions]
-    sums = torch.empty(B * N, D, device=grad.device) if maps else None
-    for i, source in enumerate(sources):
-        add_samples(source, rows[i], sums, 0, add=i > 0, nearest=nearest[i])
-    d_sums, d_x, d_weights = mlp_gradients(
-        grad.detach().float().reshape(B * N, outputs).contiguous(), sums,
-        None if x is None else x.detach().float().reshape(B * N, -1).contiguous(), tensors, activation, omega,
-        precision, wants_sums=bool(maps), wants_x=wanted[2],
-    )  # fmt: skip
-    for i, source in enumerate(sources):
-        moves = wanted[1] and not nearest[i]
-        if wanted[0] or moves:
-            d_map = d_maps[i] if wanted[0] else None
-            d_at = scatter(source, rows[i], d_sums, 0, d_map, moves, nearest=nearest[i])
-            if moves:
-                d_positions[i] = d_at.view(B, N, 2)
-    if x is not None and d_x is not None:
-        d_x = d_x.view(x.shape)
-    return d_maps, d_positions, d_x, d_weights

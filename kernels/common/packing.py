@@ -142,7 +142,7 @@ def _sources(plan: Plan, device: torch.device) -> _Sources:
 
 @functools.cache  # as above
 def _factors(plan: Plan, omega: float, device: torch.device) -> Tensor:
-    """What makes biases of hidden layers those of `vinr_engine.kernels._layers.scaled`."""
+    """What makes biases of hidden layers those of `vinr_engine.kernels.common.layers.scaled`."""
     factors = torch.ones(plan.vectors)
     for network in plan.networks:
         for layer in network[1:-1]:

@@ -11,9 +11,9 @@ import math
 import numpy as np
 import triton
 import triton.language as tl
-from vinr_engine.kernels import _runtime
+from vinr_engine.kernels.common import runtime
 
-INTERPRETED = tl.constexpr(_runtime.INTERPRETED)
+INTERPRETED = tl.constexpr(runtime.INTERPRETED)
 
 
 def half_turns(omega: float) -> tuple[float, float]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from vinr_engine.kernels import deform_conv2d as kernels
-from vinr_engine.kernels import deform_conv2d_backward as backward_kernels
-from vinr_engine.kernels._compile import Configuration
-from vinr_engine.kernels.deform_conv2d_launch import LOGIT, constants, weight_constants
+from vinr_engine.kernels.common.aot import Configuration
+from vinr_engine.kernels.deform_conv2d import backward as backward_kernels
+from vinr_engine.kernels.deform_conv2d import forward as kernels
+from vinr_engine.kernels.deform_conv2d.launch import LOGIT, constants, weight_constants
 
 CHANNELS = 64
 OFFSET_GROUPS = 8
@@ -45,8 +45,11 @@ def _describe(
     )
 
 
-def configurations() -> Iterator[Configuration]:
-    """Every kernel in every precision and launch configuration, for offsets and mask logits in one tensor."""
+def configurations(capability: int = 90) -> Iterator[Configuration]:
+    """Every kernel in every precision and launch configuration, for offsets and mask logits in one tensor.
+
+    They are the same on every GPU; the autotuner chooses.
+    """
     geometry = (1, 1), (1, 1), (1, 1)
     for dtype, (pointer, itemsize, precisions) in PRECISIONS.items():
         for precision in precisions:

@@ -2,7 +2,7 @@
 
 import triton
 import triton.language as tl
-from vinr_engine.kernels._layers import (
+from vinr_engine.kernels.common.layers import (
     block,
     first_activation,
     layer_of,
@@ -12,7 +12,7 @@ from vinr_engine.kernels._layers import (
     own_part,
     wide_layers,
 )
-from vinr_engine.kernels._sampling import corners, pixel_below, read_bilinear, read_chunk
+from vinr_engine.kernels.common.sampling import corners, pixel_below, read_bilinear, read_chunk
 
 
 @triton.jit

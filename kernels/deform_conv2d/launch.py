@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from vinr_engine.kernels import deform_conv2d as kernels
-from vinr_engine.kernels import deform_conv2d_backward as backward_kernels
-from vinr_engine.kernels._runtime import most_columns, most_outputs, passes_32_bits
-from vinr_engine.kernels._tuning import launch, size_class
+from vinr_engine.kernels.common.runtime import most_columns, most_outputs, passes_32_bits
+from vinr_engine.kernels.common.tuning import launch, size_class
+from vinr_engine.kernels.deform_conv2d import backward as backward_kernels
+from vinr_engine.kernels.deform_conv2d import forward as kernels
 
 NO_MASK, FACTOR, LOGIT = 0, 1, 2  # what `mask` holds
 SLAB = 2048  # pixels of which one program sums the weight's gradient, at least

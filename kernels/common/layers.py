@@ -5,13 +5,13 @@ widest layer needs: 17 MB in all for layers of 256 in 16 bits on an H100, 35 MB 
 cache.
 
 Activations are tuples of chunks [M, C] of a layer's columns, C a power of two. A layer is described by a constexpr
-`vinr_engine.kernels._packing.Layer`; `matrices` and `vectors` are the buffers of its plan. `OMEGA` is what
+`vinr_engine.kernels.common.packing.Layer`; `matrices` and `vectors` are the buffers of its plan. `OMEGA` is what
 `_sine.half_turns` gives for the sine of float32 activations, and omega for that of those rounded to 16 bits, `SHORT`.
 """
 
 import triton
 import triton.language as tl
-from vinr_engine.kernels._sine import INTERPRETED, approximate_sine, sine
+from vinr_engine.kernels.common.sine import INTERPRETED, approximate_sine, sine
 
 
 @triton.constexpr_function

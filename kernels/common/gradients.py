@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 import torch
 import triton
 from torch import Tensor
-from vinr_engine.kernels._launch import programs
-from vinr_engine.kernels._mlp_backward import mlp_backward
-from vinr_engine.kernels._packing import Plan, Split, pack, padded, plan, unpack
-from vinr_engine.kernels._runtime import passes_32_bits
-from vinr_engine.kernels._sample_rows import sample_rows, sample_rows_backward
-from vinr_engine.kernels._sine import half_turns
-from vinr_engine.kernels._tuning import OPTIONS
+from vinr_engine.kernels.common.launch import programs
+from vinr_engine.kernels.common.mlp_backward import mlp_backward
+from vinr_engine.kernels.common.packing import Plan, Split, pack, padded, plan, unpack
+from vinr_engine.kernels.common.runtime import passes_32_bits
+from vinr_engine.kernels.common.sample_rows import sample_rows, sample_rows_backward
+from vinr_engine.kernels.common.sine import half_turns
+from vinr_engine.kernels.common.tuning import OPTIONS
 
 ROWS = 64  # of a tile
 FIXED_POINT_BITS = 38  # of the largest number, where sums must not depend on their order: 2^25 such fit into 64 bits

@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from vinr_engine.kernels._packing import Layer
-from vinr_engine.kernels._runtime import INTERPRETED
+from vinr_engine.kernels.common.packing import Layer
+from vinr_engine.kernels.common.runtime import INTERPRETED
 
 OPERANDS = {"float16": torch.float16, "bfloat16": torch.bfloat16}
 INTERPRETED_CAPABILITY = 90
@@ -90,7 +90,7 @@ def new_scratch(constants: Mapping[str, Any], like: Tensor) -> Tensor:
 
 
 def sine_constants(omega: float, operands: str) -> dict[str, Any]:
-    from vinr_engine.kernels._sine import half_turns
+    from vinr_engine.kernels.common.sine import half_turns
 
     short = operands in OPERANDS
     return dict(OMEGA=omega if short else half_turns(omega), SHORT=short)

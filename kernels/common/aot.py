@@ -5,18 +5,21 @@ Needs a process without TRITON_INTERPRET=1, in which `triton.jit` makes kernels 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import importlib
+import pkgutil
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource, CompiledKernel
-from vinr_engine.kernels._tuning import OPTIONS
+from vinr_engine.kernels.common.tuning import OPTIONS
 
 # Compute capability -> what it stands for: A100, RTX 3090, RTX 4090, H100, B200, RTX 5090.
 CAPABILITIES = (80, 86, 89, 90, 100, 120)
 WARP = 32
+POINTERS = {"float16": "*fp16", "bfloat16": "*bf16"}  # by operands; float32 for all others
 
 
 @dataclass(frozen=True)
@@ -59,3 +62,11 @@ def compile_for(configuration: Configuration, capability: int) -> CompiledKernel
     )
     options = {"num_warps": configuration.num_warps, "num_stages": configuration.num_stages, **OPTIONS}
     return triton.compile(source, target=GPUTarget("cuda", capability, WARP), options=options)
+
+
+def configurations(capability: int) -> Iterator[Configuration]:
+    """Every configuration of every op, as it ships for a GPU of this compute capability."""
+    from vinr_engine import kernels
+
+    for package in sorted(m.name for m in pkgutil.iter_modules(kernels.__path__, f"{kernels.__name__}.") if m.ispkg):
+        yield from importlib.import_module(f"{package}.compiled").configurations(capability)

@@ -2,8 +2,8 @@
 
 import triton
 import triton.language as tl
-from vinr_engine.kernels._layers import first_activation, layer_of, layers_after_first, load_vector, multiply
-from vinr_engine.kernels._sampling import corners_inside, read_bilinear, read_chunk
+from vinr_engine.kernels.common.layers import first_activation, layer_of, layers_after_first, load_vector, multiply
+from vinr_engine.kernels.common.sampling import corners_inside, read_bilinear, read_chunk
 
 # A size of 1 is a number like others, and a frame of another size needs no other kernel.
 SIZES = [
