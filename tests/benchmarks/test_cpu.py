@@ -12,7 +12,8 @@ from benchmarks.common import machine, measure, screen, text, work
 from benchmarks.cpu import baselines, cases, readme, results, run, targets
 from benchmarks.cpu.results import Results, Row
 from export_cases import SMALL, network
-from vinr_engine import cli
+from vinr_engine.cli import bench
+from vinr_engine.cli import main as cli
 
 
 def row(case, backend, **values):
@@ -305,7 +306,7 @@ def test_durations(seconds, shown):
 def test_the_command_needs_a_checkout(monkeypatch, tmp_path, capsys):
     assert cli.main(["bench", "--list"]) == 0
     assert "query 64x112 x4" in capsys.readouterr().out
-    monkeypatch.setattr(cli, "__file__", str(tmp_path / "vinr_engine" / "cli.py"))
+    monkeypatch.setattr(bench, "__file__", str(tmp_path / "vinr_engine" / "cli" / "bench.py"))
     assert cli.main(["bench"]) == 2
     assert "needs a checkout" in capsys.readouterr().err
 

@@ -14,7 +14,8 @@ import torch
 import vinr_engine as vinr
 from evaluation.frames import folder
 from video.clips import leftovers, panning, read, write
-from vinr_engine import cli, demo
+from vinr_engine import demo
+from vinr_engine.cli import main as cli
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,6 @@
 import pytest
 
-from vinr_engine import cli
+from vinr_engine.cli import main as cli
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ import fake_tensorrt
 import vinr_engine as vinr
 from export_cases import decode
 from video.clips import panning, read, write
-from vinr_engine import cli
+from vinr_engine.cli import main as cli
 from vinr_engine.errors import UsageError, WeightsError
 
 LIMITS = engine_files.Limits(((16, 16), (16, 16), (64, 64)), ((16, 16), (32, 32), (96, 96)))

@@ -23,7 +23,7 @@ import vinr_engine as vinr
 from export_cases import CASES, EDGES, RESIDUAL, SHRINKING, SMALL, decode, network
 from tolerances import EXPORT, EXPORT_FLOAT16_PSNR, OPENVINO
 from video.clips import panning, read, write
-from vinr_engine import cli
+from vinr_engine.cli import main as cli
 from vinr_engine.errors import UsageError, VinrError, WeightsError
 from vinr_engine.video import enlarge
 

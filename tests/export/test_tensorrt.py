@@ -13,7 +13,7 @@ from vinr_engine.export.engine_files import TARGETS, Limits
 from vinr_engine.export.options import Options
 
 from export_cases import RESIDUAL, SMALL, network
-from vinr_engine import cli
+from vinr_engine.cli import main as cli
 from vinr_engine.errors import UsageError, WeightsError
 from vinr_engine.video import enlarge
 

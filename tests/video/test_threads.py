@@ -287,7 +287,7 @@ import signal, sys, threading, time
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a caller may have it ignored
 sys.path.insert(0, {tests!r})
 from video.clips import Blend
-from vinr_engine import cli
+from vinr_engine.cli import main as cli
 from vinr_engine.video.io import {module}
 
 real = {module}.{kind}.{method}

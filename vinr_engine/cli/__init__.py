@@ -1,0 +1,1 @@
+"""The command `vinr`: one file a command, and main, which runs them."""
