@@ -43,7 +43,7 @@ def inr_query_by_blocks(
     u = 1 if colours is None else colours.shape[1] // maps.shape[1]
     wide = None if colours is None else colours.float()
     lr = [int(n) for n in lr_size]
-    return torch.ops.vinr.inr_query(maps.float(), wide, times[:, None], lr, [HH, WW], u, *networks, 1.0, False)
+    return torch.ops.vinr.inr_query(maps.float(), wide, times[:, None], lr, [HH, WW], u, *networks, 1.0, "ieee")
 
 
 @inr_query_by_blocks.register_fake

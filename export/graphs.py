@@ -291,7 +291,7 @@ def inr_query(
     u = 1 if colours is None else colours.shape[1] // maps.shape[1]
     wide = None if colours is None else colours.float()
     lr = [int(n) for n in lr_size]
-    return torch.ops.vinr.inr_query(maps.float(), wide, times[:, None], lr, [HH, WW], u, *networks, OMEGA, False)
+    return torch.ops.vinr.inr_query(maps.float(), wide, times[:, None], lr, [HH, WW], u, *networks, OMEGA, "ieee")
 
 
 @inr_query.register_fake

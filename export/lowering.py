@@ -34,7 +34,7 @@ def _sampled(maps, grid, dtype, outside="zeros"):
     return op.Cast(_sampled(op.Cast(maps, to=ir.DataType.FLOAT), grid, ir.DataType.FLOAT, outside), to=dtype)
 
 
-def grid_sample(input, offset_mask, weight, bias, stride, padding, dilation, bfloat16=False):
+def grid_sample(input, offset_mask, weight, bias, stride, padding, dilation, operands):
     """GridSample, the masks, and a product: for runtimes that have no DeformConv."""
     O, group_channels, kh, kw = weight.shape
     C, taps = input.shape[1], kh * kw
@@ -70,7 +70,7 @@ def grid_sample(input, offset_mask, weight, bias, stride, padding, dilation, bfl
     return op.Conv(columns, kernel, bias, group=C // group_channels)
 
 
-def deform_conv(input, offset_mask, weight, bias, stride, padding, dilation, bfloat16=False):
+def deform_conv(input, offset_mask, weight, bias, stride, padding, dilation, operands):
     """The standard's DeformConv node."""
     taps = weight.shape[2] * weight.shape[3]
     offset, mask, groups = _logits_split(offset_mask, taps)
@@ -89,7 +89,7 @@ def deform_conv(input, offset_mask, weight, bias, stride, padding, dilation, bfl
     )
 
 
-def deform_plugin(input, offset_mask, weight, bias, stride, padding, dilation, bfloat16=False):
+def deform_plugin(input, offset_mask, weight, bias, stride, padding, dilation, operands):
     """The project's own node."""
     taps = weight.shape[2] * weight.shape[3]
     inputs = [input, offset_mask, weight, *([] if bias is None else [bias])]

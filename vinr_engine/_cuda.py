@@ -30,13 +30,6 @@ def refusal(*tensors: torch.Tensor | None) -> str:
     return ""
 
 
-def operands(dtype: torch.dtype, precision: str) -> str:
-    """What the query's kernels multiply for tensors of `dtype`, or under autocast to it, and float32 by `precision`."""
-    if dtype != torch.float32:
-        return str(dtype).removeprefix("torch.")
-    return "tf32" if precision == "tf32" else "float32"
-
-
 WIDEST = 376  # outputs of a layer of the query, whose activations a block holds in 99 KiB of shared memory
 DEEPEST = 8  # layers of one of its networks: kMaxLayers of csrc/cuda/inr_query_parameters.cuh
 

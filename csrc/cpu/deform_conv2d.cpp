@@ -12,6 +12,7 @@
 #include "cpu/deform_conv2d_parameters.h"
 #include "cpu/deform_conv2d_plain.h"
 #include "cpu/variant.h"
+#include "operands.h"
 
 namespace vinr {
 namespace {
@@ -152,7 +153,8 @@ void check_float32(const char* op, const char* name, const Tensor& tensor) {
 
 Tensor forward(const char* op, const Tensor& input, const Positions& at, const Tensor& weight,
                const std::optional<Tensor>& bias_in, const Pair& stride, const Pair& padding, const Pair& dilation,
-               bool bfloat16) {
+               const std::string& operands) {
+    const bool bfloat16 = operands_of(op, operands) == Operands::kBFloat16;
     const auto s = deform_conv2d_shape(op, input, at.offset, weight, bias_in, at.mask, stride, padding, dilation);
     const bool last = is_channels_last(input);
     const Pair sizes{s.batch, s.out_channels, s.out_height, s.out_width};
@@ -274,19 +276,20 @@ void check_device_and_dtype(const char* op, const Tensor& input, const Tensor& o
 }
 
 Tensor deform_conv2d(const Tensor& input, const Tensor& offset, const Tensor& weight, std::optional<Tensor> bias,
-                     std::optional<Tensor> mask, Pair stride, Pair padding, Pair dilation, bool bfloat16) {
+                     std::optional<Tensor> mask, Pair stride, Pair padding, Pair dilation, std::string operands) {
     const char* op = "deform_conv2d";
     check_device_and_dtype(op, input, offset, "offset", weight, bias, mask, true);
-    return forward(op, input, {offset, mask}, weight, bias, stride, padding, dilation, bfloat16);
+    return forward(op, input, {offset, mask}, weight, bias, stride, padding, dilation, operands);
 }
 
 Tensor deform_conv2d_packed(const Tensor& input, const Tensor& offset_mask, const Tensor& weight,
-                            std::optional<Tensor> bias, Pair stride, Pair padding, Pair dilation, bool bfloat16) {
+                            std::optional<Tensor> bias, Pair stride, Pair padding, Pair dilation,
+                            std::string operands) {
     const char* op = "deform_conv2d_packed";
     check_device_and_dtype(op, input, offset_mask, "offset_mask", weight, bias, std::nullopt, true);
     const int64_t groups = packed_offset_groups(op, offset_mask, weight);
     const Positions at = unpacked(offset_mask, groups, weight.size(2) * weight.size(3));
-    return forward(op, input, at, weight, bias, stride, padding, dilation, bfloat16);
+    return forward(op, input, at, weight, bias, stride, padding, dilation, operands);
 }
 
 // input, weight and bias of the gradients.
@@ -305,8 +308,10 @@ Tensor or_empty(const std::optional<Tensor>& t, const Tensor& like) {
 
 std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> deform_conv2d_backward(
     const Tensor& grad_output, const Tensor& input, const Tensor& offset, const Tensor& weight,
-    std::optional<Tensor> mask, Pair stride, Pair padding, Pair dilation, std::vector<bool> output_mask) {
+    std::optional<Tensor> mask, Pair stride, Pair padding, Pair dilation, std::vector<bool> output_mask,
+    std::string operands) {
     const char* op = "deform_conv2d_backward";
+    operands_of(op, operands);
     check_device_and_dtype(op, input, offset, "offset", weight, std::nullopt, mask, false);
     STD_TORCH_CHECK(output_mask.size() == 5, op, ": output_mask must have 5 entries");
     STD_TORCH_CHECK(mask || !output_mask[4], op, ": no gradient of a mask that was not given");
@@ -319,12 +324,11 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> deform_conv2d_backward(
             or_empty(d.mask, input)};
 }
 
-std::tuple<Tensor, Tensor, Tensor, Tensor> deform_conv2d_packed_backward(const Tensor& grad_output, const Tensor& input,
-                                                                         const Tensor& offset_mask,
-                                                                         const Tensor& weight, Pair stride,
-                                                                         Pair padding, Pair dilation,
-                                                                         std::vector<bool> output_mask) {
+std::tuple<Tensor, Tensor, Tensor, Tensor> deform_conv2d_packed_backward(
+    const Tensor& grad_output, const Tensor& input, const Tensor& offset_mask, const Tensor& weight, Pair stride,
+    Pair padding, Pair dilation, std::vector<bool> output_mask, std::string operands) {
     const char* op = "deform_conv2d_packed_backward";
+    operands_of(op, operands);
     check_device_and_dtype(op, input, offset_mask, "offset_mask", weight, std::nullopt, std::nullopt, false);
     STD_TORCH_CHECK(output_mask.size() == 4, op, ": output_mask must have 4 entries");
     const int64_t groups = packed_offset_groups(op, offset_mask, weight), taps = weight.size(2) * weight.size(3);

@@ -11,6 +11,7 @@
 #include "cpu/binding.h"
 #include "cpu/variant.h"
 #include "inr_query_checks.h"
+#include "operands.h"
 
 namespace vinr {
 namespace {
@@ -65,8 +66,8 @@ Arguments checked(const Tensor& maps, const std::optional<Tensor>& colours, cons
 std::tuple<Tensor, Tensor> inr_query(const Tensor& maps, std::optional<Tensor> colours, const Tensor& times,
                                      std::vector<int64_t> lr_size, std::vector<int64_t> size, int64_t frame_upsample,
                                      std::vector<Tensor> feat, std::vector<Tensor> flow, std::vector<Tensor> encode,
-                                     double omega, bool bfloat16, std::string operands) {
-    bfloat16 = bfloat16 || operands == "bfloat16";
+                                     double omega, std::string operands) {
+    const bool bfloat16 = operands_of(kOp, operands) == Operands::kBFloat16;
     const Arguments a = checked(maps, colours, times, lr_size, size, frame_upsample, feat, flow, encode, omega);
     std::tuple<Tensor, Tensor> result;
     const auto run = [&](auto zero, auto&& kernel) {
@@ -111,7 +112,9 @@ std::tuple<Tensor, Tensor, Tensor> inr_query_backward(const Tensor& grad_image, 
                                                       const Tensor& times, std::vector<int64_t> lr_size,
                                                       std::vector<int64_t> size, int64_t frame_upsample,
                                                       std::vector<Tensor> feat, std::vector<Tensor> flow,
-                                                      std::vector<Tensor> encode, double omega, bool wants_colours) {
+                                                      std::vector<Tensor> encode, double omega, bool wants_colours,
+                                                      std::string operands) {
+    operands_of(kOp, operands);
     const Arguments a = checked(maps, colours, times, lr_size, size, frame_upsample, feat, flow, encode, omega);
     const int64_t outputs = a.encode.back().size(0);
     check_shape(kOp, "grad_image", grad_image, "[B, T, 3, H, W]",

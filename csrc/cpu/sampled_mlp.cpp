@@ -12,6 +12,7 @@
 #include "checks.h"
 #include "cpu/binding.h"
 #include "cpu/variant.h"
+#include "operands.h"
 
 namespace vinr {
 namespace {
@@ -122,7 +123,8 @@ bool ran_bfloat16(Call&& call) {
 
 Tensor sampled_mlp(std::vector<Tensor> maps, std::vector<Tensor> positions, std::vector<bool> nearest,
                    std::optional<Tensor> x, std::optional<Tensor> x_weight, std::optional<Tensor> bias,
-                   std::vector<Tensor> layers, std::string activation, double omega, bool bfloat16) {
+                   std::vector<Tensor> layers, std::string activation, double omega, std::string operands) {
+    const bool bfloat16 = operands_of(kOp, operands) == Operands::kBFloat16;
     const Arguments a(maps, positions, nearest, x, x_weight, bias, layers, activation, omega);
     Tensor out = a.empty({a.batch, a.points, a.outputs});
     const auto run = [&](auto zero, auto kernel) {
@@ -138,7 +140,8 @@ Tensor sampled_mlp(std::vector<Tensor> maps, std::vector<Tensor> positions, std:
 std::tuple<std::vector<Tensor>, std::vector<Tensor>, Tensor, Tensor> sampled_mlp_backward(
     const Tensor& grad_output, std::vector<Tensor> maps, std::vector<Tensor> positions, std::vector<bool> nearest,
     std::optional<Tensor> x, std::optional<Tensor> x_weight, std::optional<Tensor> bias, std::vector<Tensor> layers,
-    std::string activation, double omega, std::vector<bool> output_mask) {
+    std::string activation, double omega, std::vector<bool> output_mask, std::string operands) {
+    operands_of(kOp, operands);
     const Arguments a(maps, positions, nearest, x, x_weight, bias, layers, activation, omega);
     check_shape(kOp, "grad_output", grad_output, "[B, N, out]", {a.batch, a.points, a.outputs});
     check_cpu(kOp, "grad_output", grad_output);

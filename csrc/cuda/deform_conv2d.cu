@@ -5,6 +5,7 @@
 #include "cuda/binding.h"
 #include "cuda/deform_conv2d.cuh"
 #include "deform_conv2d.h"
+#include "operands.h"
 
 namespace vinr {
 namespace {
@@ -12,14 +13,15 @@ namespace {
 using cuda::deform::Precision;
 using torch::headeronly::ScalarType;
 
-Precision precision_of(const char* op, const Tensor& input, bool reduced) {
+Precision precision_of(const char* op, const Tensor& input, const std::string& operands) {
+    const bool tf32 = operands_of(op, operands) == Operands::kTf32;
     switch (input.scalar_type()) {
         case ScalarType::Half:
             return Precision::kHalf;
         case ScalarType::BFloat16:
             return Precision::kBFloat16;
         case ScalarType::Float:
-            return reduced ? Precision::kTf32 : Precision::kFloat32;
+            return tf32 ? Precision::kTf32 : Precision::kFloat32;
         default:
             STD_TORCH_CHECK(false, op, ": input must be float32, float16 or bfloat16 on the cuda backend");
     }
@@ -34,13 +36,13 @@ cuda::deform::Planes planes(const Tensor& t, Tensor& held) {
 
 Tensor forward(const char* op, const Tensor& input, const Positions& at, const Tensor& weight,
                const std::optional<Tensor>& bias, const Pair& stride, const Pair& padding, const Pair& dilation,
-               bool reduced) {
+               const std::string& operands) {
     cuda::deform::Parameters p{};
     p.shape = deform_conv2d_shape(op, input, at.offset, weight, bias, at.mask, stride, padding, dilation);
     const DeformConv2dShape& s = p.shape;
     STD_TORCH_CHECK(cuda::deform::fits(s), op, ": sizes are beyond what the cuda backend counts, got input ",
                     shape_string(input.sizes()), ", weight ", shape_string(weight.sizes()));
-    const Precision precision = precision_of(op, input, reduced);
+    const Precision precision = precision_of(op, input, operands);
     const OnDeviceOf device(input);
     const Tensor pixels = channels_last(input), taps = channels_last(weight);
     Tensor offset, mask, bias_held;
@@ -69,19 +71,20 @@ void check_devices(const char* op, const Tensor& input, const char* offset_name,
 }
 
 Tensor deform_conv2d(const Tensor& input, const Tensor& offset, const Tensor& weight, std::optional<Tensor> bias,
-                     std::optional<Tensor> mask, Pair stride, Pair padding, Pair dilation, bool bfloat16) {
+                     std::optional<Tensor> mask, Pair stride, Pair padding, Pair dilation, std::string operands) {
     const char* op = "deform_conv2d";
     check_devices(op, input, "offset", offset, weight, bias, mask);
-    return forward(op, input, {offset, mask}, weight, bias, stride, padding, dilation, bfloat16);
+    return forward(op, input, {offset, mask}, weight, bias, stride, padding, dilation, operands);
 }
 
 Tensor deform_conv2d_packed(const Tensor& input, const Tensor& offset_mask, const Tensor& weight,
-                            std::optional<Tensor> bias, Pair stride, Pair padding, Pair dilation, bool bfloat16) {
+                            std::optional<Tensor> bias, Pair stride, Pair padding, Pair dilation,
+                            std::string operands) {
     const char* op = "deform_conv2d_packed";
     check_devices(op, input, "offset_mask", offset_mask, weight, bias, std::nullopt);
     const int64_t groups = packed_offset_groups(op, offset_mask, weight);
     const Positions at = unpacked(offset_mask, groups, weight.size(2) * weight.size(3));
-    return forward(op, input, at, weight, bias, stride, padding, dilation, bfloat16);
+    return forward(op, input, at, weight, bias, stride, padding, dilation, operands);
 }
 
 }  // namespace

@@ -9,6 +9,7 @@
 #include "cuda/binding.h"
 #include "cuda/inr_query.cuh"
 #include "inr_query_checks.h"
+#include "operands.h"
 
 namespace vinr {
 namespace {
@@ -16,14 +17,17 @@ namespace {
 constexpr const char* kOp = "inr_query";
 constexpr size_t kHrBytes = size_t(256) << 20;  // of HR features of several images; one image may take more
 
-cuda::Precision precision_of(const std::string& operands, bool bfloat16) {
-    if (operands.empty()) return bfloat16 ? cuda::Precision::kBFloat16 : cuda::Precision::kFloat32;
-    if (operands == "float32") return cuda::Precision::kFloat32;
-    if (operands == "tf32") return cuda::Precision::kTf32;
-    if (operands == "float16") return cuda::Precision::kFloat16;
-    STD_TORCH_CHECK(operands == "bfloat16", kOp, ": operands must be float32, tf32, float16 or bfloat16, got ",
-                    operands);
-    return cuda::Precision::kBFloat16;
+cuda::Precision precision_of(Operands operands) {
+    switch (operands) {
+        case Operands::kTf32:
+            return cuda::Precision::kTf32;
+        case Operands::kFloat16:
+            return cuda::Precision::kFloat16;
+        case Operands::kBFloat16:
+            return cuda::Precision::kBFloat16;
+        default:
+            return cuda::Precision::kFloat32;
+    }
 }
 
 const float* numbers(const Tensor& t) { return static_cast<const float*>(t.const_data_ptr()); }
@@ -55,7 +59,8 @@ cuda::DeviceLimits limits(int device) {
 std::tuple<Tensor, Tensor> inr_query(const Tensor& maps, std::optional<Tensor> colours, const Tensor& times,
                                      std::vector<int64_t> lr_size, std::vector<int64_t> size, int64_t frame_upsample,
                                      std::vector<Tensor> feat, std::vector<Tensor> flow, std::vector<Tensor> encode,
-                                     double omega, bool bfloat16, std::string operands) {
+                                     double omega, std::string operands) {
+    const cuda::Precision precision = precision_of(operands_of(kOp, operands));
     check_cuda(kOp, "maps", maps, maps);
     check_cuda(kOp, "times", times, maps);
     if (colours) check_cuda(kOp, "colours", *colours, maps);
@@ -84,7 +89,7 @@ std::tuple<Tensor, Tensor> inr_query(const Tensor& maps, std::optional<Tensor> c
     if (images == 0) return {image, flows};
     a.image = static_cast<float*>(image.mutable_data_ptr());
     a.flows = static_cast<float*>(flows.mutable_data_ptr());
-    with_operand(precision_of(operands, bfloat16), [&](auto operand) {
+    with_operand(precision, [&](auto operand) {
         const cuda::InrQuery<decltype(operand)> query(a);
         const cuda::DeviceLimits device_limits = limits(maps.get_device_index());
         const char* refusal = query.refusal(device_limits);

@@ -101,11 +101,11 @@ def test_gradcheck(backend, sample):
 def test_opcheck(sample):
     tensors = [None if t is None else t.detach().requires_grad_() for t in sample.tensors()]
     geometry = [list(pair) for pair in sample.geometry]
-    torch.library.opcheck(torch.ops.vinr.deform_conv2d.default, (*tensors, *geometry))
+    torch.library.opcheck(torch.ops.vinr.deform_conv2d.default, (*tensors, *geometry, "ieee"))
     input, offset, weight, bias, mask = sample.tensors()
     grad = torch.rand(sample.batch, sample.out_channels, *sample.out_size, dtype=torch.float64)
     wanted = [True, False, True, True, mask is not None]
-    arguments = (grad, input, offset, weight, mask, *geometry, wanted)
+    arguments = (grad, input, offset, weight, mask, *geometry, wanted, "ieee")
     torch.library.opcheck(torch.ops.vinr.deform_conv2d_backward.default, arguments)
 
 
@@ -142,7 +142,7 @@ def test_only_wanted_gradients_are_computed():
     pairs = ([1, 1], [1, 1], [1, 1])
     grad = torch.ones(1, 4, 5, 6, dtype=torch.float64)
     for wanted in itertools.product((False, True), repeat=5):
-        grads = torch.ops.vinr.deform_conv2d_backward(grad, input, offset, weight, mask, *pairs, list(wanted))
+        grads = torch.ops.vinr.deform_conv2d_backward(grad, input, offset, weight, mask, *pairs, list(wanted), "ieee")
         assert [g.numel() > 0 for g in grads] == list(wanted)
 
 
@@ -291,7 +291,7 @@ def test_an_input_without_pixels(backend, size):
         deform_conv2d(*arguments, padding=1)
     if backends.extension().path is not None:
         with pytest.raises(RuntimeError, match="input must have pixels"):
-            torch.ops.vinr.deform_conv2d(*arguments, None, None, [1, 1], [1, 1], [1, 1])
+            torch.ops.vinr.deform_conv2d(*arguments, None, None, [1, 1], [1, 1], [1, 1], "ieee")
 
 
 @needs_extension
@@ -301,12 +301,12 @@ def test_the_compiled_op_checks_for_itself():
     with pytest.raises(
         RuntimeError, match=r"offset must be \[B, 2\*G\*K, H, W\] = \[1, 18, 5, 6\], got \[1, 18, 5, 5\]"
     ):
-        torch.ops.vinr.deform_conv2d(input, offset[..., :5], weight, bias, mask, one, one, one)
+        torch.ops.vinr.deform_conv2d(input, offset[..., :5], weight, bias, mask, one, one, one, "ieee")
     with pytest.raises(RuntimeError, match="weight must have the dtype of input"):
-        torch.ops.vinr.deform_conv2d(input, offset, weight.double(), bias, mask, one, one, one)
+        torch.ops.vinr.deform_conv2d(input, offset, weight.double(), bias, mask, one, one, one, "ieee")
     half = [t.half() for t in (input, offset, weight, bias, mask)]
     with pytest.raises(RuntimeError, match="must be float32 or float64"):
-        torch.ops.vinr.deform_conv2d(*half, one, one, one)
+        torch.ops.vinr.deform_conv2d(*half, one, one, one, "ieee")
 
 
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])

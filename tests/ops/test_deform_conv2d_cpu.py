@@ -76,7 +76,7 @@ def test_variants_in_bfloat16(variant, sample):
     # Samples rounded to bfloat16 tell that the machine's product of them ran.
     single = [None if t is None else t.float() for t in tensors]
     pairs = [list(pair) for pair in sample.geometry]
-    actual = torch.ops.vinr.deform_conv2d(*single, *pairs, True)
+    actual = torch.ops.vinr.deform_conv2d(*single, *pairs, "bfloat16")
     assert (relative_error(actual, expected) > OP[torch.float32]) == (variant in ("avx512_bf16", "amx_bf16"))
     for layout in (torch.contiguous_format, torch.channels_last):
         assert torch.equal(run(in_layout(tensors, layout), sample.geometry), actual.bfloat16())
@@ -123,16 +123,20 @@ def test_opcheck(layout, dtype):
     sample = Sample("opcheck", batch=2, channels=16, offset_groups=2, size=(5, 4))
     pairs = [list(pair) for pair in sample.geometry]
     tensors = [t.requires_grad_() for t in in_layout(sample.tensors(dtype), layout)]
-    torch.library.opcheck(torch.ops.vinr.deform_conv2d.default, (*tensors, *pairs))
+    torch.library.opcheck(torch.ops.vinr.deform_conv2d.default, (*tensors, *pairs, "ieee"))
     input, offset_mask, weight, bias = (t.requires_grad_() for t in in_layout(sample.packed(dtype), layout))
-    torch.library.opcheck(torch.ops.vinr.deform_conv2d_packed.default, (input, offset_mask, weight, bias, *pairs))
+    torch.library.opcheck(
+        torch.ops.vinr.deform_conv2d_packed.default, (input, offset_mask, weight, bias, *pairs, "ieee")
+    )
     grad = torch.rand(2, 4, *sample.out_size, dtype=dtype)
     arguments = [t.detach() for t in (grad, input, offset_mask, weight)]
     for wanted in ([True] * 4, [False, True, False, True]):
-        torch.library.opcheck(torch.ops.vinr.deform_conv2d_packed_backward.default, (*arguments, *pairs, wanted))
+        torch.library.opcheck(
+            torch.ops.vinr.deform_conv2d_packed_backward.default, (*arguments, *pairs, wanted, "ieee")
+        )
     input, offset, weight, bias, mask = (t.detach() for t in tensors)
     for wanted in ([True] * 5, [False, True, False, True, False]):
-        arguments = (grad, input, offset, weight, mask, *pairs, wanted)
+        arguments = (grad, input, offset, weight, mask, *pairs, wanted, "ieee")
         torch.library.opcheck(torch.ops.vinr.deform_conv2d_backward.default, arguments)
 
 
@@ -145,14 +149,14 @@ def test_opcheck_in_bfloat16(layout):
         t.bfloat16().requires_grad_() for t in in_layout(sample.packed(torch.float32), layout)
     )
     offset_mask = offset_mask.detach().float().requires_grad_()
-    arguments = (input, offset_mask, weight, bias, *pairs, True)
+    arguments = (input, offset_mask, weight, bias, *pairs, "bfloat16")
     torch.library.opcheck(torch.ops.vinr.deform_conv2d_packed.default, arguments)
     out = deform_conv2d_packed(*arguments[:4], *sample.geometry)
     leaves = arguments[:4]
     grads = torch.autograd.grad(out, leaves, torch.ones_like(out))
     assert [g.dtype for g in grads] == [t.dtype for t in leaves]
     with pytest.raises(RuntimeError, match="offset must be float32 where input is bfloat16"):
-        torch.ops.vinr.deform_conv2d_packed(input, offset_mask.bfloat16(), weight, bias, *pairs)
+        torch.ops.vinr.deform_conv2d_packed(input, offset_mask.bfloat16(), weight, bias, *pairs, "ieee")
 
 
 @needs_extension
@@ -317,6 +321,6 @@ def test_the_packed_op_checks_for_itself():
     input, offset_mask, weight, bias = Sample("bad").packed(torch.float32)
     one = [1, 1]
     with pytest.raises(RuntimeError, match=r"offset_mask channels must be 3\*G\*K with K = 9 taps"):
-        torch.ops.vinr.deform_conv2d_packed(input, offset_mask[:, :26], weight, bias, one, one, one)
+        torch.ops.vinr.deform_conv2d_packed(input, offset_mask[:, :26], weight, bias, one, one, one, "ieee")
     with pytest.raises(RuntimeError, match=r"offset must be \[B, 2\*G\*K, H, W\] = \[1, 18, 5, 6\]"):
-        torch.ops.vinr.deform_conv2d_packed(input, offset_mask[..., :5], weight, bias, one, one, one)
+        torch.ops.vinr.deform_conv2d_packed(input, offset_mask[..., :5], weight, bias, one, one, one, "ieee")

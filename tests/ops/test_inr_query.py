@@ -374,12 +374,14 @@ def test_opcheck(name):
     for tensor in differentiable:
         tensor.requires_grad_()
     common = (projected, colours, times, list(lr_size), list(size), u, *layers, 30.0)
-    torch.library.opcheck(torch.ops.vinr.inr_query.default, (*common, False))
+    torch.library.opcheck(torch.ops.vinr.inr_query.default, (*common, "ieee"))
     with torch.no_grad():
-        image, flow = torch.ops.vinr.inr_query(*common, False)
+        image, flow = torch.ops.vinr.inr_query(*common, "ieee")
         detached = [[t.detach() for t in n] for n in layers]
         plain = (projected.detach(), None if colours is None else colours.detach(), *common[2:6], *detached, 30.0)
-        torch.library.opcheck(torch.ops.vinr.inr_query_backward.default, (image, flow, *plain, colours is not None))
+        torch.library.opcheck(
+            torch.ops.vinr.inr_query_backward.default, (image, flow, *plain, colours is not None, "ieee")
+        )
 
 
 @pytest.mark.parametrize("dynamic", [False, True])
@@ -413,6 +415,6 @@ def test_the_compiled_op_checks_for_itself():
     maps, frames, times, lr_size, size, *networks, u = cast(problem(), torch.float32)
     (projected, colours), layers = hoist(maps, frames, *networks, u)
     with pytest.raises(RuntimeError, match=r"maps must have 96 channels, got \[1, 8, 8, 95\]"):
-        torch.ops.vinr.inr_query(projected[..., 1:], colours, times, lr_size, size, u, *layers, 30.0, False)
+        torch.ops.vinr.inr_query(projected[..., 1:], colours, times, lr_size, size, u, *layers, 30.0, "ieee")
     with pytest.raises(RuntimeError, match=r"colours must be \[B, u h, u w, 8\] = \[1, 16, 16, 8\]"):
-        torch.ops.vinr.inr_query(projected, colours, times, lr_size, size, 2, *layers, 30.0, False)
+        torch.ops.vinr.inr_query(projected, colours, times, lr_size, size, 2, *layers, 30.0, "ieee")

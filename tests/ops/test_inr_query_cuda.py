@@ -60,12 +60,12 @@ def test_without_a_gpu_the_backend_says_why():
 
 @pytest.mark.parametrize("precision", backends.PRECISIONS)
 def test_operands(precision):
-    single = "tf32" if precision == "tf32" else "float32"
-    assert [_cuda.operands(dtype, precision) for dtype in _cuda.DTYPES] == [single, "float16", "bfloat16"]
+    with vinr.input_precision(precision):
+        assert [backends.chosen_operands(dtype) for dtype in _cuda.DTYPES] == [precision, "float16", "bfloat16"]
 
 
 @pytest.mark.skipif(backends.extension().path is None, reason=backends.extension().error)
-@pytest.mark.parametrize(("precision", "expected"), [("ieee", "float32"), ("tf32", "tf32")])
+@pytest.mark.parametrize(("precision", "expected"), [("ieee", "ieee"), ("tf32", "tf32")])
 def test_the_input_precision_reaches_the_kernels(monkeypatch, precision, expected):
     """And PyTorch's own switch does not."""
     passed = []

@@ -361,11 +361,11 @@ def test_opcheck(sample):
         tensor.requires_grad_()
     maps, *rest = op_arguments(arguments)
     maps = [m.detach().requires_grad_() for m in maps]
-    torch.library.opcheck(torch.ops.vinr.sampled_mlp.default, (maps, *rest, False))
+    torch.library.opcheck(torch.ops.vinr.sampled_mlp.default, (maps, *rest, "ieee"))
     detached = op_arguments(with_tensors(arguments, [t.detach() for t in flat(arguments)]))
     grad = torch.rand(sample.batch, sample.points, (sample.width, *sample.layers)[-1], dtype=torch.float64)
     mask = [True, True, sample.name != "plain", sample.bias]
-    torch.library.opcheck(torch.ops.vinr.sampled_mlp_backward.default, (grad, *detached, mask))
+    torch.library.opcheck(torch.ops.vinr.sampled_mlp_backward.default, (grad, *detached, mask, "ieee"))
 
 
 @pytest.mark.parametrize("dynamic", [False, True])
@@ -433,4 +433,4 @@ def test_the_compiled_op_checks_for_itself(position, value, message):
     arguments = list(op_arguments(SAMPLES[0].arguments()))
     arguments[position] = value
     with pytest.raises(RuntimeError, match=message):
-        torch.ops.vinr.sampled_mlp(*arguments, False)
+        torch.ops.vinr.sampled_mlp(*arguments, "ieee")

@@ -56,7 +56,7 @@ def _forward(
     input: Tensor, offset: Tensor, weight: Tensor, bias: Tensor | None, mask: Tensor | None,
     stride: Pair, padding: Pair, dilation: Pair, input_precision: str,
 ) -> Tensor:  # fmt: skip
-    output = op._fake(input, offset, weight, bias, mask, stride, padding, dilation)
+    output = op._fake(input, offset, weight, bias, mask, stride, padding, dilation, input_precision)
     call = _call(input, offset, weight, mask, stride, padding, dilation, input_precision)
     _launch().forward(call, bias, output)
     return output
@@ -66,7 +66,7 @@ def _packed_forward(
     input: Tensor, offset_mask: Tensor, weight: Tensor, bias: Tensor | None,
     stride: Pair, padding: Pair, dilation: Pair, input_precision: str,
 ) -> Tensor:  # fmt: skip
-    output = op._fake_packed(input, offset_mask, weight, bias, stride, padding, dilation)
+    output = op._fake_packed(input, offset_mask, weight, bias, stride, padding, dilation, input_precision)
     call = _packed_call(input, offset_mask, weight, stride, padding, dilation, input_precision)
     _launch().forward(call, bias, output)
     return output
@@ -100,7 +100,8 @@ def _backward(
     grad_output: Tensor, input: Tensor, offset: Tensor, weight: Tensor, mask: Tensor | None,
     stride: Pair, padding: Pair, dilation: Pair, output_mask: list[bool], input_precision: str,
 ) -> tuple[Tensor, ...]:  # fmt: skip
-    grads = op._fake_backward(grad_output, input, offset, weight, mask, stride, padding, dilation, output_mask)
+    geometry = (stride, padding, dilation)
+    grads = op._fake_backward(grad_output, input, offset, weight, mask, *geometry, output_mask, input_precision)
     call = _call(input, offset, weight, mask, stride, padding, dilation, input_precision)
     wants_mask = output_mask[4] and mask is not None
     _fill(call, grad_output, grads[:4], output_mask[:4], grads[4] if wants_mask else None)
@@ -111,7 +112,8 @@ def _packed_backward(
     grad_output: Tensor, input: Tensor, offset_mask: Tensor, weight: Tensor,
     stride: Pair, padding: Pair, dilation: Pair, output_mask: list[bool], input_precision: str,
 ) -> tuple[Tensor, ...]:  # fmt: skip
-    grads = op._fake_packed_backward(grad_output, input, offset_mask, weight, stride, padding, dilation, output_mask)
+    geometry = (stride, padding, dilation)
+    grads = op._fake_packed_backward(grad_output, input, offset_mask, weight, *geometry, output_mask, input_precision)
     call = _packed_call(input, offset_mask, weight, stride, padding, dilation, input_precision)
     grad_input, grad_offset_mask, grad_weight, grad_bias = grads
     offset, logits = op.split_offset_mask(grad_offset_mask, weight) if output_mask[1] else (grad_offset_mask, None)
@@ -140,16 +142,11 @@ def _differentiate(name: str) -> Any:
     return backward
 
 
-def _fake_of(fake: Any) -> Any:
-    """The C++ op's fake: this one has one argument more."""
-    return lambda *arguments: fake(*arguments[:-1])
-
-
 def _register(name: str, forward: Any, backward: Any, fakes: tuple[Any, Any], setup: Any) -> None:
     for full, kernel, fake in ((name, forward, fakes[0]), (f"{name}_backward", backward, fakes[1])):
         torch.library.define(f"vinr::{full}", SCHEMAS[full])
         implement(f"vinr::{full}", kernel)
-        torch.library.register_fake(f"vinr::{full}", _fake_of(fake))
+        torch.library.register_fake(f"vinr::{full}", fake)
     torch.library.register_autograd(f"vinr::{name}", _differentiate(f"{name}_backward"), setup_context=setup)
     torch.library.register_autograd(f"vinr::{name}_backward", op._second_backward)
 

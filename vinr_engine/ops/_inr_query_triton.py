@@ -48,7 +48,7 @@ def _backward(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    op._setup_context(ctx, (*inputs[:-1], False, ""), output)
+    op._setup_context(ctx, inputs, output)
     ctx.extra = (gradient_precision(inputs[-1]),)
 
 
@@ -56,8 +56,8 @@ torch.library.define("vinr::inr_query_triton", SCHEMA)
 torch.library.define("vinr::inr_query_triton_backward", BACKWARD_SCHEMA)
 implement("vinr::inr_query_triton", _forward)
 implement("vinr::inr_query_triton_backward", _backward)
-torch.library.register_fake("vinr::inr_query_triton", lambda *a: _single(op._fake(*(*a[:-1], False))))
-torch.library.register_fake("vinr::inr_query_triton_backward", lambda *a: _single(op._fake_backward(*a[:-1])))
+torch.library.register_fake("vinr::inr_query_triton", lambda *a: _single(op._fake(*a)))
+torch.library.register_fake("vinr::inr_query_triton_backward", lambda *a: _single(op._fake_backward(*a)))
 torch.library.register_autograd(
     "vinr::inr_query_triton", op._differentiate("inr_query_triton_backward"), setup_context=_setup_context
 )

@@ -30,7 +30,7 @@ def _some(arguments: tuple[Any, ...]) -> Tensor:
 
 
 def _fake(*arguments: Any) -> Tensor:
-    like = op._fake(*(*arguments[:-1], False))
+    like = op._fake(*arguments)
     return like.new_empty(like.shape, dtype=_some(arguments).dtype)
 
 
@@ -38,7 +38,7 @@ def _fake_backward(*arguments: Any) -> tuple[list[Tensor], list[Tensor], Tensor,
     def single(t: Tensor) -> Tensor:
         return t.new_empty(t.shape, dtype=torch.float32)
 
-    maps, positions, x, weights = op._fake_backward(*arguments[:-1])
+    maps, positions, x, weights = op._fake_backward(*arguments)
     return [single(t) for t in maps], [single(t) for t in positions], single(x), single(weights)
 
 
@@ -61,7 +61,7 @@ def _backward(*arguments: Any) -> tuple[list[Tensor], list[Tensor], Tensor, Tens
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    op._setup_context(ctx, (*inputs[:-1], False), output)
+    op._setup_context(ctx, inputs, output)
     ctx.extra = (gradient_precision(inputs[-1]),)
 
 

@@ -161,14 +161,14 @@ def deform_conv2d(
             precision = backends.chosen_input_precision()
             return torch.ops.vinr.deform_conv2d_triton(input, offset, weight, bias, mask, *pairs, precision)
         if name == "cuda":
-            tf32 = backends.chosen_input_precision() == "tf32"
-            return torch.ops.vinr.deform_conv2d(input, offset, weight, bias, mask, *pairs, tf32)
+            precision = backends.chosen_input_precision()
+            return torch.ops.vinr.deform_conv2d(input, offset, weight, bias, mask, *pairs, precision)
         if input.dtype == torch.bfloat16:
-            return torch.ops.vinr.deform_conv2d(input, offset.float(), weight, bias, _float(mask), *pairs, True)
+            return torch.ops.vinr.deform_conv2d(input, offset.float(), weight, bias, _float(mask), *pairs, "bfloat16")
         if input.dtype == torch.float16:
             wide = [_float(t) for t in (input, offset, weight, bias, mask)]
-            return torch.ops.vinr.deform_conv2d(*wide, *pairs).to(input.dtype)
-        return torch.ops.vinr.deform_conv2d(input, offset, weight, bias, mask, *pairs)
+            return torch.ops.vinr.deform_conv2d(*wide, *pairs, "ieee").to(input.dtype)
+        return torch.ops.vinr.deform_conv2d(input, offset, weight, bias, mask, *pairs, "ieee")
 
     return backends.run(OP, (input, offset, weight, bias, mask), call)
 
@@ -206,14 +206,14 @@ def deform_conv2d_packed(
             precision = backends.chosen_input_precision()
             return torch.ops.vinr.deform_conv2d_packed_triton(input, offset_mask, weight, bias, *pairs, precision)
         if name == "cuda":
-            tf32 = backends.chosen_input_precision() == "tf32"
-            return torch.ops.vinr.deform_conv2d_packed(input, offset_mask, weight, bias, *pairs, tf32)
+            precision = backends.chosen_input_precision()
+            return torch.ops.vinr.deform_conv2d_packed(input, offset_mask, weight, bias, *pairs, precision)
         if input.dtype == torch.bfloat16:
-            return torch.ops.vinr.deform_conv2d_packed(input, offset_mask.float(), weight, bias, *pairs, True)
+            return torch.ops.vinr.deform_conv2d_packed(input, offset_mask.float(), weight, bias, *pairs, "bfloat16")
         if input.dtype == torch.float16:
             wide = [_float(t) for t in (input, offset_mask, weight, bias)]
-            return torch.ops.vinr.deform_conv2d_packed(*wide, *pairs).to(input.dtype)
-        return torch.ops.vinr.deform_conv2d_packed(input, offset_mask, weight, bias, *pairs)
+            return torch.ops.vinr.deform_conv2d_packed(*wide, *pairs, "ieee").to(input.dtype)
+        return torch.ops.vinr.deform_conv2d_packed(input, offset_mask, weight, bias, *pairs, "ieee")
 
     return backends.run(PACKED, (input, offset_mask, weight, bias), call)
 
@@ -246,7 +246,7 @@ def _fake(
     stride: tuple[int, int],
     padding: tuple[int, int],
     dilation: tuple[int, int],
-    bfloat16: bool = False,
+    operands: str,
 ) -> Tensor:
     return _empty(output_shape(input, offset, weight, bias, mask, stride, padding, dilation), input)
 
@@ -261,6 +261,7 @@ def _fake_backward(
     padding: tuple[int, int],
     dilation: tuple[int, int],
     output_mask: list[bool],
+    operands: str,
 ) -> tuple[Tensor, ...]:
     shape = output_shape(input, offset, weight, None, mask, stride, padding, dilation)
     check_shape(OP, "grad_output", grad_output, "[B, O, H, W]", shape)
@@ -289,7 +290,7 @@ def _fake_packed(
     stride: tuple[int, int],
     padding: tuple[int, int],
     dilation: tuple[int, int],
-    bfloat16: bool = False,
+    operands: str,
 ) -> Tensor:
     offset, logits = split_offset_mask(offset_mask, weight)
     return _empty(output_shape(input, offset, weight, bias, logits, stride, padding, dilation, PACKED), input)
@@ -304,6 +305,7 @@ def _fake_packed_backward(
     padding: tuple[int, int],
     dilation: tuple[int, int],
     output_mask: list[bool],
+    operands: str,
 ) -> tuple[Tensor, ...]:
     offset, logits = split_offset_mask(offset_mask, weight)
     shape = output_shape(input, offset, weight, None, logits, stride, padding, dilation, PACKED)
@@ -312,7 +314,7 @@ def _fake_packed_backward(
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    input, offset, weight, _, mask, *ctx.pairs, _ = inputs
+    input, offset, weight, _, mask, *ctx.pairs, ctx.operands = inputs
     ctx.save_for_backward(input, offset, weight, mask)
     ctx.wanted = ctx.needs_input_grad[:5]
 
@@ -322,7 +324,7 @@ def _gradients(op: Any, ctx: Any, grad_output: Tensor) -> list[Tensor | None]:
     tensors = [grad_output, *ctx.saved_tensors]
     if grad_output.dtype == torch.bfloat16:
         tensors = [_float(t) for t in tensors]
-    grads = op(*tensors, *ctx.pairs, list(ctx.wanted))
+    grads = op(*tensors, *ctx.pairs, list(ctx.wanted), ctx.operands)
     return [g if wanted else None for g, wanted in zip(grads, ctx.wanted, strict=True)]
 
 
@@ -331,7 +333,7 @@ def _backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
 
 
 def _setup_packed_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    input, offset_mask, weight, _, *ctx.pairs, _ = inputs
+    input, offset_mask, weight, _, *ctx.pairs, ctx.operands = inputs
     ctx.save_for_backward(input, offset_mask, weight)
     ctx.wanted = ctx.needs_input_grad[:4]
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vinr_engine import _cuda, backends, reference
+from vinr_engine import backends, reference
 from vinr_engine._extension import EXTENSION
 from vinr_engine.ops._checks import check, check_device, check_layers, check_rank, check_shape
 from vinr_engine.ops.hoisting import hoist
@@ -130,8 +130,9 @@ def inr_query(
             if backend == "triton":
                 out = torch.ops.vinr.inr_query_triton(*arguments, backends.chosen_operands(operands))
             else:
-                rounded_to = _cuda.operands(operands, backends.chosen_input_precision()) if backend == "cuda" else ""
-                out = torch.ops.vinr.inr_query(*arguments, bfloat16, rounded_to)
+                on_cpu = "bfloat16" if bfloat16 else "ieee"
+                multiplied = backends.chosen_operands(operands) if backend == "cuda" else on_cpu
+                out = torch.ops.vinr.inr_query(*arguments, multiplied)
             return out
 
         image, flow = backends.run(OP, (features, frames, times, *weights), call)
@@ -149,8 +150,7 @@ def _fake(
     flow: list[Tensor],
     encode: list[Tensor],
     omega: float,
-    bfloat16: bool,
-    operands: str = "",
+    operands: str,
 ) -> tuple[Tensor, Tensor]:
     check_rank(OP, "maps", maps, "[B, h, w, C]")
     check_shape(OP, "times", times, "[T, B]", (times.shape[0], maps.shape[0]))
@@ -172,6 +172,7 @@ def _fake_backward(
     encode: list[Tensor],
     omega: float,
     wants_colours: bool,
+    operands: str,
 ) -> tuple[Tensor, Tensor, Tensor]:
     weights = sum(t.numel() for t in (*feat, *flow, *encode))
     d_colours = maps.new_empty(colours.shape if wants_colours and colours is not None else (0,))
@@ -179,10 +180,9 @@ def _fake_backward(
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    maps, colours, times, ctx.lr_size, ctx.size, ctx.u, feat, flow, encode, ctx.omega, _, operands = inputs
-    ctx.rest = 2 if operands else 1  # PyTorch counts no last argument that has its default
+    maps, colours, times, ctx.lr_size, ctx.size, ctx.u, feat, flow, encode, ctx.omega, operands = inputs
     ctx.counts = len(feat), len(flow), len(encode)
-    ctx.extra = ()
+    ctx.extra = (operands,)
     ctx.save_for_backward(maps, colours, times, *feat, *flow, *encode)
 
 
@@ -202,7 +202,7 @@ def _differentiate(name: str) -> Any:
         flat = iter(d_weights.split([t.numel() for t in tensors]))
         grads = [[next(flat).view_as(t).to(t.dtype) for t in network] for network in networks]
         d_colours = d_colours.to(colours.dtype) if ctx.needs_input_grad[1] else None
-        return d_maps.to(maps.dtype), d_colours, None, None, None, None, *grads, None, *[None] * ctx.rest
+        return d_maps.to(maps.dtype), d_colours, None, None, None, None, *grads, None, None
 
     return backward
 

@@ -161,7 +161,7 @@ def sampled_mlp(
             [t.to(dtype) for layer in layers for t in layer],
             activation,
             omega,
-            result == torch.bfloat16 and dtype == torch.float32,
+            "bfloat16" if result == torch.bfloat16 and dtype == torch.float32 else "ieee",
         )
         return out.to(result)
 
@@ -178,7 +178,7 @@ def _fake(
     layers: list[Tensor],
     activation: str,
     omega: float,
-    bfloat16: bool,
+    operands: str,
 ) -> Tensor:
     pairs = list(zip(layers[::2], layers[1::2], strict=True))
     modes = ["nearest" if n else "bilinear" for n in nearest]
@@ -200,8 +200,9 @@ def _fake_backward(
     activation: str,
     omega: float,
     output_mask: list[bool],
+    operands: str,
 ) -> tuple[list[Tensor], list[Tensor], Tensor, Tensor]:
-    like = _fake(maps, positions, nearest, x, x_weight, bias, layers, activation, omega, False)
+    like = _fake(maps, positions, nearest, x, x_weight, bias, layers, activation, omega, operands)
     check_shape(OP, "grad_output", grad_output, "[B, N, out]", like.shape)
     D = maps[0].shape[3] if maps else x_weight.shape[0]  # type: ignore[union-attr]
     weights = D + sum(t.numel() for t in layers) + (0 if x_weight is None else x_weight.numel())
@@ -214,9 +215,9 @@ def _fake_backward(
 
 
 def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    maps, positions, ctx.nearest, x, x_weight, bias, layers, ctx.activation, ctx.omega, _ = inputs
+    maps, positions, ctx.nearest, x, x_weight, bias, layers, ctx.activation, ctx.omega, operands = inputs
     ctx.map_count = len(maps)
-    ctx.extra = ()
+    ctx.extra = (operands,)
     ctx.save_for_backward(x, x_weight, bias, *maps, *positions, *layers)
 
 
