@@ -5,19 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from vinr_engine.export.engine import Engine
-    from vinr_engine.export.exported import ExportedModel
-    from vinr_engine.export.onnx_model import Pair, to_onnx
-    from vinr_engine.export.tensorrt_build import to_tensorrt
+    from vinr_engine.export.onnx.model import Pair, to_onnx
+    from vinr_engine.export.runtimes.exported import ExportedModel
+    from vinr_engine.export.tensorrt.build import to_tensorrt
+    from vinr_engine.export.tensorrt.engine import Engine
 
 __all__ = ["Engine", "ExportedModel", "Pair", "to_onnx", "to_tensorrt"]
 
 _WHERE = {
-    "Engine": "engine",
-    "ExportedModel": "exported",
-    "Pair": "onnx_model",
-    "to_onnx": "onnx_model",
-    "to_tensorrt": "tensorrt_build",
+    "Engine": "tensorrt.engine",
+    "ExportedModel": "runtimes.exported",
+    "Pair": "onnx.model",
+    "to_onnx": "onnx.model",
+    "to_tensorrt": "tensorrt.build",
 }
 
 

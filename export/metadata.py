@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from vinr_engine.export.files import word
-from vinr_engine.export.options import Options
-from vinr_engine.export.packages import require
 
 from vinr_engine._version import __version__
 from vinr_engine.errors import UsageError, WeightsError
+from vinr_engine.export.files import word
+from vinr_engine.export.options import Options
+from vinr_engine.export.packages import require
 from vinr_engine.models import VideoINR
 
 PREFIX = "vinr_engine"  # of the keys

@@ -14,10 +14,9 @@ import torch
 if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
-from vinr_engine.kernels.common import runtime
-
 import vinr_engine as vinr
 from vinr_engine import backends
+from vinr_engine.kernels.common import runtime
 
 # A suite that silently skipped the compiled ops would prove nothing about them.
 if os.environ.get("VINR_TEST_REQUIRE_EXTENSION", "0") == "1" and backends.extension().path is None:

@@ -15,6 +15,7 @@ import triton
 import triton.language as tl
 from triton._C.libtriton import ir
 from triton.runtime import interpreter
+
 from vinr_engine.kernels.common import runtime
 
 # The first version whose interpreter is known to compute as a GPU does once it is mended: that of 3.6 rounds a fused

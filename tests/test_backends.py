@@ -5,11 +5,11 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from vinr_engine.kernels.common import runtime
 
 import vinr_engine as vinr
 from ops.deform_conv2d_samples import Sample
 from vinr_engine import backends
+from vinr_engine.kernels.common import runtime
 
 has_extension = backends.extension().path is not None
 

@@ -14,6 +14,7 @@ from vinr_engine import backends
 triton = pytest.importorskip("triton")
 from triton.compiler.errors import CompilationError  # noqa: E402
 from triton.runtime.errors import OutOfResources, PTXASError  # noqa: E402
+
 from vinr_engine.kernels.common import runtime  # noqa: E402
 from vinr_engine.kernels.deform_conv2d import launch as deform_launch  # noqa: E402
 from vinr_engine.kernels.inr_query import backward as query_backward  # noqa: E402

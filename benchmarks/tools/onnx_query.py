@@ -27,12 +27,12 @@ import numpy as np
 import onnxruntime as ort
 import torch
 from torch import Tensor, nn
-from vinr_engine.export import onnx_model
-from vinr_engine.export.graphs import hoisted
 
 import vinr_engine as vinr
 from benchmarks.common import machine, measure, published
 from benchmarks.cpu import results
+from vinr_engine.export.onnx import model as onnx_model
+from vinr_engine.export.onnx.graphs import hoisted
 
 TOLERANCE = 1e-4
 FRAME_UPSAMPLE = 4

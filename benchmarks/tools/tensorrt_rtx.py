@@ -15,11 +15,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, astuple
 from pathlib import Path
 
-from vinr_engine.export.engine_files import TARGETS
-from vinr_engine.export.tensorrt_build import runtime_module, to_tensorrt
-
 from benchmarks.common import machine
 from benchmarks.cpu import results
+from vinr_engine.export.tensorrt.build import runtime_module, to_tensorrt
+from vinr_engine.export.tensorrt.engine_files import TARGETS
 from vinr_engine.video.enlarge import load
 
 UNTRAINED = {"own": False, "published": True}

@@ -1,4 +1,4 @@
-// vinr::DeformConv2d: modulated deformable convolution, as export/schemas.py has the node.
+// vinr::DeformConv2d: modulated deformable convolution, as export/onnx/schemas.py has the node.
 #pragma once
 
 #include "launch.h"

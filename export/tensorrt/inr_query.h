@@ -1,4 +1,4 @@
-// vinr::InrQuery: VideoINR's query of one pair of frames, as export/schemas.py has the node.
+// vinr::InrQuery: VideoINR's query of one pair of frames, as export/onnx/schemas.py has the node.
 #pragma once
 
 #include "launch.h"

@@ -14,6 +14,7 @@ from typing import Any
 import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource, CompiledKernel
+
 from vinr_engine.kernels.common.tuning import OPTIONS
 
 # Compute capability -> what it stands for: A100, RTX 3090, RTX 4090, H100, B200, RTX 5090.

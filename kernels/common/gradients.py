@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 import triton
 from torch import Tensor
+
 from vinr_engine.kernels.common.launch import programs
 from vinr_engine.kernels.common.mlp_backward import mlp_backward
 from vinr_engine.kernels.common.packing import Plan, Split, pack, padded, plan, unpack

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+
 from vinr_engine.kernels.common.packing import Layer
 from vinr_engine.kernels.common.runtime import INTERPRETED
 

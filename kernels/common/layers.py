@@ -11,6 +11,7 @@ Activations are tuples of chunks [M, C] of a layer's columns, C a power of two. 
 
 import triton
 import triton.language as tl
+
 from vinr_engine.kernels.common.sine import INTERPRETED, approximate_sine, sine
 
 

@@ -8,6 +8,7 @@ cache: 88 to 134 MB for the published networks and 174 MB for 4 x 256 on the 132
 
 import triton
 import triton.language as tl
+
 from vinr_engine.kernels.common.layers import block, layer_of, load_vector, load_weight
 from vinr_engine.kernels.common.sine import sine_cosine
 

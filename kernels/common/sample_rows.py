@@ -2,6 +2,7 @@
 
 import triton
 import triton.language as tl
+
 from vinr_engine.kernels.common.sampling import corners, pixel_below, read_bilinear, read_chunk
 
 _SIZES = ["rows", "points", "first", "repeat", "height", "width"]

@@ -11,6 +11,7 @@ import math
 import numpy as np
 import triton
 import triton.language as tl
+
 from vinr_engine.kernels.common import runtime
 
 INTERPRETED = tl.constexpr(runtime.INTERPRETED)

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 import triton
+
 from vinr_engine.kernels.common.runtime import INTERPRETED
 
 # Triton is about to change its default. Every kernel here is written for contraction to fused multiply-adds.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import triton
 import triton.language as tl
+
 from vinr_engine.kernels.common.tuning import autotune, configuration
 from vinr_engine.kernels.deform_conv2d.forward import (
     KEY,

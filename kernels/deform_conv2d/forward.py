@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import triton
 import triton.language as tl
+
 from vinr_engine.kernels.common.tuning import autotune, configuration
 
 

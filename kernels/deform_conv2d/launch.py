@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+
 from vinr_engine.kernels.common.runtime import most_columns, most_outputs, passes_32_bits
 from vinr_engine.kernels.common.tuning import launch, size_class
 from vinr_engine.kernels.deform_conv2d import backward as backward_kernels

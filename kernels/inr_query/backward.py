@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+
 from vinr_engine.kernels.common.gradients import Source, add_samples, mlp_gradients, scatter
 from vinr_engine.kernels.inr_query import forward
 from vinr_engine.kernels.inr_query.launch import Query
-
 from vinr_engine.reference.sampling import axis_grid
 
 ROWS_TOGETHER = 1 << 18  # pixels that go back through the networks together: about 2.5 kB each

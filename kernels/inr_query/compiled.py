@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
+
 from vinr_engine.kernels.common.aot import POINTERS, Configuration
 from vinr_engine.kernels.common.launch import OPERANDS, launch_constants
 from vinr_engine.kernels.common.packing import padded

@@ -2,6 +2,7 @@
 
 import triton
 import triton.language as tl
+
 from vinr_engine.kernels.common.layers import first_activation, layer_of, layers_after_first, load_vector, multiply
 from vinr_engine.kernels.common.sampling import corners_inside, read_bilinear, read_chunk
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+
 from vinr_engine.kernels.common.launch import arithmetic, capability_of, launch_constants, new_scratch, programs
 from vinr_engine.kernels.common.packing import Plan, Split, pack, padded, plan
 from vinr_engine.kernels.common.runtime import passes_32_bits

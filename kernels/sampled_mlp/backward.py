@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+
 from vinr_engine.kernels.common.gradients import Source, add_samples, mlp_gradients, scatter
 from vinr_engine.kernels.sampled_mlp.launch import first_layer
 

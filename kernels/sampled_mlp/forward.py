@@ -2,6 +2,7 @@
 
 import triton
 import triton.language as tl
+
 from vinr_engine.kernels.common.layers import (
     block,
     first_activation,

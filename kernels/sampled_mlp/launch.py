@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+
 from vinr_engine.kernels.common.launch import (
     OPERANDS,
     arithmetic,

@@ -7,9 +7,6 @@ import types
 import numpy as np
 import pytest
 import torch
-from vinr_engine.export import Engine, engine_files, tensorrt_build
-from vinr_engine.export import engine as module
-from vinr_engine.export.engine_files import Report, fingerprint
 
 import fake_tensorrt
 import vinr_engine as vinr
@@ -17,6 +14,11 @@ from export_cases import decode
 from video.clips import panning, read, write
 from vinr_engine.cli import main as cli
 from vinr_engine.errors import UsageError, WeightsError
+from vinr_engine.export import Engine
+from vinr_engine.export.tensorrt import build as tensorrt_build
+from vinr_engine.export.tensorrt import engine as module
+from vinr_engine.export.tensorrt import engine_files
+from vinr_engine.export.tensorrt.engine_files import Report, fingerprint
 
 LIMITS = engine_files.Limits(((16, 16), (16, 16), (64, 64)), ((16, 16), (32, 32), (96, 96)))
 

@@ -8,13 +8,15 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from vinr_engine.export import ExportedModel, exported, files, metadata, onnx_model, to_onnx
-from vinr_engine.export.metadata import PREFIX
-from vinr_engine.export.options import Options
 
 from export_cases import SMALL, network
 from video.clips import panning, write
 from vinr_engine.errors import UsageError, VinrError, WeightsError
+from vinr_engine.export import ExportedModel, files, metadata, to_onnx
+from vinr_engine.export.metadata import PREFIX
+from vinr_engine.export.onnx import model as onnx_model
+from vinr_engine.export.options import Options
+from vinr_engine.export.runtimes import exported
 from vinr_engine.video.schedule import Multiply, Rate
 from vinr_engine.video.upscale import upscale
 

@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from vinr_engine.export import residual
-from vinr_engine.export.blocks import BlockQuery
-from vinr_engine.export.graphs import Encoder, PluginQuery, PortableQuery
 
 from export_cases import CASES, RESIDUAL, SHRINKING, SMALL, network
 from tolerances import EXPORT
+from vinr_engine.export.onnx import residual
+from vinr_engine.export.onnx.blocks import BlockQuery
+from vinr_engine.export.onnx.graphs import Encoder, PluginQuery, PortableQuery
 from vinr_engine.models.layers.warped_blend import bicubic
 from vinr_engine.models.videoinr.network import pad_to_multiple
 

@@ -11,12 +11,6 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from vinr_engine.export import ExportedModel, onnx_model, packages, to_onnx
-from vinr_engine.export.blocks import BlockQuery
-from vinr_engine.export.graphs import Encoder
-from vinr_engine.export.metadata import PREFIX
-from vinr_engine.export.options import Options
-from vinr_engine.export.sessions import SESSIONS
 
 import golden_cases
 import vinr_engine as vinr
@@ -25,6 +19,13 @@ from tolerances import EXPORT, EXPORT_FLOAT16_PSNR, OPENVINO
 from video.clips import panning, read, write
 from vinr_engine.cli import main as cli
 from vinr_engine.errors import UsageError, VinrError, WeightsError
+from vinr_engine.export import ExportedModel, packages, to_onnx
+from vinr_engine.export.metadata import PREFIX
+from vinr_engine.export.onnx import model as onnx_model
+from vinr_engine.export.onnx.blocks import BlockQuery
+from vinr_engine.export.onnx.graphs import Encoder
+from vinr_engine.export.options import Options
+from vinr_engine.export.runtimes.sessions import SESSIONS
 from vinr_engine.video import enlarge
 
 

@@ -6,9 +6,6 @@ import pytest
 import torch
 from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
-from vinr_engine.export import onnx_model, to_onnx
-from vinr_engine.export.graphs import Encoder
-from vinr_engine.export.options import Options
 
 import golden_cases
 import vinr_engine as vinr
@@ -17,6 +14,10 @@ from simt.test_inr_query import arrays, golden
 from tensorrt_plugins import DTYPES, FLOAT, HALF, HWC, HWC8, LINEAR, create, enqueue, load_harness, stored
 from tolerances import EXPORT, EXPORT_FLOAT16_PSNR, GOLDEN, GOLDEN_QUERY, OP, relative_error
 from vinr_engine import reference
+from vinr_engine.export import to_onnx
+from vinr_engine.export.onnx import model as onnx_model
+from vinr_engine.export.onnx.graphs import Encoder
+from vinr_engine.export.options import Options
 from vinr_engine.models.videoinr.network import pad_to_multiple
 from vinr_engine.ops.hoisting import hoist
 

@@ -8,10 +8,10 @@ import subprocess
 
 import numpy as np
 import pytest
-from vinr_engine.export import plugin_library
 
 from tensorrt_plugins import BAD, DEFORM, QUERY, headers
 from vinr_engine.errors import UsageError
+from vinr_engine.export.tensorrt import plugin_library
 
 ROOT = pathlib.Path(__file__).parents[2]
 

@@ -7,14 +7,15 @@ from pathlib import Path
 import onnx
 import pytest
 import torch
-from vinr_engine.export import Engine, onnx_model, plugin_library, to_onnx, to_tensorrt
-from vinr_engine.export import tensorrt_build as build
-from vinr_engine.export.engine_files import TARGETS, Limits
-from vinr_engine.export.options import Options
 
 from export_cases import RESIDUAL, SMALL, network
 from vinr_engine.cli import main as cli
 from vinr_engine.errors import UsageError, WeightsError
+from vinr_engine.export import Engine, to_onnx, to_tensorrt
+from vinr_engine.export.onnx import model as onnx_model
+from vinr_engine.export.options import Options
+from vinr_engine.export.tensorrt import build, plugin_library
+from vinr_engine.export.tensorrt.engine_files import TARGETS, Limits
 from vinr_engine.video import enlarge
 
 LIMITS = Limits(((16, 16), (32, 48), (64, 64)), ((16, 16), (128, 192), (256, 256)), (1, 4))

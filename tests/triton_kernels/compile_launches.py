@@ -11,9 +11,9 @@ import sys
 import torch
 from triton.backends.compiler import GPUTarget
 from triton.runtime import driver
-from vinr_engine.kernels.deform_conv2d import launch
 
 from ops.deform_conv2d_samples import LARGER, SAMPLES
+from vinr_engine.kernels.deform_conv2d import launch
 from vinr_engine.ops import _deform_conv2d_triton
 
 

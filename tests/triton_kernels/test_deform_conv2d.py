@@ -4,7 +4,6 @@ import dataclasses
 
 import pytest
 import torch
-from vinr_engine.kernels.common import runtime
 
 import vinr_engine as vinr
 from ops.deform_conv2d_samples import Sample
@@ -21,6 +20,7 @@ from triton_kernels.deform_conv2d_cases import (
     unpacked,
 )
 from vinr_engine import reference
+from vinr_engine.kernels.common import runtime
 
 if runtime.unavailable():
     pytest.skip(runtime.unavailable(), allow_module_level=True)

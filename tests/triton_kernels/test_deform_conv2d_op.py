@@ -5,7 +5,6 @@ import itertools
 
 import pytest
 import torch
-from vinr_engine.kernels.common import runtime
 
 import vinr_engine as vinr
 from ops.deform_conv2d_samples import Sample
@@ -19,6 +18,7 @@ from triton_kernels.deform_conv2d_cases import (
     packed,
     unpacked,
 )
+from vinr_engine.kernels.common import runtime
 
 if runtime.unavailable():
     pytest.skip(runtime.unavailable(), allow_module_level=True)

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from vinr_engine.kernels.common import runtime
 
 if runtime.unavailable():

@@ -2,17 +2,17 @@ import os
 
 import pytest
 import torch
+
 from vinr_engine.kernels.common import runtime
 
 if runtime.unavailable():
     pytest.skip(runtime.unavailable(), allow_module_level=True)
 
-from vinr_engine.kernels.inr_query.launch import Query
-
 import vinr_engine as vinr
 from ops.test_inr_query import SHAPES, SHAPES_WITH_PIXELS, cast, gradients, problem, query
 from tolerances import OP, TRITON, relative_error
 from triton_kernels.sectors import SECTOR, counted, unique_by_program
+from vinr_engine.kernels.inr_query.launch import Query
 from vinr_engine.ops.hoisting import hoist
 
 PUBLISHED_WIDTHS = dict(C=12, hidden=((64, 64, 256), (64, 64, 256), (64, 64, 256, 256)), features=64)

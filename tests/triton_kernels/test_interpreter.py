@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+
 from vinr_engine.kernels.common import runtime
 
 if not runtime.INTERPRETED:

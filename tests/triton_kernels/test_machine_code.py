@@ -8,9 +8,9 @@ import sys
 
 import pytest
 import torch
-from vinr_engine.kernels.common import runtime
 
 from ops.deform_conv2d_samples import SAMPLES
+from vinr_engine.kernels.common import runtime
 
 if not runtime.INSTALLED:
     pytest.skip("Triton is not installed", allow_module_level=True)

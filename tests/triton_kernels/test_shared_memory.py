@@ -1,18 +1,18 @@
 """Launches take no more shared memory than the GPU has; those of the published widths are what was reported."""
 
 import pytest
+
 from vinr_engine.kernels.common import runtime
 
 if not runtime.INSTALLED:
     pytest.skip("Triton is not installed", allow_module_level=True)
 
+from benchmarks.common import hardware
+from triton_kernels.test_machine_code import CAPABILITIES, output_lines
 from vinr_engine.kernels.common.aot import configurations
 from vinr_engine.kernels.common.launch import block_shared, smaller_tile
 from vinr_engine.kernels.common.packing import Split, plan
 from vinr_engine.kernels.sampled_mlp.launch import mlp_constants
-
-from benchmarks.common import hardware
-from triton_kernels.test_machine_code import CAPABILITIES, output_lines
 
 SMALL = (86, 89, 120, 121)
 

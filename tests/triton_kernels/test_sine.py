@@ -1,14 +1,14 @@
 import pytest
 import torch
+
 from vinr_engine.kernels.common import runtime
 
 if runtime.unavailable():
     pytest.skip(runtime.unavailable(), allow_module_level=True)
 
-from vinr_engine.kernels.common.sine import half_turns
-
 from tolerances import SINE
 from triton_kernels import probe_kernels
+from vinr_engine.kernels.common.sine import half_turns
 
 
 def phases(omega):

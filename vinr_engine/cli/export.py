@@ -59,7 +59,7 @@ def onnx(
 
     `vinr upscale --runtime onnxruntime --model OUT` then upscales a video with them.
     """
-    from vinr_engine.export.onnx_model import to_onnx
+    from vinr_engine.export.onnx.model import to_onnx
     from vinr_engine.video import enlarge, parse
 
     upsample: int | None = None
@@ -131,7 +131,7 @@ def tensorrt(
     """
     import json
 
-    from vinr_engine.export.tensorrt_build import Limits, to_tensorrt
+    from vinr_engine.export.tensorrt.build import Limits, to_tensorrt
     from vinr_engine.video import enlarge
 
     enlarge.check_weights(weights, untrained, given=False)

@@ -87,7 +87,7 @@ def upscale(
 
     exported = None
     if runtime is not None or model is not None or provider is not None:
-        from vinr_engine.export.runtimes import open_model
+        from vinr_engine.export.runtimes.open import open_model
 
         if weights is not None or untrained or device not in ("auto", "cpu") or dtype != "float32" or backend != "auto":
             raise UsageError(

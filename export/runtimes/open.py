@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from vinr_engine.export.engine import Engine
-from vinr_engine.export.exported import ExportedModel
-from vinr_engine.export.sessions import SESSIONS
-
 from vinr_engine.errors import UsageError
+from vinr_engine.export.runtimes.exported import ExportedModel
+from vinr_engine.export.runtimes.sessions import SESSIONS
+from vinr_engine.export.tensorrt.engine import Engine
 
 RUNTIMES = (*SESSIONS, "tensorrt")
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import onnx
 from onnx.defs import OpSchema
 from onnxscript.values import Op, Opset
-from vinr_engine.export import plugin_library
+
+from vinr_engine.export.tensorrt import plugin_library
 
 DOMAIN = "vinr"
 VERSION = 1

@@ -13,7 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
-from vinr_engine.export.sampling import sample
+
+from vinr_engine.export.onnx.sampling import sample
 
 
 @torch.library.custom_op("vinr_export::conv2d", mutates_args=())

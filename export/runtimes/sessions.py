@@ -9,9 +9,9 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from vinr_engine.export.packages import require
 
 from vinr_engine.errors import UsageError, VinrError, WeightsError, reason
+from vinr_engine.export.packages import require
 
 Array = NDArray[Any]
 

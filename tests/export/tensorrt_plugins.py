@@ -48,7 +48,7 @@ def headers():
 
 def load_harness():
     """The plugins on the host, see tests/export/plugin_harness.cpp."""
-    folder = pathlib.Path(__file__).parent / "export"
+    folder = pathlib.Path(__file__).parent
     return build.load("plugin_harness", folder, (headers(), folder / "cuda_stub"))
 
 

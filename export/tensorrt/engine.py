@@ -10,12 +10,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from vinr_engine.export import plugin_library as library
-from vinr_engine.export.encoded import Encoded
-from vinr_engine.export.engine_files import Report, Size, fingerprint, pad, paths
-from vinr_engine.export.tensorrt_build import MODULES, runtime_module
 
 from vinr_engine.errors import UsageError, VinrError, WeightsError, reason
+from vinr_engine.export.encoded import Encoded
+from vinr_engine.export.tensorrt import plugin_library as library
+from vinr_engine.export.tensorrt.build import MODULES, runtime_module
+from vinr_engine.export.tensorrt.engine_files import Report, Size, fingerprint, pad, paths
 from vinr_engine.models.videoinr.network import pad_to_multiple
 
 DEVICE = "cuda"

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 from onnxscript import opset20 as op
-from vinr_engine.export.blocks import networks_of
-from vinr_engine.export.graphs import COLOURS
-from vinr_engine.export.nodes import FLOAT, Body, constant, ints, loop_of_two, part, real, single
 
+from vinr_engine.export.onnx.blocks import networks_of
+from vinr_engine.export.onnx.graphs import COLOURS
+from vinr_engine.export.onnx.nodes import FLOAT, Body, constant, ints, loop_of_two, part, real, single
 from vinr_engine.ops.hoisting import WIDTH_MULTIPLE
 from vinr_engine.reference.inr_query import WARP_LIMIT
 

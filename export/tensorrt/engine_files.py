@@ -9,10 +9,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from vinr_engine.export.files import word
-
 from vinr_engine._version import __version__
 from vinr_engine.errors import UsageError, WeightsError
+from vinr_engine.export.files import word
 from vinr_engine.models.layers.blocks import padding_to_multiple
 from vinr_engine.models.videoinr.network import PADDING_MULTIPLE
 

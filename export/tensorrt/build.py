@@ -13,13 +13,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from vinr_engine.export import plugin_library as library
-from vinr_engine.export.engine_files import TARGETS, Files, Limits, Report, fingerprint, paths
-from vinr_engine.export.files import check_writable, draft_of, make_folder
-from vinr_engine.export.options import DTYPES, PROFILES
-
 from vinr_engine._version import __version__
 from vinr_engine.errors import UsageError, VinrError, reason
+from vinr_engine.export.files import check_writable, draft_of, make_folder
+from vinr_engine.export.options import DTYPES, PROFILES
+from vinr_engine.export.tensorrt import plugin_library as library
+from vinr_engine.export.tensorrt.engine_files import TARGETS, Files, Limits, Report, fingerprint, paths
 from vinr_engine.models import VideoINR
 from vinr_engine.models.videoinr.network import DETAIL_UPSAMPLE
 
@@ -179,7 +178,7 @@ def to_tensorrt(
         UsageError: an option out of its range, a builder that is not installed, a file that exists.
         VinrError: the builder refuses a graph, or a file cannot be written.
     """
-    from vinr_engine.export.onnx_model import to_onnx
+    from vinr_engine.export.onnx.model import to_onnx
 
     files, limits, say = paths(destination), limits or Limits(), note or (lambda text: None)
     unknown = [t for t in targets if t not in TARGETS]
@@ -246,7 +245,8 @@ def _cached(path: Path) -> bytes:
 def map_width(model: VideoINR) -> int:
     """M, the width of the maps between the two graphs."""
     import torch
-    from vinr_engine.export.graphs import hoisted
+
+    from vinr_engine.export.onnx.graphs import hoisted
 
     like = next(model.parameters())
     with torch.no_grad():

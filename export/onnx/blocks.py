@@ -11,9 +11,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from vinr_engine.export import residual
-from vinr_engine.export.graphs import NETWORKS, Given, Query, scale_phases
 
+from vinr_engine.export.onnx import residual
+from vinr_engine.export.onnx.graphs import NETWORKS, Given, Query, scale_phases
 from vinr_engine.ops.inr_query import OMEGA
 
 

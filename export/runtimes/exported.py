@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from vinr_engine.export import metadata
-from vinr_engine.export.encoded import Encoded
-from vinr_engine.export.onnx_model import Pair, paths
-from vinr_engine.export.sessions import SESSIONS, Array
 
 from vinr_engine.errors import UsageError, WeightsError
+from vinr_engine.export import metadata
+from vinr_engine.export.encoded import Encoded
+from vinr_engine.export.onnx.model import Pair, paths
+from vinr_engine.export.runtimes.sessions import SESSIONS, Array
 from vinr_engine.models.videoinr.network import pad_to_multiple
 
 PIXELS_AT_ONCE = 1 << 23  # of queries that run together: a 4K picture alone, four of 1080p

@@ -14,12 +14,12 @@ from typing import Any
 import torch
 import torch._dynamo
 from torch import nn
-from vinr_engine.export import metadata
-from vinr_engine.export.files import check_writable, draft_of, make_folder
-from vinr_engine.export.options import Options
 
 from vinr_engine._version import __version__
 from vinr_engine.errors import UsageError
+from vinr_engine.export import metadata
+from vinr_engine.export.files import check_writable, draft_of, make_folder
+from vinr_engine.export.options import Options
 from vinr_engine.models import VideoINR
 
 EXAMPLE = (16, 24)  # h', w' of the frames that the graphs are traced with
@@ -62,8 +62,8 @@ def _export(
     module: nn.Module, arguments: Sequence[torch.Tensor], shapes: Sequence[Any], inputs: list[str],
     outputs: list[str], options: Options,
 ) -> Any:  # fmt: skip
-    from vinr_engine.export import lowering
-    from vinr_engine.export.tidy import tidy
+    from vinr_engine.export.onnx import lowering
+    from vinr_engine.export.onnx.tidy import tidy
 
     deform_conv = "plugin" if options.profile == "plugin" else options.deform_conv
     # With sizes left open, keeping the cache of traced shapes takes longer than tracing.
@@ -79,7 +79,7 @@ def _export(
 
 
 def export_encoder(model: VideoINR, options: Options) -> Any:
-    from vinr_engine.export.graphs import Encoder
+    from vinr_engine.export.onnx.graphs import Encoder
 
     h4, w4 = torch.export.Dim("h4", min=1, max=4096), torch.export.Dim("w4", min=1, max=4096)
     frames = torch.rand(1, 2, 3, *EXAMPLE).to(getattr(torch, options.dtype))
@@ -94,8 +94,8 @@ def export_encoder(model: VideoINR, options: Options) -> Any:
 
 
 def export_query(model: VideoINR, options: Options) -> Any:
-    from vinr_engine.export.blocks import BlockQuery
-    from vinr_engine.export.graphs import Encoder, PluginQuery, PortableQuery
+    from vinr_engine.export.onnx.blocks import BlockQuery
+    from vinr_engine.export.onnx.graphs import Encoder, PluginQuery, PortableQuery
 
     portable = BlockQuery if options.layers == "blocks" else PortableQuery
     kind = PluginQuery if options.profile == "plugin" else portable
@@ -153,8 +153,8 @@ def to_onnx(
             processor's cache) or for the "whole" picture at once, which suits GPUs and which TensorRT-RTX needs.
 
     Frames' sides are inputs, multiples of 4 (`videoinr.network.pad_to_multiple`). Inputs and outputs are
-    those of `vinr_engine.export.graphs.Encoder` and `Query`; metadata hold the constructor's values, the options, the
-    limits and the version. Nothing is written if the export fails.
+    those of `Encoder` and `Query` in graphs.py; metadata hold the constructor's values, the options, the limits and the
+    version. Nothing is written if the export fails.
 
     Raises:
         UsageError: an option out of its range, or a file that exists and `overwrite` is not set.
@@ -165,7 +165,7 @@ def to_onnx(
     fixed = None if times is None else tuple(times)
     options = Options(profile, deform_conv, dtype, frame_upsample, fixed, size, opset, layers)
     require("onnx", "onnxscript")
-    from vinr_engine.export import schemas
+    from vinr_engine.export.onnx import schemas
 
     schemas.register()
     pair = paths(destination)

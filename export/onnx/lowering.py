@@ -9,10 +9,10 @@ import numpy as np
 import onnx_ir as ir
 import torch
 from onnxscript import opset20 as op
-from vinr_engine.export import schemas
-from vinr_engine.export.lowering_blocks import inr_query_by_blocks
-from vinr_engine.export.nodes import constant, ints, real
 
+from vinr_engine.export.onnx import schemas
+from vinr_engine.export.onnx.lowering_blocks import inr_query_by_blocks
+from vinr_engine.export.onnx.nodes import constant, ints, real
 from vinr_engine.ops.inr_query import OMEGA
 
 SAMPLING: dict[str, Any] = {"align_corners": 0, "mode": "linear"}

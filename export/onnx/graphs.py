@@ -12,10 +12,10 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from vinr_engine.export import residual
-from vinr_engine.export.sampling import sample
-from vinr_engine.export.tracing import Coarse, layers, mix
 
+from vinr_engine.export.onnx import residual
+from vinr_engine.export.onnx.sampling import sample
+from vinr_engine.export.onnx.tracing import Coarse, layers, mix
 from vinr_engine.models import VideoINR
 from vinr_engine.ops.hoisting import WIDTH_MULTIPLE, Hoisted, hoist
 from vinr_engine.ops.inr_query import OMEGA

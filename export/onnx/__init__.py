@@ -1,0 +1,1 @@
+"""Networks as ONNX graphs: what is traced, what its operations become, and the files."""

@@ -1,0 +1,1 @@
+"""Exported networks in the runtimes that run them."""

@@ -1,0 +1,1 @@
+"""TensorRT: engines, and the plugin library whose C++ lies here."""
