@@ -77,6 +77,12 @@ def deform_conv2d(h: int, w: int, backward: bool) -> Work:
     return Work(2 * macs, FLOAT * (tensors + output))
 
 
+def sampled_mlp(h: int, w: int, scale: int, backward: bool) -> Work:
+    """h x w outputs of three colours, of maps that are smaller by `scale`, a position and four inputs each."""
+    operations = 2 * mlp_macs(4, LIIF) * h * w
+    return Work((3 if backward else 1) * operations, FLOAT * h * w * (2 + 4 + 3 + LIIF[0] / scale**2))
+
+
 def query(h: int, w: int, scale: int, frames: int, hoisted: bool, frame_upsample: int = 4) -> Work:
     """`frames` output frames of one pair."""
     pixels = h * w * scale**2 * frames

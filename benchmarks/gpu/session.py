@@ -12,10 +12,10 @@ from typing import Any
 
 import torch
 
+from benchmarks.common.child import Child, Died
 from benchmarks.common.screen import Screen
 from benchmarks.gpu import budget, cases, report
 from benchmarks.gpu.cases import Case
-from benchmarks.gpu.child import Child, Died
 from benchmarks.gpu.clock import PEAK
 from benchmarks.gpu.plan import Plan
 from benchmarks.gpu.report import Done, Report

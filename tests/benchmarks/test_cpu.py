@@ -303,12 +303,13 @@ def test_durations(seconds, shown):
     assert text.duration(seconds) == shown
 
 
-def test_the_command_needs_a_checkout(monkeypatch, tmp_path, capsys):
+def test_the_command_needs_a_checkout(monkeypatch, tmp_path, capfd):
     assert cli.main(["bench", "--list"]) == 0
-    assert "query 64x112 x4" in capsys.readouterr().out
+    assert "query 64x112 x4" in capfd.readouterr().out
     monkeypatch.setattr(bench, "__file__", str(tmp_path / "vinr_engine" / "cli" / "bench.py"))
-    assert cli.main(["bench"]) == 2
-    assert "needs a checkout" in capsys.readouterr().err
+    for arguments in ([], ["--base", "HEAD"]):
+        assert cli.main(["bench", *arguments]) == 2
+        assert "needs a checkout" in capfd.readouterr().err
 
 
 @pytest.mark.slow

@@ -1,0 +1,6 @@
+import sys
+
+from benchmarks.compare.run import main
+
+if __name__ == "__main__":
+    sys.exit(main())
