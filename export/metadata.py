@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,6 @@ import torch
 
 from vinr_engine._version import __version__
 from vinr_engine.errors import UsageError, WeightsError
-from vinr_engine.export.files import word
 from vinr_engine.export.options import Options
 from vinr_engine.export.packages import require
 from vinr_engine.models import VideoINR
@@ -90,3 +90,10 @@ def _checked(facts: dict[str, Any]) -> Facts:
         if options[name] is not None:
             options[name] = tuple(options[name])
     return Facts(graph, config, weights, Options(**options))
+
+
+def word(text: str, longest: int) -> str:
+    """The text, if nothing in it acts on a terminal, and it is one word and no longer. ValueError, TypeError."""
+    if len(text) > longest or not re.fullmatch(r"[\w.+-]+", text, re.ASCII):
+        raise ValueError("not a word")
+    return text

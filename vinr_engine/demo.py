@@ -11,7 +11,7 @@ import av
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from vinr_engine.errors import SinkError, reason
+from vinr_engine import files
 from vinr_engine.video import enlarge
 from vinr_engine.video.progress import Bar
 from vinr_engine.video.upscale import upscale
@@ -69,10 +69,7 @@ def run(
     device = str(enlarge.resolve_device(device, dtype))
     model = enlarge.load(weights)
     folder = Path(out_dir)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SinkError(f"cannot make the folder {folder}: {reason(error)}") from None
+    files.make_folder(folder)
     common: dict[str, Any] = {"space": SPACE, "time": TIME, "overwrite": True}
     low, bicubic, ours = (folder / name for name in ("low_resolution.mp4", "bicubic.mp4", "videoinr.mp4"))
     with Bar(quiet=quiet, label="VideoINR") as bar:
@@ -118,13 +115,8 @@ def sheet(rows: list[tuple[str, Path]], path: Path) -> None:
         for column, picture in enumerate(pictures):
             image.paste(Image.fromarray(picture), (gap + column * (width + gap), top + label))
     assert image is not None
-    draft = path.with_name(f".{path.stem}.partial.png")
-    try:
-        image.save(draft)
-        os.replace(draft, path)
-    except OSError as error:
-        draft.unlink(missing_ok=True)
-        raise SinkError(f"cannot write {path}: {reason(error)}") from None
+    with files.reported(path), files.draft(path) as new:
+        image.save(new)
 
 
 def frames(video: Path, numbers: tuple[int, ...]) -> list[np.ndarray[Any, np.dtype[np.uint8]]]:

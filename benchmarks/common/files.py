@@ -1,4 +1,7 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all.
+
+Not vinr_engine.files: a session on a GPU reports what it found where torch cannot be imported too.
+"""
 
 from __future__ import annotations
 

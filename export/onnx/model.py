@@ -15,10 +15,10 @@ import torch
 import torch._dynamo
 from torch import nn
 
+from vinr_engine import files
 from vinr_engine._version import __version__
 from vinr_engine.errors import UsageError
 from vinr_engine.export import metadata
-from vinr_engine.export.files import check_writable, draft_of, make_folder
 from vinr_engine.export.options import Options
 from vinr_engine.models import VideoINR
 
@@ -172,16 +172,16 @@ def to_onnx(
     for path in (pair.encoder, pair.query):
         if path.exists() and not overwrite:
             raise UsageError(f"{path} exists: choose another name, or --overwrite")
-    check_writable(pair.encoder.parent)
+    files.check_writable(pair.encoder.parent)
     model = _prepared(model, getattr(torch, dtype))
     programs = export_encoder(model, options), export_query(model, options)
-    make_folder(pair.encoder.parent)
+    files.make_folder(pair.encoder.parent)
     with contextlib.ExitStack() as both:  # or neither: they take their places one right after the other
         for program, path, graph in zip(programs, (pair.encoder, pair.query), ("encoder", "query"), strict=True):
             program.model.metadata_props.update(metadata.of(model, options, graph))
             program.model.producer_name, program.model.producer_version = "vinr_engine", __version__
-            draft = both.enter_context(draft_of(path))
-            program.save(draft, external_data=False)
+            both.enter_context(files.reported(path))
+            program.save(both.enter_context(files.draft(path)), external_data=False)
     return pair
 
 

@@ -13,9 +13,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from vinr_engine import files
 from vinr_engine._version import __version__
 from vinr_engine.errors import UsageError, VinrError, reason
-from vinr_engine.export.files import check_writable, draft_of, make_folder
 from vinr_engine.export.options import DTYPES, PROFILES
 from vinr_engine.export.tensorrt import plugin_library as library
 from vinr_engine.export.tensorrt.engine_files import TARGETS, Files, Limits, Report, fingerprint, paths
@@ -198,7 +198,7 @@ def to_tensorrt(
     for path in asdict(files).values():
         if path.exists() and not overwrite:
             raise UsageError(f"{path} exists: choose another name, or --overwrite")
-    check_writable(files.encoder.parent)
+    files.check_writable(files.encoder.parent)
     cache_path = None if timing_cache is None else Path(timing_cache)
     cache = b"" if cache_path is None else _cached(cache_path)
     chosen = (tuple(targets) or TARGETS) if ahead else ()
@@ -219,21 +219,22 @@ def to_tensorrt(
         version=__version__, builder=f"{name} {module.__version__}", targets=chosen, dtype=dtype, limits=limits,
         workspace=workspace, config=model.config, frame_upsample=FRAME_UPSAMPLE, profile=profile, graphs=graphs,
     )  # fmt: skip
-    make_folder(files.encoder.parent)
+    files.make_folder(files.encoder.parent)
     with ExitStack() as all_or_none:
         for path, data in (
             (files.encoder, plans["encoder"]), (files.query, plans["query"]), (files.report, report.to_json().encode())
         ):  # fmt: skip
-            all_or_none.enter_context(draft_of(path)).write_bytes(data)
+            all_or_none.enter_context(files.reported(path))
+            all_or_none.enter_context(files.draft(path)).write_bytes(data)
     if cache_path is not None:
-        with draft_of(cache_path) as draft:
-            draft.write_bytes(build.cache)
+        with files.reported(cache_path), files.draft(cache_path) as new:
+            new.write_bytes(build.cache)
     return files
 
 
 def _cached(path: Path) -> bytes:
     """What an earlier build left there, if any. UsageError where it cannot be read, or not be written later."""
-    check_writable(path.parent)
+    files.check_writable(path.parent)
     try:
         return path.read_bytes()
     except FileNotFoundError:

@@ -11,7 +11,7 @@ from typing import Any
 
 from vinr_engine._version import __version__
 from vinr_engine.errors import UsageError, WeightsError
-from vinr_engine.export.files import word
+from vinr_engine.export.metadata import word
 from vinr_engine.models.layers.blocks import padding_to_multiple
 from vinr_engine.models.videoinr.network import PADDING_MULTIPLE
 

@@ -11,8 +11,9 @@ import torch
 
 from export_cases import SMALL, network
 from video.clips import panning, write
+from vinr_engine import files
 from vinr_engine.errors import UsageError, VinrError, WeightsError
-from vinr_engine.export import ExportedModel, files, metadata, to_onnx
+from vinr_engine.export import ExportedModel, metadata, to_onnx
 from vinr_engine.export.metadata import PREFIX
 from vinr_engine.export.onnx import model as onnx_model
 from vinr_engine.export.options import Options
@@ -114,8 +115,9 @@ def test_drafts_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("")
     with (
         pytest.raises(VinrError, match=r"cannot write .*: Not a directory"),
-        files.draft_of(tmp_path / "file/a") as draft,
+        files.reported(tmp_path / "file/a"),
+        files.draft(tmp_path / "file/a") as new,
     ):
-        draft.write_text("")
+        new.write_text("")
     with pytest.raises(VinrError, match=r"cannot make the folder .*: File exists"):
         files.make_folder(tmp_path / "file")

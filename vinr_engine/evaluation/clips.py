@@ -12,6 +12,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from vinr_engine import files
 from vinr_engine.errors import SourceError, UsageError, reason
 from vinr_engine.video.io import image_source
 from vinr_engine.video.io.image_source import ImageSource
@@ -141,7 +142,7 @@ def read_list(path: Path) -> list[str]:
     if not names:
         raise SourceError(f"the list {path} names no clips")
     for name in names:
-        if name in (".", "..") or "/" in name or "\\" in name or "\0" in name:
+        if not files.is_plain(name):
             raise SourceError(f"the list {path} must hold names of clips, not paths, got {name!r}")
     return names
 

@@ -16,14 +16,14 @@ from typing import Any
 import torch
 
 import vinr_engine
-from vinr_engine.errors import SinkError, SourceError, UsageError, reason
+from vinr_engine import files
+from vinr_engine.errors import SourceError, UsageError
 from vinr_engine.evaluation import perceptual, report, sheet
 from vinr_engine.evaluation.clips import check, find
 from vinr_engine.evaluation.protocol import Protocol, decimal, keep, named, scale
 from vinr_engine.evaluation.results import Result
 from vinr_engine.evaluation.run import Options, expected_frames, run_clip
 from vinr_engine.video import enlarge, parse
-from vinr_engine.video.io.paths import Draft
 
 OUTPUTS = re.compile(r"results\.json|frames\.csv|sheet_x[\d.-]+_k\d+\.png")
 """What may lie in an output folder that is replaced."""
@@ -142,7 +142,8 @@ def evaluate(
         enlarge.check_weights(weights, False, model is not None)
     if lpips:
         perceptual.check()
-    draft = None if output is None else Draft(os.fspath(output), True, overwrite, OUTPUTS)
+    if output is not None:
+        files.check_new(os.fspath(output), True, overwrite, OUTPUTS)
     clips = find([os.fspath(s) for s in sources], layout, None if names is None else os.fspath(names), still)
     for clip in clips:
         check(clip, max(p.keep for p in wanted) + 1)
@@ -185,21 +186,17 @@ def evaluate(
             raise SourceError("not enough memory for frames of this size: try --tile 256, or --crop") from None
         result.seconds = clock.monotonic() - began
         found.results.append(result)
-    if draft is not None:
-        write(found, sheets, draft)
+    if output is not None:
+        write(found, sheets, output)
         if note is not None:
             note(f"wrote results.json, frames.csv and {', '.join(sheets)} into {output}")
     return found
 
 
-def write(found: Report, sheets: dict[str, list[sheet.Row]], draft: Draft) -> None:
+def write(found: Report, sheets: dict[str, list[sheet.Row]], output: str | os.PathLike[str]) -> None:
     """Fill the output folder, which then takes its name. SinkError."""
-    try:
-        with draft:
-            for name, text in (("results.json", found.as_json()), ("frames.csv", found.as_csv())):
-                (draft.path / name).write_text(text, encoding="utf-8")
-            for name, rows in sheets.items():
-                sheet.draw(rows).save(draft.path / name)
-            draft.commit()
-    except OSError as error:
-        raise SinkError(f"cannot write {draft.final}: {reason(error)}") from None
+    with files.reported(os.path.abspath(output)), files.draft(output, folder=True, ours=OUTPUTS) as new:
+        for name, text in (("results.json", found.as_json()), ("frames.csv", found.as_csv())):
+            (new / name).write_text(text, encoding="utf-8")
+        for name, rows in sheets.items():
+            sheet.draw(rows).save(new / name)

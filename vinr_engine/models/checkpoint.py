@@ -5,13 +5,11 @@ No pickle is executed: `.pth` files go through torch's restricted unpickler.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import pathlib
 import pickle
 import re
-import secrets
 import warnings
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -21,6 +19,8 @@ import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor
+
+from vinr_engine import files
 
 if TYPE_CHECKING:
     from vinr_engine.models.videoinr import VideoINR
@@ -201,15 +201,5 @@ def save_checkpoint(model: VideoINR, path: str | os.PathLike[str], dtype: torch.
     if path.suffix != ".safetensors":
         raise ValueError(f"{path}: the name of a checkpoint must end in .safetensors")
     state = {name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in model.state_dict().items()}
-    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
-    beside.touch(exist_ok=False)
-    mode = beside.stat().st_mode
-    try:
-        safetensors.torch.save_file(state, beside, metadata={METADATA_KEY: json.dumps(model.config)})
-        # safetensors writes a file of its own that only its owner may read
-        os.chmod(beside, mode)
-        os.replace(beside, path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(beside)
-        raise
+    with files.draft(path) as new:
+        safetensors.torch.save_file(state, new, metadata={METADATA_KEY: json.dumps(model.config)})

@@ -12,6 +12,7 @@ import yaml
 from accelerate import Accelerator
 from torch import Tensor
 
+from vinr_engine import files
 from vinr_engine.training.config import Config
 from vinr_engine.training.validate import write_pictures
 
@@ -42,14 +43,14 @@ class Journal:
             return
         self.out.mkdir(parents=True, exist_ok=True)
         text = yaml.safe_dump(self.config.model_dump(mode="json"), sort_keys=False)
-        (self.out / "config.yaml").write_text(text, encoding="utf-8")
+        files.write_text(self.out / "config.yaml", text)
         path = self.out / "log.csv"
         rows = []
         if step and path.is_file():
             with open(path, newline="", encoding="utf-8") as file:
                 rows = [row for row in csv.DictReader(file) if int(row["step"]) <= step]
         self.before = float(rows[-1]["seconds"]) if rows else 0.0
-        with open(path, "w", newline="", encoding="utf-8") as file:
+        with files.draft(path) as new, open(new, "w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, [*FIELDS, *FIGURES])
             writer.writeheader()
             writer.writerows(rows)

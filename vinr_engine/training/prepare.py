@@ -10,9 +10,9 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 
-from vinr_engine.errors import DataError, VinrError, reason
-from vinr_engine.video.io.paths import Draft
-from vinr_engine.video.io.sink import FolderSink
+from vinr_engine import files
+from vinr_engine.errors import DataError, SinkError, VinrError, reason
+from vinr_engine.video.io.sink import FRAMES, FolderSink
 from vinr_engine.video.io.video_source import VideoSource
 
 SUFFIXES = (".mp4", ".mkv", ".webm", ".mov", ".avi", ".m4v", ".mpg", ".mpeg", ".ts")
@@ -32,15 +32,13 @@ def extract(video: Path, clip: Path) -> int:
 
     Raises VinrError.
     """
-    with Draft(str(clip), folder=True, overwrite=False) as draft:
-        with VideoSource(video) as source:
-            info = source.info
-            sink = FolderSink(draft.path, str(clip), (info.width, info.height), info)
-            for picture in source.pictures():
-                sink.write(picture.rgb, picture.time, picture.duration)
-            sink.finish()
-        draft.commit()
-        return sink.number
+    files.check_new(str(clip), folder=True, overwrite=False, ours=FRAMES)
+    with files.draft(clip, folder=True, ours=FRAMES, kind=SinkError) as new, VideoSource(video) as source:
+        sink = FolderSink(new, str(clip), (source.info.width, source.info.height), source.info)
+        for picture in source.pictures():
+            sink.write(picture.rgb, picture.time, picture.duration)
+        sink.finish()
+    return sink.number
 
 
 def _task(video: Path, clip: Path) -> str | None:
@@ -79,10 +77,7 @@ def prepare(
         if path.stem in names:
             raise DataError(f"{names[path.stem].name} and {path.name} would make one clip: rename one")
         names[path.stem] = path
-    try:
-        target.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(f"cannot make the folder {target}: {reason(error)}") from None
+    files.make_folder(target, DataError)
     summary = Summary([], [name for name in names if (target / name).is_dir()], [])
     waiting = {name: path for name, path in names.items() if name not in summary.skipped}
     context = multiprocessing.get_context("spawn")  # torch and FFmpeg have threads that a fork would lose

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import secrets
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +14,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from vinr_engine import files
 from vinr_engine.errors import StateError, reason
 from vinr_engine.models.checkpoint import CheckpointError, load_model, save_checkpoint
 from vinr_engine.models.videoinr import VideoINR
@@ -67,44 +66,31 @@ def states(folder: Path) -> list[Path]:
 def save(state: State, folder: Path, kept: int, scaler: Any = None) -> Path:
     """Write `state` under `folder` and delete all but the newest `kept`. Raises StateError; older states survive it."""
     final = folder / f"step_{state.step:08d}"
-    draft = folder / f".{final.name}.{secrets.token_hex(4)}.partial"
     try:
-        draft.mkdir(parents=True)
-        save_checkpoint(state.model, draft / "model.safetensors")
-        if state.ema is not None:
-            save_checkpoint(state.best, draft / "ema.safetensors")
-        tensors = {**_optimiser_tensors(state), "rng.cpu": torch.get_rng_state()}
-        if torch.cuda.is_available():
-            tensors["rng.cuda"] = torch.cuda.get_rng_state().cpu()
-        safetensors.torch.save_file(tensors, draft / "optimiser.safetensors")
-        numbers = {
-            "step": state.step,
-            "bad_steps": state.bad_steps,
-            "averaged": 0 if state.ema is None else int(state.ema.n_averaged),
-            "scaler": None if scaler is None else scaler.state_dict(),
-        }
-        (draft / "state.json").write_text(json.dumps(numbers) + "\n", encoding="utf-8")
-        for path in draft.iterdir():
-            _sync(path)
-        if final.exists():  # of a run that was resumed from an older state
-            shutil.rmtree(final)
-        os.replace(draft, final)
-        _sync(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        with files.draft(final, folder=True) as draft:
+            save_checkpoint(state.model, draft / "model.safetensors")
+            if state.ema is not None:
+                save_checkpoint(state.best, draft / "ema.safetensors")
+            tensors = {**_optimiser_tensors(state), "rng.cpu": torch.get_rng_state()}
+            if torch.cuda.is_available():
+                tensors["rng.cuda"] = torch.cuda.get_rng_state().cpu()
+            safetensors.torch.save_file(tensors, draft / "optimiser.safetensors")
+            numbers = {
+                "step": state.step,
+                "bad_steps": state.bad_steps,
+                "averaged": 0 if state.ema is None else int(state.ema.n_averaged),
+                "scaler": None if scaler is None else scaler.state_dict(),
+            }
+            (draft / "state.json").write_text(json.dumps(numbers) + "\n", encoding="utf-8")
+            for path in draft.iterdir():
+                files.sync(path)
+        files.sync(folder)
         for old in states(folder)[:-kept]:
             shutil.rmtree(old)
     except (OSError, safetensors.SafetensorError) as error:
         raise StateError(f"cannot save the state in {folder}: {reason(error)}; older states are kept") from None
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
     return final
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def restore(state: State, path: Path, scaler: Any = None) -> None:

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from vinr_engine import files
 from vinr_engine.evaluation.metrics import luma
 from vinr_engine.models.layers.warped_blend import bicubic, warped_blend
 from vinr_engine.models.videoinr import VideoINR
@@ -72,4 +73,5 @@ def write_pictures(pictures: list[Tensor], path: Path) -> None:
     """One PNG, a row a picture."""
     sheet = (torch.cat(pictures, 1).permute(1, 2, 0) * 255).round().byte().numpy()
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(sheet).save(path)
+    with files.draft(path) as new:
+        Image.fromarray(sheet).save(new)

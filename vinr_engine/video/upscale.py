@@ -12,6 +12,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from vinr_engine import files
 from vinr_engine.errors import SinkError, UsageError
 
 from . import enlarge, parse
@@ -20,7 +21,7 @@ from .io import encoders, image_source, paths
 from .io.audio import AudioCopy
 from .io.encoders import Encoding
 from .io.image_source import ImageSource
-from .io.sink import FolderSink, Sink, VideoSink
+from .io.sink import FRAMES, FolderSink, Sink, VideoSink
 from .io.source import OpenSource, Picture, SourceInfo
 from .io.video_source import VideoSource
 from .pipeline import Pipeline
@@ -164,7 +165,7 @@ def upscale(
     enlarge.check_weights(weights, untrained, given)
     say = note or (lambda text: None)
     with ExitStack() as stack:
-        draft = paths.Draft(job.dst, job.folder, overwrite)
+        files.check_new(job.dst, job.folder, overwrite, FRAMES)
         source = stack.enter_context(open_source(job))
         pictures = ReadAhead(source.pictures())
         stack.callback(pictures.close)
@@ -176,7 +177,7 @@ def upscale(
             model.check((height, width), job.clock.positions(), (info.height, info.width))
         for text in (*info.notes, *(encoding.notes if encoding else ())):
             say(text)
-        stack.enter_context(draft)
+        draft = stack.enter_context(files.draft(job.dst, job.folder, FRAMES, SinkError))
         sound = None
         if isinstance(source, VideoSource) and audio and encoding is not None:
             sound = AudioCopy(
@@ -190,9 +191,9 @@ def upscale(
         rate = nominal_rate(job, info)
         sink: Sink
         if encoding is None:
-            sink = FolderSink(draft.path, job.dst, (width, height), info)
+            sink = FolderSink(draft, job.dst, (width, height), info)
         else:
-            sink = VideoSink(draft.path, job.dst, encoding, (width, height), info, rate, tick(job, info, lead), sound)
+            sink = VideoSink(draft, job.dst, encoding, (width, height), info, rate, tick(job, info, lead), sound)
         writer = WriteBehind(sink)
         stack.callback(writer.close)
         torch_device = None if model is not None and device == "auto" else enlarge.resolve_device(device, dtype)
@@ -208,7 +209,6 @@ def upscale(
             progress=(lambda done: progress(done, total)) if progress else None, cancel=cancel,
         )  # fmt: skip
         counts = _run(pipeline, chain([first], pictures), backend)
-        draft.commit()
     return Summary(
         path=job.dst,
         frames_in=counts.frames_in,

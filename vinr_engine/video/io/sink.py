@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from fractions import Fraction
 from pathlib import Path
 from typing import Protocol
@@ -15,8 +16,11 @@ from . import planes
 from .audio import AudioCopy
 from .colour import Array, for_encoding
 from .encoders import Encoding
-from .paths import FRAME_NAME
 from .source import SourceInfo
+
+FRAME_NAME = "frame_{:06d}.png"
+FRAMES = re.compile(r"frame_\d{6,}\.png")
+"""What may lie in a folder of PNG frames that is replaced."""
 
 
 class Sink(Protocol):
