@@ -8,7 +8,7 @@ import functools
 import importlib.util
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from types import ModuleType
 
@@ -39,6 +39,7 @@ class Case:
     op: str
     h: int
     w: int
+    _: KW_ONLY
     scale: int = 4
     frames: int = 1
     batch: int = 1

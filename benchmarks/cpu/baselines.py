@@ -15,12 +15,12 @@ PIXELS = 64 * 112  # of the figures; other sizes are scaled by pixels
 
 # op, backend -> seconds at 64 x 112, 4x in space; the clip is one pair, eight frames
 PUBLISHED = {
-    ("deform", "eager"): 0.101,
-    ("deform step", "eager"): 0.779,
+    ("deform_conv2d", "eager"): 0.101,
+    ("deform_conv2d step", "eager"): 0.779,
     ("query", "eager"): 2.5,
     ("query", "compile"): 2.0,
     ("encoder", "eager"): 5.7,
-    ("clip", "eager"): 5.7 + 8 * 2.5,
+    ("network", "eager"): 5.7 + 8 * 2.5,
 }
 
 

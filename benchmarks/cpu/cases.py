@@ -1,4 +1,4 @@
-"""What is measured: each case builds the same task for every backend, at any size.
+"""What is measured on the CPU: each case builds the same task for every backend, at any size.
 
 Sizes: those that stand as rows x columns are maps ("64x112"), those of videos are width x height ("160x90", as
 everywhere in video). The parameters are those of tests/golden: unlike fresh ones they give offsets of 2 pixels and
@@ -8,19 +8,18 @@ flows of 3, and they amplify rounding.
 from __future__ import annotations
 
 import functools
-import importlib.util
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 import vinr_engine as vinr
-from benchmarks.common import published, work
-from benchmarks.common.machine import ROOT
+from benchmarks import cases
+from benchmarks.common import published
 from benchmarks.common.measure import Task
-from benchmarks.common.work import Work
 from vinr_engine.training.losses import charbonnier
 from vinr_engine.training.objective import UNUSED
 
@@ -35,19 +34,9 @@ BACKENDS = {
 OURS = (FLOAT32, BF16)
 TINY = (16, 16)  # a size for warming up, and for asking which precision runs
 
-# op -> largest relative error of float32 (max |a - e| / max |e|, the worst of all tensors), and least PSNR of bf16 in
-# decibels. Both against the published form in float32 eager. The bf16 bound is there to find what is wrong; what must
-# be reached stands in targets.py.
-TOLERANCES: dict[str, tuple[float, float]] = {
-    "deform": (1e-4, 40),
-    "deform step": (1e-3, 40),
-    "query": (5e-4, 40),
-    "query step": (2e-3, 40),
-    "training step": (2e-2, 30),
-    "encoder": (2e-3, 30),
-    "clip": (2e-3, 35),
-}
-PICTURES = ("query", "clip")  # their PSNR counts from a peak of 1
+PICTURES = ("query", "network")  # their PSNR counts from a peak of 1
+# Part of the name of the op that must be handed bf16 tensors for a bf16 row of a case to count.
+LOW_PRECISION_OPS = {"deform_conv2d": "vinr::deform_conv2d", "encoder": "conv"}
 
 
 @dataclass(frozen=True)
@@ -55,32 +44,30 @@ class Case:
     """One thing to measure.
 
     name: what the tables show and --only finds.
-    op: key of tolerances, published figures and formulas.
-    size: rows and columns of the low-resolution frames.
-    build: size -> backend -> task; a task gives a tensor or tensors, always of the same values.
-    work: size, whether the backend is ours -> operations and bytes.
+    case: the op and its size.
+    build: case -> backend -> task; a task gives a tensor or tensors, always of the same values.
     backends: those that run by default; the first is the standard that the others are held to.
     memory: backends whose peak memory is measured, each in a process of its own.
-    low_precision_op: part of the name of the op that must be handed bf16 tensors for a bf16 row to count.
     timed: False where only memory is of interest.
     rounds: rounds at least, whatever they take: what must be reached needs medians.
     """
 
     name: str
-    op: str
-    size: tuple[int, int]
-    build: Callable[[int, int], dict[str, Task]]
-    work: Callable[[int, int, bool], Work]
+    case: cases.Case
+    build: Callable[[cases.Case], dict[str, Task]]
     backends: tuple[str, ...] = (EAGER, FLOAT32, BF16)
     memory: tuple[str, ...] = ()
-    low_precision_op: str = "vinr"
     timed: bool = True
     rounds: int = 1
-    grad: bool = False
 
     @property
     def pixels(self) -> int:
-        return self.size[0] * self.size[1]
+        """Of the low-resolution frames or maps."""
+        return self.case.h * self.case.w
+
+    def tasks(self, tiny: bool = False) -> dict[str, Task]:
+        """Those of each backend, at a size for warming up if `tiny`."""
+        return self.build(replace(self.case, h=TINY[0], w=TINY[1]) if tiny else self.case)
 
 
 def on_cpu_backend(task: Task, bf16: bool = False) -> Task:
@@ -96,41 +83,16 @@ def on_cpu_backend(task: Task, bf16: bool = False) -> Task:
 @functools.cache
 def model() -> vinr.VideoINR:
     """The published network with the golden parameters."""
-    weights = _golden()
     # Kept for all cases: the first may run in inference mode, a later one needs gradients.
     with torch.inference_mode(False):
         with torch.device("meta"):
             network = vinr.VideoINR()
-        state = {name: torch.from_numpy(a) for name, a in weights.state_dict(0).items()}
-        network.load_state_dict(state, assign=True)
+        network.load_state_dict(cases.golden_state(), assign=True)
         return network.eval()
-
-
-@functools.cache
-def _golden():  # type: ignore[no-untyped-def]
-    spec = importlib.util.spec_from_file_location("golden_weights", ROOT / "tests" / "golden" / "weights.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def frames_of(h: int, w: int) -> Tensor:
-    """A smooth pair [1, 2, 3, h, w] in [0, 1]."""
-    return torch.from_numpy(_golden().image(0, (1, 2, 3, h, w))).float()
 
 
 def networks(network: vinr.VideoINR) -> list[list[tuple[Tensor, Tensor]]]:
     return [m.layers() for m in (network.feat_imnet, network.flow_imnet, network.encode_imnet)]
-
-
-def _features(h: int, w: int) -> Tensor:
-    """In place of the encoder's: [1, 3, 64, ceil4(h), ceil4(w)], smooth enough for flows to be warps, not noise."""
-    generator = torch.Generator().manual_seed(0)
-    coarse = torch.randn(3, 64, 2 + h // 4, 2 + w // 4, generator=generator)
-    size = (h + -h % 4, w + -w % 4)
-    return F.interpolate(coarse, size=size, mode="bilinear", align_corners=False)[None] / 2
 
 
 def compiled(function: Callable[..., object]) -> Callable[..., object]:
@@ -144,31 +106,14 @@ def compiled(function: Callable[..., object]) -> Callable[..., object]:
     return lambda *arguments: fast()(*arguments)
 
 
-def _deform_inputs(h: int, w: int, requires_grad: bool) -> list[Tensor]:
-    """input, offset, weight, bias, mask"""
-    generator = torch.Generator().manual_seed(0)
-
-    def normal(*shape: int) -> Tensor:
-        return torch.randn(*shape, generator=generator)
-
-    tensors = [
-        normal(1, 64, h, w),
-        2 * normal(1, 144, h, w),
-        normal(64, 64, 3, 3) / 24,
-        normal(64),
-        normal(1, 72, h, w).sigmoid(),
-    ]
-    return [t.requires_grad_(requires_grad) for t in tensors]
-
-
-def _deform_tasks(h: int, w: int, step: bool) -> dict[str, Task]:
-    tensors = _deform_inputs(h, w, step)
-    low = [t.detach().to(torch.bfloat16) for t in tensors]
-    low[1], low[4] = tensors[1].detach(), tensors[4].detach()  # offsets and masks stay in float32
+def _deform_tasks(case: cases.Case) -> dict[str, Task]:
+    step = case.step
+    tensors = [t.requires_grad_(step) for t in case.inputs()]
+    low = [t.detach() if i in (1, 4) else t.detach().bfloat16() for i, t in enumerate(tensors)]  # input, weight, bias
     low = [t.requires_grad_(step) for t in low]
     last = [tensors[i].detach().to(memory_format=torch.channels_last) for i in (0, 2)]
     joint = [t.requires_grad_(step) for t in (*last, tensors[3].detach().clone())]
-    gradient = torch.randn(1, 64, h, w, generator=torch.Generator().manual_seed(1))
+    gradient = cases.normal((1, 64, case.h, case.w), seed=9)
     gradient_last = gradient.to(memory_format=torch.channels_last)
 
     def run(op: Callable[..., Tensor], inputs: Sequence[Tensor], upstream: Tensor = gradient) -> object:
@@ -188,171 +133,74 @@ def _deform_tasks(h: int, w: int, step: bool) -> dict[str, Task]:
     }
 
 
-def _encoder_tasks(h: int, w: int) -> dict[str, Task]:
-    network, frames = model(), frames_of(h, w)
-    fast = compiled(published.encode)
-    return {
-        EAGER: lambda: published.encode(network, frames),
-        COMPILE: lambda: fast(network, frames),
-        FLOAT32: on_cpu_backend(lambda: network.encode(frames)),
-        BF16: on_cpu_backend(lambda: network.encode(frames), bf16=True),
-    }
-
-
-def _query_tasks(h: int, w: int, scale: int = 4) -> dict[str, Task]:
-    network, frames, features = model(), frames_of(h, w), _features(h, w)
-    size, layers = (h * scale, w * scale), networks(model())
-    fast = compiled(published.query)
-
-    def ours() -> object:
-        out = network.query(features, frames, 0.5, size)
-        assert isinstance(out, Tensor)
-        return out[:, 0]
-
-    return {
-        EAGER: lambda: published.query(features, frames, 0.5, size, layers),
-        COMPILE: lambda: fast(features, frames, 0.5, size, layers),
-        FLOAT32: on_cpu_backend(ours),
-        BF16: on_cpu_backend(ours, bf16=True),
-    }
-
-
-def _clip_tasks(h: int, w: int, times: Sequence[float], scale: int = 4) -> dict[str, Task]:
-    """One pair of frames: the encoder once, then a query for each time, frame by frame as a video is written."""
-    network, frames, size = model(), frames_of(h, w), (h * scale, w * scale)
-
-    def plain() -> list[Tensor]:
-        features, layers = published.encode(network, frames), networks(network)
-        return [published.query(features, frames, t, size, layers) for t in times]
-
-    def ours() -> object:
-        features = network.encode(frames).float()
-        return [network.query(features, frames, t, size)[:, 0] for t in times]  # type: ignore[call-overload]
-
-    return {EAGER: plain, FLOAT32: on_cpu_backend(ours), BF16: on_cpu_backend(ours, bf16=True)}
-
-
-STEP_FRAMES = 3
-
-
-def _step_tasks(h: int, w: int, scale: int = 4) -> dict[str, Task]:
-    """A training step of the query: forward, a loss, gradients of the features and of all weights."""
-    network, frames = model(), frames_of(h, w)
-    features = _features(h, w).requires_grad_()
-    size, layers = (h * scale, w * scale), networks(network)
-    times = [(i + 0.5) / STEP_FRAMES for i in range(STEP_FRAMES)]
-    wanted = [features, *(t for n in layers for layer in n for t in layer)]
-    target = torch.rand(STEP_FRAMES, 3, *size, generator=torch.Generator().manual_seed(2))
+def _network_tasks(case: cases.Case) -> dict[str, Task]:
+    """Encoder, query or both, frame by frame as a video is written, or a step of training: all frames, a loss, and
+    gradients of whatever is trained; of the query alone also of the features."""
+    network, size, layers = model(), case.size, networks(model())
+    *known, frames = case.inputs()
+    wanted = [*known, *(t for n in layers for layer in n for t in layer)]
+    measure = F.mse_loss if known else charbonnier
+    if case.step and not known:
+        wanted = [p for name, p in network.named_parameters() if not name.startswith(UNUSED)]
+    for t in known:
+        t.requires_grad_(case.step)
+    target = torch.rand(case.batch, case.frames, 3, *size, generator=torch.Generator().manual_seed(2))
 
     def gradients(out: Tensor) -> list[Tensor]:
-        loss = F.mse_loss(out.flatten(0, 1), target)
+        loss = measure(out.float(), target)
         return [loss.detach(), *torch.autograd.grad(loss, wanted)]
 
     def plain() -> object:
-        out = [published.query(features, frames, t, size, layers, frame_upsample=1) for t in times]
-        return gradients(torch.stack(out, 1))
+        features = known[0] if known else published.encode(network, frames)
+        if case.kind == "encoder":
+            return features
+        upsample = 1 if case.step else 4
+        out = [published.query(features, frames, t, size, layers, frame_upsample=upsample) for t in case.times]
+        return gradients(torch.stack(out, 1)) if case.step else out
 
     def ours() -> object:
-        out = network.query(features, frames, times, size, frame_upsample=1)
-        assert isinstance(out, Tensor)
-        return gradients(out)
+        features = known[0] if known else network.encode(frames)
+        if case.kind == "encoder":
+            return features
+        if case.step:
+            return gradients(network.query(features, frames, case.times, size, frame_upsample=1))  # type: ignore[arg-type]
+        features = features.float()
+        return [network.query(features, frames, t, size)[:, 0] for t in case.times]  # type: ignore[call-overload]
 
-    return {EAGER: plain, FLOAT32: on_cpu_backend(ours)}
-
-
-TRAINING_BATCH = 4
-
-
-def _training_tasks(h: int, w: int, scale: int = 4) -> dict[str, Task]:
-    """A training step of the whole network: frames to the published loss, and gradients of all that is trained."""
-    network = model()
-    frames = frames_of(h, w).expand(TRAINING_BATCH, -1, -1, -1, -1).clone()
-    noise = torch.Generator().manual_seed(3)
-    frames += 0.1 * torch.rand(TRAINING_BATCH, 1, 1, 1, 1, generator=noise)  # samples of a batch differ
-    size, layers = (h * scale, w * scale), networks(network)
-    times = [i / STEP_FRAMES for i in range(STEP_FRAMES)]
-    target = torch.rand(TRAINING_BATCH, STEP_FRAMES, 3, *size, generator=noise)
-    wanted = [p for name, p in network.named_parameters() if not name.startswith(UNUSED)]
-
-    def gradients(out: Tensor) -> list[Tensor]:
-        loss = charbonnier(out.float(), target)
-        return [loss.detach(), *torch.autograd.grad(loss, wanted)]
-
-    def plain() -> object:
-        features = published.encode(network, frames)
-        out = [published.query(features, frames, t, size, layers, frame_upsample=1) for t in times]
-        return gradients(torch.stack(out, 1))
-
-    def ours() -> object:
-        out = network.query(network.encode(frames), frames, times, size, frame_upsample=1)
-        assert isinstance(out, Tensor)
-        return gradients(out)
-
-    return {EAGER: plain, FLOAT32: on_cpu_backend(ours), BF16: on_cpu_backend(ours, bf16=True)}
+    return {
+        EAGER: plain, COMPILE: compiled(plain), FLOAT32: on_cpu_backend(ours), BF16: on_cpu_backend(ours, bf16=True),
+    }  # fmt: skip
 
 
-EIGHT = tuple(i / 8 for i in range(8))
 ALL = (EAGER, COMPILE, FLOAT32, BF16)
+NO_COMPILE, ALL_MEMORY = (EAGER, *OURS), (EAGER, FLOAT32, BF16)
 
 
-def _query_work(h: int, w: int, ours: bool, frames: int = 1) -> Work:
-    return work.query(h, w, 4, frames, hoisted=ours)
+def _deform(name: str) -> Case:
+    return Case(f"{name} 64x112", cases.Case(name, 64, 112), _deform_tasks, (*ALL, CONV), (EAGER, FLOAT32))
 
 
-def _query_case(name: str, h: int, w: int, *backends: str, memory: tuple[str, ...] = (), rounds: int = 1) -> Case:
-    return Case(
-        f"query {name} x4", "query", (h, w), _query_tasks, _query_work, backends, memory,
-        low_precision_op="vinr::inr_query", rounds=rounds,
-    )  # fmt: skip
-
-
-def _encoder_case(name: str, h: int, w: int, *backends: str, memory: tuple[str, ...] = (), rounds: int = 1) -> Case:
-    return Case(
-        f"encoder {name}", "encoder", (h, w), _encoder_tasks, lambda h, w, ours: work.encoder(h, w), backends, memory,
-        low_precision_op="conv", rounds=rounds,
-    )  # fmt: skip
-
-
-def _deform_case(name: str, op: str, step: bool, memory: tuple[str, ...]) -> Case:
-    return Case(
-        name, op, (64, 112), functools.partial(_deform_tasks, step=step),
-        lambda h, w, ours: work.deform_conv2d(h, w, step), (*ALL, CONV), memory,
-        low_precision_op="vinr::deform_conv2d", grad=step,
-    )  # fmt: skip
-
-
-def _clip_case(name: str, h: int, w: int, times: Sequence[float], **options: object) -> Case:
-    def total(h: int, w: int, ours: bool) -> Work:
-        return work.encoder(h, w) + _query_work(h, w, ours, len(times))
-
-    build = functools.partial(_clip_tasks, times=times)
-    return Case(name, "clip", (h, w), build, total, low_precision_op="vinr::inr_query", **options)  # type: ignore[arg-type]
+def _network(name: str, op: str, h: int, w: int, *backends: str, frames: int = 1, batch: int = 1, **more: Any) -> Case:
+    case = cases.Case(op, h, w, frames=frames, batch=batch)
+    return Case(name, case, _network_tasks, backends or NO_COMPILE, **more)
 
 
 CASES = (
-    _deform_case("deform_conv2d 64x112", "deform", False, (EAGER, FLOAT32)),
-    _deform_case("deform_conv2d step 64x112", "deform step", True, (EAGER, FLOAT32)),
-    _query_case("64x112", 64, 112, *ALL, memory=(EAGER, FLOAT32, BF16), rounds=5),
-    _query_case("160x90", 90, 160, *ALL),
-    _query_case("320x180", 180, 320, *(EAGER, *OURS), memory=(EAGER, FLOAT32, BF16)),
-    _query_case("640x360", 360, 640, *OURS),
-    Case(
-        "query step 32x32 x4", "query step", (32, 32), _step_tasks,
-        lambda h, w, ours: work.query_step(h, w, 4, STEP_FRAMES, hoisted=ours),
-        (EAGER, FLOAT32), (EAGER, FLOAT32), grad=True, rounds=3,
-    ),
-    Case(
-        "training step 32x32 x4", "training step", (32, 32), _training_tasks,
-        lambda h, w, ours: work.training_step(h, w, 4, STEP_FRAMES, TRAINING_BATCH, hoisted=ours),
-        (EAGER, FLOAT32, BF16), (EAGER, FLOAT32), grad=True, rounds=2,
-    ),
-    _encoder_case("64x112", 64, 112, *(EAGER, *OURS), memory=(EAGER, FLOAT32, BF16), rounds=3),
-    _encoder_case("160x90", 90, 160, *(EAGER, *OURS)),
-    _encoder_case("320x180", 180, 320, *(EAGER, *OURS)),
-    _encoder_case("640x360", 360, 640, *OURS),
-    _clip_case("clip 64x112 x4 x8", 64, 112, EIGHT, rounds=2),
-    _clip_case("frame 320x180 x4", 180, 320, EIGHT[:1], timed=False, memory=OURS),
-)  # fmt: skip
+    _deform("deform_conv2d"),
+    _deform("deform_conv2d step"),
+    _network("query 64x112 x4", "query", 64, 112, *ALL, memory=ALL_MEMORY, rounds=5),
+    _network("query 160x90 x4", "query", 90, 160, *ALL),
+    _network("query 320x180 x4", "query", 180, 320, memory=ALL_MEMORY),
+    _network("query 640x360 x4", "query", 360, 640, *OURS),
+    _network("query step 32x32 x4", "query step", 32, 32, EAGER, FLOAT32, frames=3, memory=(EAGER, FLOAT32), rounds=3),
+    _network("training step 32x32 x4", "network step", 32, 32, frames=3, batch=4, memory=(EAGER, FLOAT32), rounds=2),
+    _network("encoder 64x112", "encoder", 64, 112, memory=ALL_MEMORY, rounds=3),
+    _network("encoder 160x90", "encoder", 90, 160),
+    _network("encoder 320x180", "encoder", 180, 320),
+    _network("encoder 640x360", "encoder", 360, 640, *OURS),
+    _network("clip 64x112 x4 x8", "network", 64, 112, frames=8, rounds=2),
+    _network("frame 320x180 x4", "network", 180, 320, timed=False, memory=OURS),
+)
 VIDEO_SIZES = {"160x90": (90, 160), "320x180": (180, 320), "640x360": (360, 640)}
 
 

@@ -55,9 +55,9 @@ def _give_back() -> None:
 
 def peak_here(case: cases.Case, backend: str) -> float:
     """Bytes above the resting state of this process."""
-    with contextlib.nullcontext() if case.grad else torch.inference_mode():
-        case.build(*cases.TINY)[backend]()
-        task = case.build(*case.size)[backend]
+    with contextlib.nullcontext() if case.case.step else torch.inference_mode():
+        case.tasks(tiny=True)[backend]()
+        task = case.tasks()[backend]
         gc.collect()
         _give_back()
         CLEAR.write_text("5")

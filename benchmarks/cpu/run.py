@@ -39,6 +39,7 @@ from benchmarks.common.measure import (
 from benchmarks.cpu import baselines, cases, memory, report, results
 from benchmarks.cpu.cases import BACKENDS, BF16, COMPILE, CONV, EAGER, OURS, Case
 from benchmarks.cpu.results import Row
+from benchmarks.tolerances import CPU_CASE
 
 UNIT = "unit"
 WIDTH = 160  # columns of the tables
@@ -78,7 +79,7 @@ class _LowPrecisionOps(TorchDispatchMode):
         leaves = tree_leaves((args, kwargs or {}))
         low = any(isinstance(leaf, torch.Tensor) and leaf.dtype == torch.bfloat16 for leaf in leaves)
         named = {**dict(zip((a.name for a in func._schema.arguments), args, strict=False)), **(kwargs or {})}
-        if low or named.get("bfloat16") is True:
+        if low or named.get("operands") == "bfloat16":
             self.names.add(func.name())
         return func(*args, **(kwargs or {}))
 
@@ -93,18 +94,19 @@ def bf16_refusal(case: Case) -> str:
     seen = _LowPrecisionOps()
     try:
         with seen:
-            case.build(*cases.TINY)[BF16]()
+            case.tasks(tiny=True)[BF16]()
     except Exception as error:
         return first_line(error)
-    if not any(case.low_precision_op in name for name in seen.names):
-        return f"no op {case.low_precision_op} was handed bf16: it would run in float32"
+    wanted = cases.LOW_PRECISION_OPS.get(case.case.kind, "vinr::inr_query")
+    if not any(wanted in name for name in seen.names):
+        return f"no op {wanted} was handed bf16: it would run in float32"
     return ""
 
 
 def check(case: Case, tasks: Mapping[str, Task]) -> dict[str, Checked]:
     """Run each backend once and hold its result to that of the first."""
-    relative, least_psnr = cases.TOLERANCES[case.op]
-    peak = 1.0 if case.op in cases.PICTURES else None
+    relative, least_psnr = CPU_CASE[case.case.op]
+    peak = 1.0 if case.case.op in cases.PICTURES else None
     checked: dict[str, Checked] = {}
     expected: object = None
     for name, task in tasks.items():
@@ -155,7 +157,7 @@ def complete(row: Row, case: Case, runs: Runs, unit: float, rates: Rates) -> Row
     """`row` with its times and what follows from them."""
     seconds = runs.median
     low, high = runs.quartiles
-    work = case.work(*case.size, row.backend in OURS)
+    work = case.case.work(row.backend in OURS)
     product = rates.matrix["bf16" if row.backend == BF16 else "float32"]
     row = replace(
         row, runs=len(runs.seconds), median_s=seconds, q1_s=low, q3_s=high, min_s=min(runs.seconds),
@@ -163,7 +165,7 @@ def complete(row: Row, case: Case, runs: Runs, unit: float, rates: Rates) -> Row
         gflops=work.operations / seconds / 1e9, gbytes_per_s=work.bytes / seconds / 1e9,
         matrix_percent=100 * work.operations / seconds / product, copy_percent=100 * work.bytes / seconds / rates.copy,
     )  # fmt: skip
-    verdict = baselines.judge(case.op, row.backend, case.pixels, seconds, unit)
+    verdict = baselines.judge(case.case.op, row.backend, case.pixels, seconds, unit)
     if verdict is None:
         return row
     row = replace(row, expected_s=verdict.expected)
@@ -172,17 +174,17 @@ def complete(row: Row, case: Case, runs: Runs, unit: float, rates: Rates) -> Row
 
 def rows_of(case: Case, options: Options, blank: Callable[[str], Row], rates: Rates) -> list[Row]:
     """Check and time one case; one row a backend."""
-    context = contextlib.nullcontext() if case.grad else torch.inference_mode()
+    context = contextlib.nullcontext() if case.case.step else torch.inference_mode()
     wanted = [b for b in case.backends if options.compile or b != COMPILE]
     rows = {name: blank(name) for name in wanted}
     with context:
         if case.timed:
-            every = case.build(*case.size)
+            every = case.tasks()
             tasks = {name: every[name] for name in wanted}
             checked = check(case, tasks)
             runs = measure(case, tasks, checked, options)
             for name, c in checked.items():
-                bound = cases.TOLERANCES[case.op][name == BF16]
+                bound = CPU_CASE[case.case.op][name == BF16]
                 row = replace(
                     rows[name], status=c.status, note=c.note, error=c.error, psnr_db=c.psnr_db, tolerance=bound
                 )
@@ -209,7 +211,7 @@ def run(chosen: Sequence[Case], options: Options, console: Console, whole: bool)
     for number, case in enumerate(chosen, 1):
 
         def blank(backend: str, case: Case = case) -> Row:
-            return Row(started, whole, case.name, case.op, backend, *case.size, **asdict(host))
+            return Row(started, whole, case.name, case.case.op, backend, case.case.h, case.case.w, **asdict(host))
 
         with console.status(f"{number} of {len(chosen)}: {case.name}"):
             new = rows_of(case, options, blank, rates)

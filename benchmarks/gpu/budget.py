@@ -30,7 +30,7 @@ SCALES = (0.5, 3.0)  # by which measured times may correct the expected ones
 
 def form_seconds(kind: str, case: Case, form: str) -> float:
     """Of one form in one precision."""
-    op = case.op.split()[0]
+    op = case.kind
     seconds = RUN[kind]
     if form in ("triton", AUTO):
         compiled = TRITON_STEP[op] if case.step else TRITON[op]

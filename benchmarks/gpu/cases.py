@@ -15,9 +15,8 @@ from dataclasses import dataclass
 
 import torch
 
-from benchmarks.common import published, work
-from benchmarks.common.work import LIIF, Work
-from benchmarks.gpu.clock import DTYPES
+from benchmarks import cases
+from benchmarks.common import published
 from vinr_engine import backends
 
 EAGER, COMPILE, TORCHVISION = "eager", "compile", "torchvision"
@@ -28,17 +27,6 @@ PLAIN = (EAGER, COMPILE, TORCHVISION)
 INDUCED = (COMPILE, COMPILED)
 PRECISIONS = ("float32", "tf32", "float16", "bfloat16")
 SINGLE = ("float32", "tf32", "default")
-# op -> precision -> largest relative error, max |a - e| / max |e|, against the reference in float64 on the same inputs.
-TOLERANCES = {
-    "deform_conv2d": {"float32": 2e-5, "tf32": 2e-3, "float16": 3e-3, "bfloat16": 2e-2},
-    "deform_conv2d step": {"float32": 1e-4, "tf32": 5e-3, "float16": 6e-3, "bfloat16": 4e-2},
-    "sampled_mlp": {"float32": 1e-4, "tf32": 5e-3, "float16": 2e-2, "bfloat16": 1e-1},
-    "sampled_mlp step": {"float32": 1e-4, "tf32": 1e-2, "float16": 5e-2, "bfloat16": 2e-1},
-    "query": {"float32": 5e-4, "tf32": 2e-2, "float16": 2e-2, "bfloat16": 1e-1},
-    "query step": {"float32": 2e-3, "tf32": 5e-2, "float16": 5e-2, "bfloat16": 2e-1},
-    "encoder": {"float32": 2e-3, "tf32": 2e-2, "default": 2e-2, "float16": 2e-2, "bfloat16": 1e-1},
-    "network": {"float32": 2e-3, "tf32": 2e-2, "default": 2e-2, "float16": 2e-2, "bfloat16": 1e-1},
-}
 # Of a step's loss, as training by float16 has one: a mean's gradients, 1/N, are below the normal numbers of float16.
 # The query's gradients through the flow are the weak ones; a bias of a convolution gathers those of all pixels.
 LOSS_SCALES = {"deform_conv2d step": 1 / 64, "sampled_mlp step": 1 / 64, "query step": 1.0}
@@ -50,53 +38,14 @@ OPS = {"triton": ("deform_conv2d", "sampled_mlp", "query", "encoder"),
 
 
 @dataclass(frozen=True)
-class Case:
-    """One thing to check and time, h x w the low-resolution frame or map.
+class Case(cases.Case):
+    """One thing to check and time; two of one name are one in different precisions.
 
-    frames: output frames of the query and the network. without: forms that are left out, for the time they take.
+    without: forms that are left out, for the time they take.
     """
 
-    op: str
-    h: int
-    w: int
     precisions: tuple[str, ...] = PRECISIONS
-    scale: int = 4
-    frames: int = 1
     without: tuple[str, ...] = ()
-
-    @property
-    def upsamples(self) -> bool:
-        return self.op.split()[0] in ("query", "network")
-
-    @property
-    def name(self) -> str:
-        """Two cases of one name are one in different precisions."""
-        times = f", {self.frames} times" if self.frames > 1 else ""
-        return f"{self.op} {self.w}x{self.h}" + (f" x{self.scale}{times}" if self.upsamples else "")
-
-    @property
-    def step(self) -> bool:
-        return self.op.endswith(" step")
-
-    @property
-    def pixels(self) -> int:
-        """Of the output, of all its frames."""
-        return self.h * self.w * (self.scale**2 * self.frames if self.upsamples else 1)
-
-    @property
-    def work(self) -> Work:
-        """Operations and least bytes of the hoisted form, in float32."""
-        if self.op.startswith("deform_conv2d"):
-            return work.deform_conv2d(self.h, self.w, self.step)
-        if self.op.startswith("sampled_mlp"):
-            macs = work.mlp_macs(4, LIIF) * self.pixels
-            return Work(2 * macs * (3 if self.step else 1), 4 * self.pixels * (2 + 4 + 3 + LIIF[0] / self.scale**2))
-        if self.op == "encoder":
-            return work.encoder(self.h, self.w)
-        if self.step:
-            return work.query_step(self.h, self.w, self.scale, self.frames, True)
-        query = work.query(self.h, self.w, self.scale, self.frames, True)
-        return query + work.encoder(self.h, self.w) if self.op == "network" else query
 
     def bytes(self, form: str) -> float:
         """About what the run holds at its peak; plain forms keep joined inputs and layers of all output pixels."""
@@ -105,7 +54,7 @@ class Case:
             pixels = self.pixels / (self.frames if form in PLAIN and not self.step else 1)
             each = (9000 if form in PLAIN else 400) + (16000 if self.step else 0)
             return pixels * each + (self.h * self.w * 40_000 if self.op == "network" else 0)
-        if "mlp" in self.op:
+        if self.kind == "sampled_mlp":
             return self.pixels * (6000 if form in PLAIN or self.step else 200)
         if self.op == "encoder":
             return self.pixels * 40_000
@@ -120,7 +69,7 @@ def forms(case: Case, precision: str, device: torch.device, kind: str = "time") 
 
 
 def _forms(case: Case, precision: str, device: torch.device) -> Iterator[str]:
-    deform = case.op.startswith("deform_conv2d")
+    deform = case.kind == "deform_conv2d"
     if precision in SINGLE or deform:
         yield EAGER
     if deform and published.DEFORM_SOURCE == TORCHVISION and precision != "bfloat16":
@@ -128,7 +77,7 @@ def _forms(case: Case, precision: str, device: torch.device) -> Iterator[str]:
     if case.op == "network":
         yield from (AUTO, GRAPHS)
     for name in OURS:
-        if case.op.split()[0] not in OPS[name] or (case.step and name in FORWARD_ONLY):
+        if case.kind not in OPS[name] or (case.step and name in FORWARD_ONLY):
             continue
         if (name == "cpu") == (device.type == "cpu") or (name == "triton" and backends.triton_runtime.INTERPRETED):
             yield name
@@ -149,6 +98,3 @@ def unavailable(form: str, device: torch.device) -> str:
     if all(name in reasons for name in fitting):
         return "; ".join(f"{name}: {reasons[name]}" for name in fitting)
     return ""
-
-
-assert all(set(precisions) <= set(DTYPES) for precisions in TOLERANCES.values())

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
-from benchmarks.gpu.cases import COMPILE, COMPILED, EAGER, TOLERANCES, Case
+from benchmarks.gpu.cases import COMPILE, COMPILED, EAGER, Case
+from benchmarks.tolerances import GPU_CASE
 
 SMALL = (45, 61)  # neither a multiple of a tile
 SQUARE = (64, 64)
@@ -77,12 +78,14 @@ def _times(quick: bool) -> list[Case]:
 def _rehearsal() -> Plan:
     """Every kind of row, tiny."""
     small, other = (6, 7), (6, 10)
-    checks = [Case(op, *small, ("float32", "float16"), 2) for op in TOLERANCES]
-    checks.append(Case("network", *small, ("default",), 2))
+    checks = [Case(op, *small, ("float32", "float16"), scale=2) for op in GPU_CASE]
+    checks.append(Case("network", *small, ("default",), scale=2))
     single = ("float32",)
-    times = [Case(op, *other, single, 2) for op in ("query", "deform_conv2d", "sampled_mlp", "encoder", "query step")]
+    ops = ("query", "deform_conv2d", "sampled_mlp", "encoder", "query step")
+    times = [Case(op, *other, single, scale=2) for op in ops]
     times += [Case(op, *other, single, without=(EAGER,)) for op in ("deform_conv2d step", "sampled_mlp step")]
-    times += [Case("network", *other, ("default",), 2), Case("network", *other, ("float16",), 2, 2, (COMPILED,))]
+    times.append(Case("network", *other, ("default",), scale=2))
+    times.append(Case("network", *other, ("float16",), (COMPILED,), scale=2, frames=2))
     return Plan(tuple(checks), tuple(times), 64, 1 << 16, rounds=2, budget=1.0, least=1, blocks=1)
 
 

@@ -251,8 +251,8 @@ class Session:
             row.frames_per_second = 1e3 * case.frames / row.ms
         if "matrix" in self.report.peaks:
             peak = self.report.peaks["matrix"][PEAK.get(row.precision, row.precision)]
-            row.matrix_percent = 1e5 * case.work.operations / row.ms / peak
-            row.copy_percent = 1e5 * case.work.bytes / row.ms / self.report.peaks["copy"]
+            row.matrix_percent = 1e5 * case.work().operations / row.ms / peak
+            row.copy_percent = 1e5 * case.work().bytes / row.ms / self.report.peaks["copy"]
 
     def frame_rates(self) -> list[dict[str, Any]]:
         """Output frames a second of the whole network, from pairs of frames."""

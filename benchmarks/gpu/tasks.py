@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
 
 import vinr_engine as vinr
-from benchmarks.common import published, work
-from benchmarks.common.work import LIIF
+from benchmarks.cases import liif_layers
+from benchmarks.common import published
 from benchmarks.gpu.cases import AUTO, COMPILE, EAGER, GRAPHS, INDUCED, LOSS_SCALES, PLAIN, TORCHVISION, WHOLE, Case
 from benchmarks.gpu.clock import DTYPES, TF32, Rotating, tf32
 from vinr_engine.models.graphs import GraphedVideoINR
@@ -24,33 +23,16 @@ Task = Callable[..., "Tensor | list[Tensor]"]
 Op = Callable[..., Tensor]
 
 
-def _draw(shape: Sequence[int], seed: int, device: torch.device, scale: float = 1.0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed)).to(device) * scale
-
-
 def arguments(case: Case, precision: str, device: torch.device, seed: int) -> Arguments:
     """Fresh inputs, rounded to the precision where the op takes them so."""
-    h, w, dtype = case.h, case.w, DTYPES[precision]
-    if case.op.startswith("deform_conv2d"):
-        drawn = [_draw((1, 64, h, w), seed, device), _draw((1, 144, h, w), seed + 1, device, 2.0),
-                 _draw((64, 64, 3, 3), seed + 2, device, 1 / 24), _draw((64,), seed + 3, device),
-                 _draw((1, 72, h, w), seed + 4, device).sigmoid()]  # fmt: skip
-        last = [t.to(memory_format=torch.channels_last) if t.ndim == 4 else t for t in drawn]
-        given = [t.to(dtype) for t in last]
+    given = [t.to(device) for t in case.inputs(seed)]
+    wanted = len(given) if case.kind == "deform_conv2d" else 0 if case.kind in ("encoder", "network") else 1
+    if case.kind == "deform_conv2d":
+        last = [t.to(memory_format=torch.channels_last) if t.ndim == 4 else t for t in given]
+        given = [t.to(DTYPES[precision]) for t in last]
         # Where a position is a pixel's own, the offset's gradient jumps: rounding x + offset would choose the side.
         given[1].masked_fill_((given[1] - given[1].round()).abs() < APART, 0.5)
-        return [t.requires_grad_(case.step) for t in given]
-    if case.op.startswith("sampled_mlp"):
-        small = (max(h // case.scale, 2), max(w // case.scale, 2))
-        places = torch.rand(1, h * w, 2, generator=torch.Generator().manual_seed(seed)).to(device)
-        positions = places * torch.tensor(small, device=device) - 0.5
-        maps, x = _draw((1, LIIF[0], *small), seed + 1, device), _draw((1, h * w, 4), seed + 2, device)
-        return [maps.requires_grad_(case.step), positions, x]
-    frames = torch.rand(1, 2, 3, h, w, generator=torch.Generator().manual_seed(seed)).to(device)
-    if case.op in ("encoder", "network"):
-        return [frames]
-    features = _draw((1, 3, work.NF, h + -h % 4, w + -w % 4), seed + 1, device, 0.5)
-    return [features.requires_grad_(case.step), frames]
+    return [t.requires_grad_(case.step and i < wanted) for i, t in enumerate(given)]
 
 
 def loss(op: str, out: Tensor) -> Tensor:
@@ -67,9 +49,7 @@ class Builder:
         torch.manual_seed(0)
         shorter = {} if blocks is None else dict(front_blocks=blocks, back_blocks=blocks)
         self.network = vinr.VideoINR(**shorter).to(device).eval()
-        widths = [(LIIF[0], 4), *((b, a) for a, b in itertools.pairwise(LIIF))]
-        drawn = [(_draw(s, i, device, (1 / s[1]) ** 0.5), _draw((s[0],), 50 + i, device)) for i, s in enumerate(widths)]
-        (self.x_weight, self.bias), self.layers = drawn[0], drawn[1:]
+        (self.x_weight, self.bias), *self.layers = [(w.to(device), b.to(device)) for w, b in liif_layers()]
         self._drawn: tuple[object, list[Arguments]] = None, []
 
     def task(self, case: Case, form: str, precision: str, count: int) -> Rotating:
@@ -108,7 +88,7 @@ class Builder:
 
     @contextlib.contextmanager
     def _context(self, case: Case, form: str, precision: str) -> Iterator[None]:
-        low = DTYPES[precision] != torch.float32 and not case.op.startswith("deform_conv2d")
+        low = DTYPES[precision] != torch.float32 and case.kind != "deform_conv2d"
         with contextlib.ExitStack() as stack:
             stack.enter_context(vinr.backend("reference" if form in PLAIN else AUTO if form in WHOLE else form))
             stack.enter_context(vinr.input_precision("tf32" if precision == "tf32" else "tf32x3"))
@@ -119,7 +99,7 @@ class Builder:
             yield
 
     def _function(self, case: Case, form: str, dtype: torch.dtype = torch.float32) -> Task:
-        if form in (EAGER, COMPILE) and case.op.split()[0] in ("query", "encoder", "network"):
+        if form in (EAGER, COMPILE) and case.kind in ("query", "encoder", "network"):
             op, weights = self._published(case)
         else:
             op, weights = self._op(case, dtype, form)
@@ -147,12 +127,11 @@ class Builder:
 
     def _published(self, case: Case) -> tuple[Op, list[Tensor]]:
         """The published form in plain torch, a frame at a time, and the weights whose gradients a step takes."""
-        network, size = self.network, (case.h * case.scale, case.w * case.scale)
-        times = [(i + 0.5) / case.frames for i in range(case.frames)]
+        network, size = self.network, case.size
 
         def query(features: Tensor, frames: Tensor) -> Tensor:
             networks = [imnet.layers() for imnet in (network.feat_imnet, network.flow_imnet, network.encode_imnet)]
-            return torch.stack([published.query(features, frames, t, size, networks) for t in times], 1)
+            return torch.stack([published.query(features, frames, t, size, networks) for t in case.times], 1)
 
         def encode(frames: Tensor) -> Tensor:
             return published.encode(network, frames)
@@ -160,18 +139,18 @@ class Builder:
         def whole(frames: Tensor) -> Tensor:
             return query(encode(frames), frames)
 
-        return {"query": query, "encoder": encode, "network": whole}[case.op.split()[0]], self._weights()
+        return {"query": query, "encoder": encode, "network": whole}[case.kind], self._weights()
 
     def _op(self, case: Case, dtype: torch.dtype, form: str = "") -> tuple[Op, list[Tensor]]:
         """An op, computed by the backend in force, and the weights whose gradients a step takes."""
-        network, size = self.network, (case.h * case.scale, case.w * case.scale)
-        if case.op.startswith("deform_conv2d"):
+        network, size = self.network, case.size
+        if case.kind == "deform_conv2d":
 
             def convolve(input: Tensor, offset: Tensor, weight: Tensor, bias: Tensor, mask: Tensor) -> Tensor:
                 return vinr.ops.deform_conv2d(input, offset, weight, bias, padding=1, mask=mask)
 
             return convolve, []
-        if case.op.startswith("sampled_mlp"):
+        if case.kind == "sampled_mlp":
             layers = [tuple(t.to(dtype).clone().requires_grad_(case.step) for t in layer) for layer in self.layers]
             x_weight, bias = self.x_weight.to(dtype), self.bias.to(dtype)
 
@@ -183,7 +162,7 @@ class Builder:
             return mlp, [t for layer in layers for t in layer]
         if case.op == "encoder":
             return network.encode, []
-        times = (torch.arange(case.frames, device=self.device, dtype=dtype) + 0.5) / case.frames
+        times = torch.tensor(case.times, device=self.device, dtype=dtype)
         graphed = GraphedVideoINR(network) if form == GRAPHS else None
 
         def query(features: Tensor, frames: Tensor) -> Tensor:

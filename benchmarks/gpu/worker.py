@@ -31,10 +31,11 @@ import vinr_engine as vinr
 from benchmarks.common import machine
 from benchmarks.common.measure import interleaved, relative_error
 from benchmarks.gpu import cases
-from benchmarks.gpu.cases import INDUCED, TOLERANCES, Case
+from benchmarks.gpu.cases import INDUCED, Case
 from benchmarks.gpu.clock import Clock, measure_peaks
 from benchmarks.gpu.plan import Plan, plan
 from benchmarks.gpu.tasks import Builder
+from benchmarks.tolerances import GPU_CASE
 from vinr_engine import backends
 
 OK, WRONG, UNAVAILABLE, SKIPPED, FAILED = "ok", "wrong", "not available", "too large", "failed"
@@ -129,7 +130,7 @@ class Worker:
 
     def tried(self, case: Case, form: str, precision: str) -> tuple[Row, Any]:
         """A form run once: its row, its task with the results, or None."""
-        row = Row(case.name, form, precision, tolerance=TOLERANCES[case.op][precision])
+        row = Row(case.name, form, precision, tolerance=GPU_CASE[case.op][precision])
         if reason := cases.unavailable(form, self.clock.device):
             row.status, row.note = UNAVAILABLE, reason
             return row, None

@@ -8,9 +8,11 @@ import pytest
 import torch
 
 import vinr_engine as vinr
+from benchmarks.cases import Case as Shared
 from benchmarks.common import machine, measure, screen, text, work
 from benchmarks.cpu import baselines, cases, readme, results, run, targets
 from benchmarks.cpu.results import Results, Row
+from benchmarks.tolerances import CPU_CASE
 from export_cases import SMALL, network
 from vinr_engine.cli import bench
 from vinr_engine.cli import main as cli
@@ -30,7 +32,7 @@ def full_run(**changes):
             seconds = {"eager": 10.0, "compile": 8.0, "float32": 0.5, "bf16": 0.3, "conv2d": 0.4}[backend]
             peak = 5000.0 if backend == "eager" else 300.0
             rows.append(
-                row(case.name, backend, op=case.op, median_s=seconds, unit_s=2.7e-3, gflops=100.0, psnr_db=50.0,
+                row(case.name, backend, op=case.case.op, median_s=seconds, unit_s=2.7e-3, gflops=100.0, psnr_db=50.0,
                     peak_mb=peak)
             )  # fmt: skip
     return Results([replace(r, **changes.get(f"{r.case}|{r.backend}", {})) for r in rows])
@@ -115,7 +117,7 @@ def test_every_case_has_a_tolerance_and_names_backends():
     names = [case.name for case in cases.CASES]
     assert len(set(names)) == len(names)
     for case in cases.CASES:
-        assert case.op in cases.TOLERANCES
+        assert case.case.op in CPU_CASE
         assert set(case.backends) <= set(cases.BACKENDS)
         assert set(case.memory) <= set(case.backends)
     assert {case.name for case in cases.chosen(["query 64x112"])} == {"query 64x112 x4"}
@@ -213,9 +215,7 @@ def test_the_readmes_section_is_what_the_stored_run_says():
 def a_case(**tasks):
     """A case of op `query` whose backends give these tensors."""
     build = {name: lambda value=value: value() if callable(value) else value for name, value in tasks.items()}
-    return cases.Case(
-        "made up", "query", (4, 4), lambda h, w: build, lambda h, w, ours: work.Work(1e6, 1e6), tuple(tasks)
-    )
+    return cases.Case("made up", Shared("query", 4, 4), lambda case: build, tuple(tasks))
 
 
 @pytest.fixture
@@ -266,13 +266,14 @@ def test_a_failing_backend_fails_the_run_and_a_missing_one_does_not(quickly):
     assert (code, rows["float32"].status, rows["float32"].note) == (0, results.UNAVAILABLE, "no kernels here")
 
 
-def test_float32_never_stands_in_for_bf16(quickly):
-    case = replace(a_case(eager=torch.ones(3), bf16=torch.ones(3)), low_precision_op="aten::mul")
+def test_float32_never_stands_in_for_bf16(quickly, monkeypatch):
+    monkeypatch.setitem(cases.LOW_PRECISION_OPS, "query", "aten::mul")
+    case = a_case(eager=torch.ones(3), bf16=torch.ones(3))
     code, rows = quickly(case)
     assert (code, rows["bf16"].status, rows["bf16"].median_s) == (0, results.UNAVAILABLE, None)
     assert "float32" in rows["bf16"].note
     low = torch.ones(3, dtype=torch.bfloat16)
-    code, rows = quickly(replace(a_case(eager=torch.ones(3), bf16=lambda: low * 1), low_precision_op="aten::mul"))
+    code, rows = quickly(a_case(eager=torch.ones(3), bf16=lambda: low * 1))
     assert (code, rows["bf16"].status) == (0, results.OK)
 
 
@@ -286,11 +287,11 @@ def test_the_plot_is_drawn(tmp_path):
     assert plot.draw(Results([]), tmp_path / "y") == []
 
 
-@pytest.mark.parametrize("name", [c.name for c in cases.CASES if "64x112" in c.name or c.op == "query step"])
+@pytest.mark.parametrize("name", [c.name for c in cases.CASES if "64x112" in c.name or c.case.op == "query step"])
 def test_every_case_gives_the_same_on_every_backend_at_a_tiny_size(name):
     case = cases.by_name(name)
-    with torch.set_grad_enabled(case.grad):
-        tasks = case.build(12, 20)
+    with torch.set_grad_enabled(case.case.step):
+        tasks = case.build(replace(case.case, h=12, w=20))
         checked = run.check(case, {b: tasks[b] for b in ("eager", "float32")})
     assert checked["eager"].status == results.OK
     assert checked["float32"].status in (results.OK, results.UNAVAILABLE), checked["float32"].note

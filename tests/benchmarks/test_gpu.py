@@ -9,11 +9,12 @@ import torch
 
 from benchmarks.common import published
 from benchmarks.gpu import budget, cases, clock, run, tasks
-from benchmarks.gpu.cases import TOLERANCES, Case
+from benchmarks.gpu.cases import Case
 from benchmarks.gpu.plan import plan
 from benchmarks.gpu.stored import Stored
 from benchmarks.gpu.tasks import Builder
 from benchmarks.gpu.worker import OK, SKIPPED, UNAVAILABLE, WRONG, Row, Worker, serve
+from benchmarks.tolerances import GPU_CASE
 from vinr_engine import backends
 
 CPU, DEFORM_SOURCE = torch.device("cpu"), published.DEFORM_SOURCE
@@ -42,7 +43,7 @@ def test_rehearsal(tmp_path, capsys, monkeypatch):
     assert report["about"]["rehearsal"]
     assert {"commit", "torch", "triton", "torchvision", "vinr_engine"} <= report["about"].keys()
     assert set(report["peaks"]["matrix"]) == set(clock.DTYPES) - set(clock.PEAK)
-    assert {row["op"] for row in report["checks"]} == {row["op"] for row in report["times"]} == set(TOLERANCES)
+    assert {row["op"] for row in report["checks"]} == {row["op"] for row in report["times"]} == set(GPU_CASE)
     assert {row["form"] for row in report["times"]} >= {"eager", "compile", "auto", "graphs", "compiled"}
     fine = {OK} if backends.extension().path else {OK, UNAVAILABLE}
     for row in report["checks"] + report["times"]:
@@ -96,7 +97,7 @@ def test_a_gpu_by_name(monkeypatch):
 
 def test_a_wrong_result_gets_no_time(monkeypatch):
     case = Case("deform_conv2d", 6, 7)
-    monkeypatch.setitem(TOLERANCES, case.op, dict.fromkeys(clock.DTYPES, 0.0))
+    monkeypatch.setitem(GPU_CASE, case.op, dict.fromkeys(clock.DTYPES, 0.0))
     assert WRONG in {row.status for row in worker().check(case, "float32")} <= {WRONG, UNAVAILABLE}
     rows = {row.form: row for row in worker().time(case, "float32")}
     assert rows["eager"].ms  # with which the others are compared
@@ -223,7 +224,7 @@ def test_training_in_float16_can_pass_at_the_size_that_is_checked():
     """What enters a float16 op's backward pass must be a normal number, and a bias's gradient at most its largest."""
     (case,) = (c for c in plan(dry=False, quick=True).checks if c.op == "deform_conv2d step")
     builder, form, precision = Builder(CPU, 0), "eager", "float16"
-    row = Row(case.name, form, precision, tolerance=TOLERANCES[case.op][precision])
+    row = Row(case.name, form, precision, tolerance=GPU_CASE[case.op][precision])
     worker().judged(row, builder.task(case, form, precision, 1)(), builder.oracle(case, precision))
     assert row.status == OK, row
 
@@ -315,15 +316,15 @@ def test_without_a_card_or_a_report_nothing_is_estimated(tmp_path, capability):
 def test_plans_are_consistent(dry, quick):
     chosen = plan(dry, quick)
     for case in (*chosen.checks, *chosen.times):
-        assert set(case.precisions) <= set(TOLERANCES[case.op])
-        assert case.work.operations > 0 < case.bytes("triton") <= case.bytes("eager")
+        assert set(case.precisions) <= set(GPU_CASE[case.op])
+        assert case.work().operations > 0 < case.bytes("triton") <= case.bytes("eager")
         for precision in case.precisions:
             assert chosen.check_of(case, precision)
             assert list(cases.forms(case, precision, torch.device("cuda"), "check"))
     for planned in (chosen.checks, chosen.times):  # what is done is known by its name
         names = [(case.name, precision) for case in planned for precision in case.precisions]
         assert len(names) == len(set(names))
-    assert {case.op for case in chosen.checks} == set(TOLERANCES)
+    assert {case.op for case in chosen.checks} == set(GPU_CASE)
     assert chosen.fingerprint == plan(dry, quick).fingerprint
     assert dry or plan(dry, not quick).fingerprint != chosen.fingerprint
 

@@ -268,7 +268,7 @@ def test_rows_are_completed(tmp_path):
     run.report.peaks = {"matrix": {"float32": 1e9, "tf32": 1e12}, "copy": 1e12}
     run.complete(row, case)
     run.report.times = [row]
-    assert row.matrix_percent == pytest.approx(100 * case.work.operations / 0.1 / 1e12)  # a network's are convolutions'
+    assert row.matrix_percent == pytest.approx(100 * case.work().operations / 0.1 / 1e12)  # convolutions
     (rate,) = run.frame_rates()
     assert rate["frames_per_second"] == pytest.approx(80.0)
     assert (rate["output"], rate["frames"]) == ("20x12", 8)

@@ -3,7 +3,7 @@ import torch
 import torch.nn.functional as F
 
 import vinr_engine as vinr
-from tolerances import OP, relative_error
+from benchmarks.tolerances import OP, relative_error
 from vinr_engine import reference
 from vinr_engine.drop_in.dcn_v2 import DCN, DCN_sep, DCNv2, dcn_v2_conv
 

@@ -6,7 +6,7 @@ from torch import nn
 
 import golden_cases
 import vinr_engine as vinr
-from tolerances import GOLDEN, GOLDEN_GRADIENT, relative_error
+from benchmarks.tolerances import GOLDEN, GOLDEN_GRADIENT, relative_error
 from vinr_engine import reference
 from vinr_engine.drop_in.liif import liif_query
 

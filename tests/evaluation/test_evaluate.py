@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-import tolerances
+from benchmarks import tolerances
 from evaluation.frames import folder
 from video.clips import Blend, leftovers, write
 from vinr_engine.errors import SinkError, SourceError, UsageError, VinrError, WeightsError

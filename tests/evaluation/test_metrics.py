@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-import tolerances
+from benchmarks import tolerances
 from vinr_engine.evaluation import metrics
 from vinr_engine.evaluation.metrics import Variant, measure, ssim_map, variants
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from benchmarks.tolerances import EXPORT
 from export_cases import CASES, RESIDUAL, SHRINKING, SMALL, network
-from tolerances import EXPORT
 from vinr_engine.export.onnx import residual
 from vinr_engine.export.onnx.blocks import BlockQuery
 from vinr_engine.export.onnx.graphs import Encoder, PluginQuery, PortableQuery

@@ -14,8 +14,8 @@ import torch
 
 import golden_cases
 import vinr_engine as vinr
+from benchmarks.tolerances import EXPORT, EXPORT_FLOAT16_PSNR, OPENVINO
 from export_cases import CASES, EDGES, RESIDUAL, SHRINKING, SMALL, decode, network
-from tolerances import EXPORT, EXPORT_FLOAT16_PSNR, OPENVINO
 from video.clips import panning, read, write
 from vinr_engine.cli import main as cli
 from vinr_engine.errors import UsageError, VinrError, WeightsError

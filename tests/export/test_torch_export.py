@@ -7,8 +7,8 @@ import pytest
 import torch
 
 import vinr_engine as vinr
+from benchmarks.tolerances import EXPORT
 from export_cases import RESIDUAL, SMALL, network
-from tolerances import EXPORT
 
 PAGE = pathlib.Path(__file__).parents[2] / "docs" / "export.md"
 

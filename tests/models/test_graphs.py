@@ -8,7 +8,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 import vinr_engine as vinr
-from tolerances import TRITON, relative_error
+from benchmarks.tolerances import TRITON, relative_error
 from vinr_engine.errors import VinrError
 from vinr_engine.models import graphs
 from vinr_engine.models.graphs import WARM_UP, Graphed, GraphedVideoINR

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 import golden_cases
 import vinr_engine as vinr
+from benchmarks.tolerances import GOLDEN, GOLDEN_GRADIENT, OP, relative_error
 from ops.deform_conv2d_samples import SAMPLES, Sample
 from thread_counts import assert_threads_change_nothing
-from tolerances import GOLDEN, GOLDEN_GRADIENT, OP, relative_error
 from vinr_engine import backends, reference
 
 deform_conv2d = vinr.ops.deform_conv2d

@@ -5,9 +5,9 @@ import pytest
 import torch
 
 import vinr_engine as vinr
+from benchmarks.tolerances import OP, relative_error
 from ops.deform_conv2d_samples import LARGER, SAMPLES, Sample
 from thread_counts import assert_threads_change_nothing
-from tolerances import OP, relative_error
 from vinr_engine import backends, reference
 
 deform_conv2d, deform_conv2d_packed = vinr.ops.deform_conv2d, vinr.ops.deform_conv2d_packed

@@ -5,8 +5,8 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 import vinr_engine as vinr
+from benchmarks.tolerances import OP, relative_error
 from ops.deform_conv2d_samples import LARGER, SAMPLES
-from tolerances import OP, relative_error
 from vinr_engine import _cuda, reference
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")

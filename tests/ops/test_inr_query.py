@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import vinr_engine as vinr
+from benchmarks.tolerances import OP, relative_error
 from thread_counts import assert_threads_change_nothing
-from tolerances import OP, relative_error
 from vinr_engine import backends
 from vinr_engine.ops.hoisting import hoist
 

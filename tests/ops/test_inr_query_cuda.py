@@ -5,8 +5,8 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 import vinr_engine as vinr
+from benchmarks.tolerances import OP, TF32, relative_error
 from ops.test_inr_query import SHAPES, cast, problem, query
-from tolerances import OP, TF32, relative_error
 from vinr_engine import _cuda, backends
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")

@@ -6,9 +6,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.tolerances import OP, relative_error
 from ops.project_maps_samples import EMPTY, PUBLISHED, SAMPLES, Sample
 from thread_counts import COUNTS, assert_threads_change_nothing, results_by_threads
-from tolerances import OP, relative_error
 from vinr_engine import backends, reference
 from vinr_engine.ops.project_maps import _on_a_gpu, output_shape, project_maps, torch_product
 

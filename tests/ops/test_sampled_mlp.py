@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import vinr_engine as vinr
+from benchmarks.tolerances import OP, relative_error
 from ops.sampled_mlp_samples import EMPTY, SAMPLES, SMALL, Sample
 from thread_counts import assert_threads_change_nothing
-from tolerances import OP, relative_error
 from vinr_engine import backends
 from vinr_engine.reference.sampling import sample_bilinear
 

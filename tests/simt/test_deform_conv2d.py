@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import golden_cases
+from benchmarks.tolerances import GOLDEN, OP, TF32, relative_error
 from ops.deform_conv2d_samples import LARGER, SAMPLES, Sample
 from simt import build
-from tolerances import GOLDEN, OP, TF32, relative_error
 from vinr_engine import reference
 
 PRECISIONS = ("float16", "bfloat16", "tf32", "float32")

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 import golden_cases
+from benchmarks.tolerances import GOLDEN_QUERY, OP, TF32, relative_error
 from ops import test_inr_query as samples
 from simt import build
-from tolerances import GOLDEN_QUERY, OP, TF32, relative_error
 from vinr_engine import reference
 from vinr_engine.ops.hoisting import hoist
 

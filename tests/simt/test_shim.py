@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from benchmarks.tolerances import OP
 from simt import build
-from tolerances import OP
 
 FAULTS = (
     "none",

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import golden_cases
-from tolerances import LOSS
+from benchmarks.tolerances import LOSS
 from vinr_engine.training.losses import LOSSES, charbonnier, laplacian
 
 PIECES = golden_cases.load("training_pieces")

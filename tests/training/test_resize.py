@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tolerances import RESIZE
+from benchmarks.tolerances import RESIZE
 from vinr_engine.training.resize import resize
 
 GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "training_pieces.npz")

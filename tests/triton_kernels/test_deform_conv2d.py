@@ -6,8 +6,8 @@ import pytest
 import torch
 
 import vinr_engine as vinr
+from benchmarks.tolerances import OP, relative_error
 from ops.deform_conv2d_samples import Sample
-from tolerances import OP, relative_error
 from triton_kernels.deform_conv2d_cases import (
     ARGUMENTS,
     SMALL,

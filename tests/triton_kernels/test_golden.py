@@ -5,7 +5,7 @@ import torch
 
 import golden_cases
 import vinr_engine as vinr
-from tolerances import GOLDEN_TRITON
+from benchmarks.tolerances import GOLDEN_TRITON
 
 
 @pytest.mark.slow

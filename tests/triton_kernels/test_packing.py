@@ -5,7 +5,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import vinr_engine as vinr
-from tolerances import TRITON, relative_error
+from benchmarks.tolerances import TRITON, relative_error
 from vinr_engine.kernels.common.packing import Split, _factors, _sources, pack, plan, unpack
 
 CPU = torch.device("cpu")

@@ -9,10 +9,10 @@ if runtime.unavailable():
     pytest.skip(runtime.unavailable(), allow_module_level=True)
 
 import vinr_engine as vinr
+from benchmarks.tolerances import TRITON, relative_error
 from ops.sampled_mlp_samples import EMPTY, SAMPLES, Sample
 from ops.test_inr_query import problem
 from ops.test_sampled_mlp import call, flat, gradients, on_reference, op_arguments, with_tensors
-from tolerances import TRITON, relative_error
 from vinr_engine.kernels.common.launch import scratch_columns
 from vinr_engine.kernels.common.packing import Split, plan
 from vinr_engine.kernels.inr_query.launch import layout

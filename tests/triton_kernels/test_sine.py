@@ -6,7 +6,7 @@ from vinr_engine.kernels.common import runtime
 if runtime.unavailable():
     pytest.skip(runtime.unavailable(), allow_module_level=True)
 
-from tolerances import SINE
+from benchmarks.tolerances import SINE
 from triton_kernels import probe_kernels
 from vinr_engine.kernels.common.sine import half_turns
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import vinr_engine as vinr
-from tolerances import MOTION_PRIOR
+from benchmarks.tolerances import MOTION_PRIOR
 from vinr_engine.models.layers.motion_prior import VELOCITY_UNIT, MotionPrior, optical_flow
 from vinr_engine.training.initialise import initialise
 

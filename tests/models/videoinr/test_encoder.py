@@ -5,7 +5,7 @@ import torch
 
 import golden_cases
 import vinr_engine as vinr
-from tolerances import AUTOCAST_PSNR, ENCODER, GOLDEN, OP, relative_error
+from benchmarks.tolerances import AUTOCAST_PSNR, ENCODER, GOLDEN, OP, relative_error
 from vinr_engine import reference
 from vinr_engine.models.layers import conv_blstm, fused
 from vinr_engine.models.layers.blocks import ResidualBlocks

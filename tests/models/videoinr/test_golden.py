@@ -4,7 +4,7 @@ import torch.nn.functional as F
 
 import golden_cases
 import vinr_engine as vinr
-from tolerances import GOLDEN, GOLDEN_GRADIENT, relative_error
+from benchmarks.tolerances import GOLDEN, GOLDEN_GRADIENT, relative_error
 
 DTYPES = pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
 
