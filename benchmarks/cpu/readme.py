@@ -8,10 +8,11 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.common.machine import ROOT
+from benchmarks.common.markdown import replaced, table
 from benchmarks.common.text import digits, duration
 from benchmarks.cpu import results, targets
 from benchmarks.cpu.cases import BACKENDS, BF16, CASES, COMPILE, CONV, EAGER, FLOAT32, VIDEO_SIZES
@@ -22,12 +23,6 @@ BEGIN = "<!-- benchmarks: written by `python -m benchmarks.cpu.readme` from here
 END = "<!-- benchmarks: to here -->"
 SHOWN = (EAGER, COMPILE, FLOAT32, BF16)
 NOTHING = "No run is stored here yet; `make bench` makes one.\n"
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "".join("| " + " | ".join(cells) + " |\n" for cells in lines)
 
 
 def _cell(found: Results, case: str, backend: str) -> str:
@@ -85,15 +80,6 @@ def section(found: Results, picture: str | None = None) -> str:
     return "\n".join(parts)
 
 
-def replaced(text: str, new: str) -> str:
-    """`text` with what stands between the markers replaced. Raises ValueError without exactly one pair of markers."""
-    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
-        raise ValueError(f"the README must hold one line {BEGIN} and after it one line {END}")
-    before, rest = text.split(BEGIN)
-    after = rest.split(END)[1]
-    return f"{before}{BEGIN}\n\n{new.strip()}\n\n{END}{after}"
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns the exit code; with --check 1 if the README is not what the CSV says."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -106,7 +92,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     picture = Path(os.path.relpath(drawing, options.readme.parent)).as_posix() if drawing.exists() else None
     text = options.readme.read_text(encoding="utf-8")
     try:
-        new = replaced(text, section(found, picture))
+        new = replaced(text, section(found, picture), (BEGIN, END))
     except ValueError as error:
         parser.error(str(error))
     if options.check:

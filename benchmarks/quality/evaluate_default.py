@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from benchmarks.cpu.readme import table
+from benchmarks.common.markdown import table
 from vinr_engine.errors import VinrError
 from vinr_engine.evaluation.evaluate import Report, evaluate
 from vinr_engine.evaluation.restore import BLEND, NEAREST, NETWORK

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.common import hardware
+from benchmarks.common.files import write_bytes
 from benchmarks.common.machine import ROOT
 from benchmarks.static import machine_code, machine_trace
 
@@ -194,11 +195,7 @@ def run(job: Job, cache: Path = CACHE) -> list[Kernel]:
 def _kept(path: Path, make: Callable[[], bytes]) -> bytes:
     """The content of a file, made if it is not there. It appears whole: another process may be writing it too."""
     if not path.exists():
-        content = make()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-            file.write(content)
-        os.replace(file.name, path)
+        write_bytes(path, make())
     return path.read_bytes()
 
 

@@ -9,7 +9,7 @@ import torch
 
 import vinr_engine as vinr
 from benchmarks.cases import Case as Shared
-from benchmarks.common import machine, measure, screen, text, work
+from benchmarks.common import machine, markdown, measure, screen, text, work
 from benchmarks.cpu import baselines, cases, readme, results, run, targets
 from benchmarks.cpu.results import Results, Row
 from benchmarks.tolerances import CPU_CASE
@@ -205,7 +205,7 @@ def test_the_readme_is_regenerated_idempotently(tmp_path):
 @pytest.mark.parametrize("text", ["", readme.BEGIN, readme.END + readme.BEGIN, (readme.BEGIN + readme.END) * 2])
 def test_a_readme_without_its_markers_is_left_alone(text):
     with pytest.raises(ValueError, match="README must hold"):
-        readme.replaced(text, "new")
+        markdown.replaced(text, "new", (readme.BEGIN, readme.END))
 
 
 def test_the_readmes_section_is_what_the_stored_run_says():

@@ -9,7 +9,6 @@ cost the same.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import importlib
 import sys
@@ -25,6 +24,7 @@ import torch
 
 import vinr_engine as vinr
 from benchmarks.common.files import write_json
+from benchmarks.gpu.kit import pieces
 
 FPS = 25
 
@@ -130,11 +130,7 @@ def plan(dry: bool) -> list[tuple[int, int, int]]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--folder", type=Path, required=True)
-    parser.add_argument("--dry-run", action="store_true")
-    options = parser.parse_args(argv)
+    options = pieces.arguments(__doc__).parse_args(argv)
     try:
         import av  # noqa: F401
     except ImportError as error:

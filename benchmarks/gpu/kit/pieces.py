@@ -6,6 +6,7 @@ A piece is a command. Its exit code says how it ended: 0 found all right, 1 foun
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +15,18 @@ from typing import Any
 
 CORRECTNESS, TIMES, TRAIN = "correctness", "times", "train"
 DRY_LIMIT = 400.0  # seconds of any piece in a rehearsal, on two cores
+
+
+def arguments(description: str | None) -> argparse.ArgumentParser:
+    """The command line that every piece takes, see `Place.command`."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True, help="the JSON file of what is found")
+    parser.add_argument("--folder", type=Path, required=True, help="for whatever is kept between calls")
+    parser.add_argument(
+        "--deadline", type=float, default=3600.0, metavar="S", help="seconds of this call [%(default)g]"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="a rehearsal on the CPU")
+    return parser
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,13 @@ import argparse
 import json
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks.common.files import write_json, write_text
 from benchmarks.common.machine import ROOT
+from benchmarks.common.markdown import replaced, table
 from benchmarks.common.text import digits, duration
 from benchmarks.gpu.kit import pieces
 
@@ -81,15 +82,6 @@ def found(device: Device, name: str) -> dict[str, Any]:
     """What a piece found; empty if it was not run."""
     value = device["pieces"].get(name, {}).get("found")
     return value if isinstance(value, dict) else {}
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table; empty without rows."""
-    lines = [list(row) for row in rows]
-    if not lines:
-        return ""
-    cells = [list(head), ["---"] * len(head), *lines]
-    return "".join("| " + " | ".join(cell.replace("|", "/") for cell in row) + " |\n" for row in cells)
 
 
 def facts(device: Device) -> str:
@@ -207,14 +199,6 @@ def whole(kept: Sequence[Device]) -> str:
     return "\n".join(part for part in parts if part)
 
 
-def replaced(text: str, new: str, name: str) -> str:
-    """`text` with what stands between the markers replaced. Raises ReportError without exactly one pair of them."""
-    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
-        raise ReportError(f"{name} must hold one line {BEGIN} and after it one line {END}")
-    before, rest = text.split(BEGIN)
-    return f"{before}{BEGIN}\n\n{new.strip()}\n\n{END}{rest.split(END)[1]}"
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("results", nargs="*", type=Path, metavar="RESULTS", help="folders that a kit wrote")
@@ -238,11 +222,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         sections = {ROOT / "README.md": short(kept_devices), ROOT / "docs" / "gpu.md": whole(kept_devices)}
         for path, section in sections.items():
             text = path.read_text(encoding="utf-8")
-            new = replaced(text, section, path.name)
+            new = replaced(text, section, (BEGIN, END), path.name)
             stale += new != text
             if not options.check:
                 write_text(path, new)
-    except ReportError as error:
+    except (ReportError, ValueError) as error:
         print(f"gpu-report: {error}", file=sys.stderr)
         return 1
     return int(options.check and stale > 0)

@@ -9,7 +9,6 @@ some are left.
 
 from __future__ import annotations
 
-import argparse
 import collections
 import contextlib
 import json
@@ -27,6 +26,7 @@ from typing import Any
 import torch
 
 from benchmarks.common.files import write_json
+from benchmarks.gpu.kit import pieces
 from benchmarks.gpu.kit.recorder import OUT_OF_ORDER, RECORD
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -165,12 +165,7 @@ def summary(names: Sequence[str], broken: Sequence[str], done: dict[str, dict[st
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--folder", type=Path, required=True)
-    parser.add_argument("--deadline", type=float, default=3600.0)
-    parser.add_argument("--dry-run", action="store_true")
-    options = parser.parse_args(argv)
+    options = pieces.arguments(__doc__).parse_args(argv)
     until = time.monotonic() + options.deadline
     if not options.dry_run and not torch.cuda.is_available():
         print("PyTorch finds no NVIDIA GPU here")

@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import argparse
 import csv
 import re
 import shutil
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.common.files import write_json
+from benchmarks.gpu.kit import pieces
 
 LAUNCHES = [sys.executable, "-m", "benchmarks.gpu.kit.launches"]
 SANITIZERS = ("memcheck", "racecheck")
@@ -94,11 +94,8 @@ def count(folder: Path, ncu: str | None, size: str) -> dict[str, Any]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = pieces.arguments(__doc__)
     parser.add_argument("tool", choices=(*SANITIZERS, "ncu"))
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--folder", type=Path, required=True)
-    parser.add_argument("--dry-run", action="store_true")
     options = parser.parse_args(argv)
     program = "ncu" if options.tool == "ncu" else "compute-sanitizer"
     path = shutil.which(program)

@@ -8,7 +8,6 @@ next call goes on. Exit code: 0 done, 1 wrong, 3 packages are missing, 4 not fin
 
 from __future__ import annotations
 
-import argparse
 import csv
 import hashlib
 import importlib.util
@@ -25,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.common.files import read_json, write_json
+from benchmarks.gpu.kit import pieces
 
 RECIPE = ("float32", "bfloat16", "deterministic")
 STEPS = 300
@@ -163,12 +163,8 @@ def preset_steps() -> tuple[int, int, int]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = pieces.arguments(__doc__)
     parser.add_argument("run", choices=(*RECIPE, "weights"))
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--folder", type=Path, required=True)
-    parser.add_argument("--deadline", type=float, default=3600.0)
-    parser.add_argument("--dry-run", action="store_true")
     options = parser.parse_args(argv)
     deadline = time.monotonic() + options.deadline
     if missing := [name for name in NEEDED if importlib.util.find_spec(name) is None]:
