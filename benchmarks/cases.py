@@ -21,6 +21,7 @@ from benchmarks.common.work import LIIF, NF, Work
 
 ROOT = Path(__file__).resolve().parents[1]
 Layer = tuple[Tensor, Tensor]  # weight and bias
+FRAME = (720, 1280)  # of the output, that figures of a GPU are of
 STEP = " step"  # ends the name of an op that runs forward and backward
 GROUPS, TAPS = 8, 9  # of deform_conv2d
 

@@ -27,6 +27,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.cases import Case, golden_state, liif_layers, query_layers
+from benchmarks.common.text import first_line
 
 Task = Callable[[], object]
 PACKED, UPSCALE = "deform_conv2d_packed", "upscale"
@@ -216,7 +217,7 @@ class Worker:
             self.task()  # once for what is made at the first call
             return {"seconds": seconds(self.task, 1)}
         except Exception as error:
-            return {"missing": f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"[:200]}
+            return {"missing": first_line(error)}
 
 
 def main() -> int:
@@ -238,7 +239,7 @@ def main() -> int:
         for line in sys.stdin:
             say(answer=worker.answer(json.loads(line)))
     except Exception as error:
-        say(error=f"{type(error).__name__}: {error}")
+        say(error=first_line(error))
         return 1
     return 0
 

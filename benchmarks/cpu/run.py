@@ -36,6 +36,7 @@ from benchmarks.common.measure import (
     timed,
     unit_convolution,
 )
+from benchmarks.common.text import first_line
 from benchmarks.cpu import baselines, cases, memory, report, results
 from benchmarks.cpu.cases import BACKENDS, BF16, COMPILE, CONV, EAGER, OURS, Case
 from benchmarks.cpu.results import Row
@@ -84,11 +85,6 @@ class _LowPrecisionOps(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def first_line(error: BaseException) -> str:
-    """A message for a table's cell."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:160]
-
-
 def bf16_refusal(case: Case) -> str:
     """Why this case has no bf16 form; empty if it has. A form that computes in float32 unasked is none."""
     seen = _LowPrecisionOps()
@@ -120,7 +116,7 @@ def check(case: Case, tasks: Mapping[str, Task]) -> dict[str, Checked]:
             checked[name] = Checked(results.UNAVAILABLE, first_line(error))
             continue
         except Exception as error:
-            checked[name] = Checked(results.RED, f"{type(error).__name__}: {first_line(error)}")
+            checked[name] = Checked(results.RED, first_line(error))
             continue
         if name == CONV:  # another operation
             checked[name] = Checked(results.OK, first=first)

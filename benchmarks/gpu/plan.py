@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
+from benchmarks.cases import FRAME
 from benchmarks.gpu.cases import COMPILE, COMPILED, EAGER, Case
 from benchmarks.tolerances import GPU_CASE
 
@@ -13,7 +14,6 @@ SQUARE = (64, 64)
 VIDEO, LARGER, ULTRA = (180, 320), (360, 640), (540, 960)  # of inputs; four times that is 720p, 1440p and 4K
 POWERS = ((256, 256), (512, 512))
 ODD = (179, 317)
-FRAME = (720, 1280)  # of the sampled MLP, whose output that is
 FAST, REST = ("float16", "float32"), ("tf32", "bfloat16")
 NETWORK = ("default", "float16")
 TIMES = 8  # of the network's longer clip

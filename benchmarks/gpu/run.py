@@ -29,9 +29,9 @@ from pathlib import Path
 import torch
 
 from benchmarks.common.screen import screen
+from benchmarks.common.text import first_line
 from benchmarks.gpu.plan import plan
 from benchmarks.gpu.session import PARTS, Session, worker_command
-from benchmarks.gpu.worker import first_line
 
 UNFINISHED = 4  # exit code
 NO_GPU = (

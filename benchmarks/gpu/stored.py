@@ -10,11 +10,12 @@ import csv
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from benchmarks.cases import FRAME
 from benchmarks.common import hardware
 from benchmarks.gpu.cases import Case
 
 RESULTS = Path(__file__).parents[1] / "results"
-PIXELS = 720 * 1280  # of the frame that the counted times are of
+PIXELS = FRAME[0] * FRAME[1]  # of the frame that the counted times are of
 COUNTED = "float16"  # operands that machine code was counted for
 # Operands of each precision, of which a backend has the first that it has.
 OPERANDS = {"float32": ("tf32x3", "ieee"), "default": ("tf32x3", "ieee"), "tf32": ("tf32",),

@@ -30,6 +30,7 @@ import torch
 import vinr_engine as vinr
 from benchmarks.common import machine
 from benchmarks.common.measure import interleaved, relative_error
+from benchmarks.common.text import NOTE, first_line
 from benchmarks.gpu import cases
 from benchmarks.gpu.cases import INDUCED, Case
 from benchmarks.gpu.clock import Clock, measure_peaks
@@ -41,7 +42,6 @@ from vinr_engine import backends
 OK, WRONG, UNAVAILABLE, SKIPPED, FAILED = "ok", "wrong", "not available", "too large", "failed"
 REFERENCE = "reference"  # named as what is begun while it is computed
 ROTATION = 3  # sets of inputs
-NOTE = 200  # characters of a note at most
 FREE_SHARE = 0.8  # of the free memory, that a case may take
 
 
@@ -204,12 +204,6 @@ class Worker:
                 row.ms, row.q1_ms, row.q3_ms = (1e3 * seconds for seconds in (runs.median, *runs.quartiles))
                 row.runs = len(runs.seconds)
         return rows
-
-
-def first_line(error: BaseException) -> str:
-    """A message for a table's cell."""
-    text = (str(error).strip().splitlines() or [""])[0][:NOTE]
-    return text if isinstance(error, vinr.BackendError) else f"{type(error).__name__}: {text}"
 
 
 def about(device: torch.device) -> dict[str, Any]:

@@ -6,15 +6,15 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from benchmarks.cases import FRAME, GROUPS, TAPS, Case
 from benchmarks.common import hardware, work
 from benchmarks.common.hardware import Gpu
 from benchmarks.common.work import LIIF, Work
 from benchmarks.static.compiler import Kernel
 from benchmarks.static.machine_code import is_matrix
 
-FRAME = (720, 1280)  # of the query and the sampled MLP
 SCALE = 4
-OFFSETS = 3 * 8 * 9  # of deformable convolution: two coordinates and a mask for each tap of each offset group
+OFFSETS = 3 * GROUPS * TAPS  # of deformable convolution: two coordinates and a mask for each tap of each group
 TRAFFIC = 1.5  # the bytes that both passes move are at most this many times the least: tests/simt, test_traffic
 MATRIX_SHAPE = re.compile(r"(HMMA)\.(16)(8)(\d+)\.|(HGMMA)\.(\d+)x(\d+)x(\d+)\.")
 WARPGROUP = 4
@@ -30,7 +30,7 @@ def work_of(kernel: Kernel) -> Work | None:
     size = 2 if kernel.operands in ("float16", "bfloat16") else 4
     maps = 4 if kernel.backend == "cuda" else size  # the CUDA kernels read float32 maps
     name, features, colours = kernel.kernel, work.HR, 0 if "no upsampling" in kernel.kernel else work.COLOURS
-    product = 2 * 9 * work.NF**2
+    product = Case("deform_conv2d", 1, 1).work().operations
     if kernel.op == "deform_conv2d":
         if name.startswith("backward_samples"):  # reads input, offsets, gradient; adds to float32, writes offsets'
             return Work(product, (2 * work.NF + 2 * OFFSETS) * size + 4 * work.NF)
@@ -46,7 +46,7 @@ def work_of(kernel: Kernel) -> Work | None:
         read = (2 * work.ENCODE[0] + colours * SCALE**2) * maps / SCALE**2
         return Work(2 * macs, read + features * size + 16 + 12)
     if kernel.op == "sampled_mlp":  # positions and four inputs of float32 in, three colours out
-        return Work(2 * work.mlp_macs(4, LIIF), LIIF[0] * size / SCALE**2 + 8 + 16 + 12)
+        return Work(Case("sampled_mlp", 1, 1).work().operations, LIIF[0] * size / SCALE**2 + 8 + 16 + 12)
     return None
 
 

@@ -17,9 +17,8 @@ import torch
 from torch import Tensor
 
 import vinr_engine as vinr
+from benchmarks.tolerances import LAUNCH
 
-# Largest relative error against the reference in float64, by what is multiplied.
-TOLERANCES = {"float32": 1e-3, "tf32": 2e-2, "float16": 2e-2, "bfloat16": 1e-1}
 DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16}
 OTHER_WIDTHS = dict(nf=16, groups=4, front_blocks=0, back_blocks=0, hr_features=24, feat_hidden=(40,),
                     flow_hidden=(24, 72), encode_hidden=(56,))  # fmt: skip
@@ -43,7 +42,7 @@ class Launch:
 def launches() -> list[Launch]:
     """All of them: each kernel of the CUDA backend, and the query by Triton for its counters."""
     kinds = (("deform_conv2d", "wide"), ("deform_conv2d", "narrow"), ("query", "published"), ("query", "other"))
-    found = [Launch(op, "cuda", operands, which) for op, which in kinds for operands in TOLERANCES]
+    found = [Launch(op, "cuda", operands, which) for op, which in kinds for operands in LAUNCH]
     return [*found, *(Launch("query", "triton", operands, "published") for operands in ("float16", "tf32"))]
 
 
@@ -125,11 +124,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         except vinr.BackendError as refused:
             print(f"{launch.name}: not available: {refused}")
             continue
-        right = error <= TOLERANCES[launch.operands]
+        right = error <= LAUNCH[launch.operands]
         wrong += not right
-        print(
-            f"{launch.name}: error {error:.2g}{'' if right else f', at most {TOLERANCES[launch.operands]:g} allowed'}"
-        )
+        print(f"{launch.name}: error {error:.2g}{'' if right else f', at most {LAUNCH[launch.operands]:g} allowed'}")
     return 1 if wrong else 0
 
 
