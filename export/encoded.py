@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
 
 @dataclass
 class Encoded:
@@ -20,7 +18,3 @@ class Encoded:
     def of(cls, maps: Mapping[str, Any], frames: Any) -> Encoded:
         """From the encoder's outputs by name, and its input: the query of a residual network takes that too."""
         return cls({**maps, "frames": frames} if "detail" in maps else maps)
-
-    def to(self, dtype: torch.dtype) -> Encoded:
-        """Itself: maps keep the graph's dtype."""
-        return self

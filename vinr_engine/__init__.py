@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Any
 from vinr_engine import _checkout, ops  # noqa: F401  first: it finds what the others import
 from vinr_engine._version import __version__
 from vinr_engine.backends import BackendError, backend, input_precision
-from vinr_engine.models import CheckpointError, VideoINR, save_checkpoint
+from vinr_engine.models import (
+    CheckpointError,
+    Network,
+    NetworkModule,
+    VideoINR,
+    load_network,
+    register,
+    save_checkpoint,
+)
 
 if TYPE_CHECKING:
     from vinr_engine.video.upscale import upscale
@@ -15,11 +23,15 @@ if TYPE_CHECKING:
 __all__ = [
     "BackendError",
     "CheckpointError",
+    "Network",
+    "NetworkModule",
     "VideoINR",
     "__version__",
     "backend",
     "input_precision",
+    "load_network",
     "ops",
+    "register",
     "save_checkpoint",
     "upscale",
 ]

@@ -5,46 +5,33 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import av
 import numpy as np
+import torch
 from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
 
 from vinr_engine import files
+from vinr_engine.models.network import Network, Size, Times, times_tensor
 from vinr_engine.video import enlarge
 from vinr_engine.video.progress import Bar
 from vinr_engine.video.upscale import upscale
-
-if TYPE_CHECKING:
-    import torch
 
 SPACE, TIME = 4, 8
 CLIP = Path(__file__).parent / "assets" / "demo.mp4"
 
 
-class Resize:
-    """A stand-in for the network: every input frame enlarged alone, and shown until the next."""
+class Resize(Network):
+    """Every input frame enlarged alone, and shown until the next."""
 
     def __init__(self, mode: str) -> None:
         self.mode = mode
 
-    def pyramid(self, frame: torch.Tensor) -> tuple[torch.Tensor]:
-        """The frame itself."""
-        return (frame,)
-
-    def encode_pyramids(self, first: Any, second: Any) -> torch.Tensor:
-        """The first frame: the second plays no part before its own time."""
-        features: torch.Tensor = first[0]
-        return features
-
-    def query(
-        self, features: torch.Tensor, frames: torch.Tensor, times: list[float], size: tuple[int, int]
-    ) -> torch.Tensor:
-        """[1, T, 3, H, W]."""
-        import torch
-
-        shown = [frames[:, 1 if t >= 1 else 0] for t in times]
+    def query(self, features: Any, frames: Tensor, times: Times, size: Size, *, shared: Any = None) -> Tensor:
+        """See Network."""
+        shown = [frames[:, 1 if t >= 1 else 0] for t in times_tensor(times, 1, frames)]
         return torch.stack([torch.nn.functional.interpolate(f, size, mode=self.mode) for f in shown], 1)
 
 

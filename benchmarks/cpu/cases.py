@@ -21,7 +21,6 @@ from benchmarks import cases
 from benchmarks.common import published
 from benchmarks.common.measure import Task
 from vinr_engine.training.losses import charbonnier
-from vinr_engine.training.objective import UNUSED
 
 EAGER, COMPILE, FLOAT32, BF16, CONV = "eager", "compile", "float32", "bf16", "conv2d"
 BACKENDS = {
@@ -141,7 +140,7 @@ def _network_tasks(case: cases.Case) -> dict[str, Task]:
     wanted = [*known, *(t for n in layers for layer in n for t in layer)]
     measure = F.mse_loss if known else charbonnier
     if case.step and not known:
-        wanted = [p for name, p in network.named_parameters() if not name.startswith(UNUSED)]
+        wanted = [p for name, p in network.named_parameters() if not name.startswith(network.unused)]
     for t in known:
         t.requires_grad_(case.step)
     target = torch.rand(case.batch, case.frames, 3, *size, generator=torch.Generator().manual_seed(2))
@@ -165,7 +164,7 @@ def _network_tasks(case: cases.Case) -> dict[str, Task]:
         if case.step:
             return gradients(network.query(features, frames, case.times, size, frame_upsample=1))  # type: ignore[arg-type]
         features = features.float()
-        return [network.query(features, frames, t, size)[:, 0] for t in case.times]  # type: ignore[call-overload]
+        return [network.query(features, frames, t, size)[:, 0] for t in case.times]
 
     return {
         EAGER: plain, COMPILE: compiled(plain), FLOAT32: on_cpu_backend(ours), BF16: on_cpu_backend(ours, bf16=True),

@@ -13,7 +13,7 @@ from benchmarks.cases import liif_layers
 from benchmarks.common import published
 from benchmarks.gpu.cases import AUTO, COMPILE, EAGER, GRAPHS, INDUCED, LOSS_SCALES, PLAIN, TORCHVISION, WHOLE, Case
 from benchmarks.gpu.clock import DTYPES, TF32, Rotating, tf32
-from vinr_engine.models.graphs import GraphedVideoINR
+from vinr_engine.models.graphs import GraphedNetwork
 
 SPECIFIED = "reference"  # the form that the oracle is: the package's own, on its plain backend
 APART = 1 / 64  # pixels, from sampled positions to those where gradients jump
@@ -163,7 +163,7 @@ class Builder:
         if case.op == "encoder":
             return network.encode, []
         times = torch.tensor(case.times, device=self.device, dtype=dtype)
-        graphed = GraphedVideoINR(network) if form == GRAPHS else None
+        graphed = GraphedNetwork(network) if form == GRAPHS else None
 
         def query(features: Tensor, frames: Tensor) -> Tensor:
             out = (graphed or network).query(features, frames, times, size)
@@ -173,6 +173,6 @@ class Builder:
         def whole(frames: Tensor) -> Tensor:
             if graphed is None:
                 return query(network.encode(frames), frames)
-            return query(graphed.encode_pyramids(graphed.pyramid(frames[:, 0]), graphed.pyramid(frames[:, 1])), frames)
+            return query(graphed.encode_pair(graphed.known(frames[:, 0]), graphed.known(frames[:, 1])), frames)
 
         return (whole if case.op == "network" else query), self._weights()

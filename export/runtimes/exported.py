@@ -17,6 +17,7 @@ from vinr_engine.export import metadata
 from vinr_engine.export.encoded import Encoded
 from vinr_engine.export.onnx.model import Pair, paths
 from vinr_engine.export.runtimes.sessions import SESSIONS, Array
+from vinr_engine.models.network import Network, Size, Times, times_tensor
 from vinr_engine.models.videoinr.network import pad_to_multiple
 
 PIXELS_AT_ONCE = 1 << 23  # of queries that run together: a 4K picture alone, four of 1080p
@@ -44,7 +45,7 @@ def _pairs(folder: Path) -> list[Pair]:
     return [pair for pair in pairs if pair.query.is_file()]
 
 
-class ExportedModel:
+class ExportedModel(Network):
     """Both graphs in a runtime; serves `vinr_engine.upscale(..., model=...)` and `vinr upscale --runtime`.
 
     Args:
@@ -80,9 +81,7 @@ class ExportedModel:
             for path, release in ((pair.encoder, True), (pair.query, False))
         )
 
-    def check(
-        self, size: tuple[int, int], times: Sequence[float | Fraction] | None, frames: tuple[int, int] | None = None
-    ) -> None:
+    def check(self, size: Size, times: Sequence[float | Fraction] | None, frames: Size | None = None) -> None:
         """UsageError unless it makes pictures of `size` (height, width) at all of `times`, None for any times.
 
         Of frames it takes every size.
@@ -108,11 +107,7 @@ class ExportedModel:
             return 1
         return max(1, min(torch.get_num_threads(), PIXELS_AT_ONCE // (size[0] * size[1])))
 
-    def pyramid(self, frame: Tensor) -> Tensor:
-        """The frame itself: the encoder's graph takes both frames."""
-        return frame
-
-    def encode_pyramids(self, first: Tensor, second: Tensor) -> Encoded:
+    def encode_pair(self, first: Tensor, second: Tensor) -> Encoded:
         """Two frames [1, 3, h, w] in [0, 1] -> what `query` takes."""
         frames = pad_to_multiple(torch.stack([first, second], 1)).numpy().astype(self._dtype)
         feeds = {"frames": frames}
@@ -120,8 +115,9 @@ class ExportedModel:
             feeds["frame_upsample"] = np.array([4])
         return Encoded.of(self._encoder.run(feeds), frames)
 
-    def query(self, features: Encoded, frames: Tensor, times: Sequence[float], size: tuple[int, int]) -> Tensor:
-        """Pictures [1, T, 3, HH, WW] at `times`; see `VideoINR.query`. Raises UsageError outside the graph's sizes."""
+    def query(self, features: Encoded, frames: Tensor, times: Times, size: Size, *, shared: None = None) -> Tensor:
+        """See Network. Raises UsageError outside the graph's sizes."""
+        times = times_tensor(times, 1, frames)[:, 0].tolist()
         self.check(size, times)
         if self.options.times is None:
             return torch.from_numpy(self._decoded(features, frames, size, times))

@@ -16,6 +16,7 @@ from vinr_engine.export.encoded import Encoded
 from vinr_engine.export.tensorrt import plugin_library as library
 from vinr_engine.export.tensorrt.build import MODULES, runtime_module
 from vinr_engine.export.tensorrt.engine_files import Report, Size, fingerprint, pad, paths
+from vinr_engine.models.network import Network, Times, times_tensor
 from vinr_engine.models.videoinr.network import pad_to_multiple
 
 DEVICE = "cuda"
@@ -68,7 +69,7 @@ class _Graph:
         return outputs
 
 
-class Engine:
+class Engine(Network):
     """The engines that `to_tensorrt` wrote; has the face that `vinr_engine.upscale(..., model=...)` uses.
 
     Args:
@@ -126,20 +127,16 @@ class Engine:
                 f"frames of {frames[1]}x{frames[0]} lie outside the engine's, {low[1]}x{low[0]} to {high[1]}x{high[0]}"
             )
 
-    def pyramid(self, frame: Tensor) -> Tensor:
-        """The frame itself: the encoder's graph takes both frames."""
-        return frame
-
-    def encode_pyramids(self, first: Tensor, second: Tensor) -> Encoded:
+    def encode_pair(self, first: Tensor, second: Tensor) -> Encoded:
         """Two frames [1, 3, h, w] in [0, 1] -> what `query` takes."""
         frames = pad_to_multiple(torch.stack([first, second], 1)).to(DEVICE)
         return Encoded.of(self._encoder.run({"frames": frames}), frames)
 
-    def query(self, features: Encoded, frames: Tensor, times: Sequence[float], size: tuple[int, int]) -> Tensor:
-        """Pictures [1, T, 3, HH, WW] at `times`; see `VideoINR.query`. Raises UsageError outside the profile."""
-        self.check(size, times)
+    def query(self, features: Encoded, frames: Tensor, times: Times, size: Size, *, shared: None = None) -> Tensor:
+        """See Network. Raises UsageError outside the profile."""
+        self.check(size, None)
         feeds = dict(features.maps)
-        feeds["times"] = torch.tensor(list(times), dtype=torch.float32)
+        feeds["times"] = times_tensor(times, 1, frames)[:, 0].float()
         feeds["lr_size"], feeds["size"] = torch.tensor(frames.shape[-2:]), torch.tensor(size)
         return self._query.run(feeds)["image"]
 

@@ -155,7 +155,7 @@ def test_only_one_window_is_held(clips, monkeypatch):
     root, _ = clips
     model = Blend()
     evaluate([root / "a"], model=model, scales=[2], keeps=[3])
-    assert (model.pyramids, model.encodings, len(model.times)) == (3, 2, 8)
+    assert (model.frames, model.encodings, len(model.times)) == (3, 2, 8)
 
 
 def test_crop_max_frames_and_border(clips):
@@ -252,10 +252,10 @@ def test_tiles_of_a_local_network_are_the_whole(rng):
     frames = torch.rand(1, 2, 3, 90, 150, generator=rng)
     size, model = (225, 375), Blend()
     tiled = Tiled(model, 81, Fraction(5, 2))
-    pyramids = [tiled.pyramid(frames[:, n]) for n in range(2)]
+    pyramids = [tiled.known(frames[:, n]) for n in range(2)]
     assert len(pyramids[0]) == len(spans(90, 80, 2)) * len(spans(150, 80, 2)) > 4
-    got = tiled.query(tiled.encode_pyramids(*pyramids), frames, [0.25, 0.5], size)
-    expected = model.query(model.encode_pyramids(frames[:, 0], frames[:, 1]), frames, [0.25, 0.5], size)
+    got = tiled.query(tiled.encode_pair(*pyramids), frames, [0.25, 0.5], size)
+    expected = model.query(model.encode_pair(frames[:, 0], frames[:, 1]), frames, [0.25, 0.5], size)
     torch.testing.assert_close(got, expected)
     with pytest.raises(UsageError, match="--tile must be at least 68"):
         Tiled(model, 66, Fraction(5, 2))

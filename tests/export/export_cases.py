@@ -30,5 +30,5 @@ def network(config, seed=0):
 def decode(model, frames, times, size):
     """What the video tool does with a network, for one pair of frames."""
     with torch.inference_mode():
-        pair = [model.pyramid(frames[:, i]) for i in (0, 1)]
-        return model.query(model.encode_pyramids(*pair), frames, times, size)
+        pair = [model.known(frames[:, i]) for i in (0, 1)]
+        return model.query(model.encode_pair(*pair), frames, times, size)

@@ -27,7 +27,7 @@ OPTIONS = Options("portable", "grid_sample", "float32", 4, None, None, 20, "bloc
 def test_times_that_are_fixed(own, rng, monkeypatch):
     """What a clip will need is known before its first picture, and one run makes the pictures of all times."""
     model, frames = ExportedModel(own), torch.rand(1, 2, 3, 12, 16, generator=rng)
-    features, times = model.encode_pyramids(frames[:, 0], frames[:, 1]), (0.0, 0.333333, 1.0)
+    features, times = model.encode_pair(frames[:, 0], frames[:, 1]), (0.0, 0.333333, 1.0)
     expected = model.query(features, frames, times, (20, 30))
     monkeypatch.setattr(model, "options", replace(model.options, times=times))
     assert model.at_once((20, 30)) == 1
@@ -46,7 +46,7 @@ def test_times_that_are_fixed(own, rng, monkeypatch):
 def test_a_clip_is_refused_before_it_is_begun(own, tmp_path, monkeypatch):
     model = ExportedModel(own)
     monkeypatch.setattr(model, "options", replace(model.options, times=(0.0, 0.5)))
-    monkeypatch.setattr(model, "encode_pyramids", None)
+    monkeypatch.setattr(model, "encode_pair", None)
     with pytest.raises(UsageError, match=r"decodes the times 0,0\.5 alone, not 0,0\.5,1"):
         upscale(write(tmp_path / "in.mp4", panning(3, 16, 12)), tmp_path / "out.mp4", time=2, model=model)
     assert [p.name for p in tmp_path.iterdir()] == ["in.mp4"]

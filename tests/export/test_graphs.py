@@ -23,7 +23,7 @@ def test_queries_are_the_engines(config, frame_upsample, rng):
         given = dict(zip(encoder.output_names, encoder(padded), strict=True))
         given |= dict(frames=padded, lr_size=torch.tensor(lr), times=torch.tensor(times), size=torch.tensor(size))
         with torch.inference_mode():
-            expected, moved = model.query(model.encode(frames), frames, times, size, frame_upsample, return_flow=True)
+            expected, moved = model.query_with_flow(model.encode(frames), frames, times, size, frame_upsample)
         for kind in (PortableQuery, BlockQuery, PluginQuery):
             query = kind(model, frame_upsample, None, None)
             image, flow = query(*(given[name] for name in query.input_names))

@@ -157,7 +157,7 @@ def test_fixed_times_and_size(exported, rng):
 
 def test_queries_at_once(own, rng, monkeypatch):
     exported, frames = ExportedModel(own), torch.rand(1, 2, 3, 12, 16, generator=rng)
-    features = exported.encode_pyramids(frames[:, 0], frames[:, 1])
+    features = exported.encode_pair(frames[:, 0], frames[:, 1])
     monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
     assert [exported.at_once(size) for size in ((50, 64), (1440, 2560), (4320, 7680))] == [3, 2, 1]
     times = [0.0, 0.2, 0.4, 0.6, 0.8]
@@ -168,7 +168,7 @@ def test_queries_at_once(own, rng, monkeypatch):
 
 def test_a_failure_in_the_runtime(own, rng, monkeypatch):
     exported, frames = ExportedModel(own), torch.rand(1, 2, 3, 12, 16, generator=rng)
-    features = exported.encode_pyramids(frames[:, 0], frames[:, 1])
+    features = exported.encode_pair(frames[:, 0], frames[:, 1])
     features.maps["maps"] = features.maps["maps"][..., :-1]
     with pytest.raises(VinrError, match=r"ONNX Runtime failed: .*maps"):
         exported.query(features, frames, [0.5], (24, 32))

@@ -11,7 +11,7 @@ import vinr_engine as vinr
 from benchmarks.tolerances import TRITON, relative_error
 from vinr_engine.errors import VinrError
 from vinr_engine.models import graphs
-from vinr_engine.models.graphs import WARM_UP, Graphed, GraphedVideoINR
+from vinr_engine.models.graphs import WARM_UP, Graphed, GraphedNetwork
 from vinr_engine.models.videoinr import network as videoinr
 from vinr_engine.models.videoinr.network import times_tensor
 
@@ -127,9 +127,13 @@ def device(monkeypatch):
     return made
 
 
+class WithFlow(vinr.VideoINR):
+    query = vinr.VideoINR.query_with_flow
+
+
 def network(kind):
     torch.manual_seed(0)
-    model = vinr.VideoINR(**SMALL, **KINDS[kind])
+    model = WithFlow(**SMALL, **KINDS[kind])
     with torch.no_grad():  # layers that start at zero would hide what is read
         for parameter in model.parameters():
             parameter.uniform_(-0.2, 0.2)
@@ -140,12 +144,19 @@ def pictures(model, pairs, size):
     """Everything that a video tool asks of a network, kept until the end."""
     out = []
     for frames in pairs:
-        first, second = model.pyramid(frames[:, 0]), model.pyramid(frames[:, 1])
-        features = model.encode_pyramids(first, second)
-        shared = {"enlarged": model.enlarge(features, frames, size)} if model.config["residual"] else {}
+        first, second = model.known(frames[:, 0]), model.known(frames[:, 1])
+        features = model.encode_pair(first, second)
+        shared = model.shared(features, frames, size)
         for t in (0.0, 0.25, 1.0):
-            out += model.query(features, frames, [t], size, return_flow=True, **shared)
-        out += [first.frame, *first.levels, second.frame, *second.levels, features, *shared.values()]
+            out += model.query(features, frames, [t], size, shared=shared)
+        out += [
+            first.frame,
+            *first.levels,
+            second.frame,
+            *second.levels,
+            features,
+            *([] if shared is None else [shared]),
+        ]
     return out
 
 
@@ -156,7 +167,7 @@ def test_replays_give_what_the_network_gives(device, kind, low):
     pairs = [torch.rand(1, 2, 3, 9, 12) for _ in range(3)]
     with torch.inference_mode(), torch.autocast("cpu", low or torch.bfloat16, enabled=low is not None):
         expected = pictures(model, pairs, (18, 20))
-        actual = pictures(GraphedVideoINR(model), pairs, (18, 20))
+        actual = pictures(GraphedNetwork(model), pairs, (18, 20))
     for a, b in zip(actual, expected, strict=True):
         assert a.dtype == b.dtype
         assert torch.equal(a, b)
@@ -195,7 +206,7 @@ def test_records_once_for_each_kind_of_call(device):
         for x in (wide, wide + 1, wide.t(), wide.double(), wide[:2]):
             assert torch.equal(graphed(x)[0], 2 * x)
         assert len(device) == 4
-        assert torch.equal(graphed(wide, options=(3,))[0], 3 * wide)
+        assert torch.equal(graphed(wide, 3)[0], 3 * wide)
         with torch.autocast("cpu", torch.bfloat16):
             graphed(wide)
         with torch.autocast("cpu", torch.float16):
@@ -269,7 +280,7 @@ def test_gpu_replays_give_what_the_network_gives(kind, low):
     pairs = [torch.rand(1, 2, 3, 9, 12, device="cuda") for _ in range(3)]
     with torch.inference_mode(), torch.autocast("cuda", low or torch.float16, enabled=low is not None):
         expected = pictures(model, pairs, (18, 20))
-        graphed = GraphedVideoINR(model)
+        graphed = GraphedNetwork(model)
         actual = pictures(graphed, pairs, (18, 20))
     assert graphed._query._recordings
     # cuDNN may choose another algorithm when it is asked again, unless it must not.

@@ -9,7 +9,6 @@ import vinr_engine as vinr
 from training.runs import content, tiny, write
 from vinr_engine.errors import ConfigError
 from vinr_engine.training import config
-from vinr_engine.training.initialise import initialise
 
 PUBLISHED = """
 name: VideoINR
@@ -141,7 +140,7 @@ def test_scaled_initialisation_keeps_the_size_of_what_lies_between():
     torch.manual_seed(0)
     model = vinr.VideoINR(nf=16, groups=4, front_blocks=1, back_blocks=1, recurrent=False)
     frames = torch.rand(1, 2, 3, 16, 16)
-    initialise(model)
+    model.initialise()
     with torch.inference_mode():
         spread = model.encode(frames).std((0, 2, 3, 4))
     assert 0.1 < spread.min() <= spread.max() < 10

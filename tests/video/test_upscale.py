@@ -30,7 +30,7 @@ def test_video_of_k_n_frames(tmp_path, suffix):
     assert all(abs(t - Fraction(n, 30)) <= slack for n, t in enumerate(seconds(frames)))
     # pairs emit [0, 1), the last one also 1, the copies cost nothing; shared pyramids are made once
     assert model.times == pytest.approx([0, 1 / 3, 2 / 3] * 4 + [1])
-    assert (model.pyramids, model.encodings) == (5, 4)
+    assert (model.frames, model.encodings) == (5, 4)
     last = [np.asarray(f.to_image()).astype(int) for f in frames[-3:]]
     assert np.abs(last[0] - last[2]).mean() < 2
     assert leftovers(tmp_path) == []
@@ -139,7 +139,7 @@ def test_audio_that_does_not_fit(tmp_path):
     model = Blend()
     with pytest.raises(SinkError, match=r"aac.*--no-audio or a .mkv"):
         upscale(source, tmp_path / "out.webm", model=model)
-    assert model.pyramids == 0
+    assert model.frames == 0
     assert sorted(p.name for p in tmp_path.iterdir()) == ["in.mp4"]
     assert upscale(source, tmp_path / "out.webm", space=1, time=1, model=model, audio=False).audio_streams == 0
 

@@ -23,6 +23,7 @@ from vinr_engine.evaluation.clips import check, find
 from vinr_engine.evaluation.protocol import Protocol, decimal, keep, named, scale
 from vinr_engine.evaluation.results import Result
 from vinr_engine.evaluation.run import Options, expected_frames, run_clip
+from vinr_engine.models import Network
 from vinr_engine.video import enlarge, parse
 
 OUTPUTS = re.compile(r"results\.json|frames\.csv|sheet_x[\d.-]+_k\d+\.png")
@@ -85,7 +86,7 @@ def _check_options(max_frames: int | None, tile: int, windows: str | None, bicub
 def evaluate(
     sources: Sequence[str | os.PathLike[str]],
     *,
-    model: Any = None,
+    model: Network | None = None,
     weights: str | os.PathLike[str] | None = None,
     baselines: bool = False,
     layout: str = "auto",
@@ -116,7 +117,7 @@ def evaluate(
     frames between and itself, each measured by PSNR and SSIM. All scales and keeps are combined, one result each.
 
     sources: videos, folders of frames, printf patterns, folders of clips, or data sets in the `layout` gopro,
-    adobe240 or vid4; names: a file listing the clips of a data set. model: a loaded VideoINR, or `weights`, or
+    adobe240 or vid4; names: a file listing the clips of a data set. model: a vinr_engine.Network, or `weights`, or
     `baselines`: no network. protocol: "vinr" or "videoinr", see docs/evaluation.md; windows ("shared", "disjoint"),
     border, bicubic ("torch", "matlab") and exact_input change one of its choices. still: each image, or video's first
     frame, paired with itself, by default at scales 2, 3 and 4. crop: "WxH" or (width, height), the middle of each

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from fractions import Fraction
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +12,7 @@ from torch import Tensor
 from vinr_engine.errors import SourceError
 from vinr_engine.evaluation.metrics import WINDOW, quantise
 from vinr_engine.evaluation.protocol import Protocol, decimal
+from vinr_engine.models.network import Network
 from vinr_engine.models.tiled import Tiled
 from vinr_engine.training.resize import resize
 from vinr_engine.video.enlarge import Enlarger, Slot
@@ -86,7 +86,13 @@ class Restorer:
     """Restores windows of one clip; (height, width) = `size` is that of what is measured."""
 
     def __init__(
-        self, model: Any, size: tuple[int, int], protocol: Protocol, device: torch.device | None, dtype: str, tile: int
+        self,
+        model: Network | None,
+        size: tuple[int, int],
+        protocol: Protocol,
+        device: torch.device | None,
+        dtype: str,
+        tile: int,
     ) -> None:
         """`model`: None leaves the network out. `tile`: see Tiled; 0 for whole frames."""
         self.size, self.protocol = size, protocol

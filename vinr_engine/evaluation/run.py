@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import islice
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,6 +19,7 @@ from vinr_engine.evaluation.protocol import Protocol
 from vinr_engine.evaluation.restore import Restorer, Shrunk, centre_crop, true_size
 from vinr_engine.evaluation.results import ClipFacts, Figures, Frame, Result
 from vinr_engine.evaluation.windows import count, windows
+from vinr_engine.models.network import Network
 
 ROWS_OF_BOTH = 4
 """Up to that many clips, the sheet shows a kept frame of each beside one between."""
@@ -29,7 +29,7 @@ ROWS_OF_BOTH = 4
 class Options:
     """What all runs share; see `evaluate`. `step` is called after each frame, `distance` is LPIPS."""
 
-    model: Any
+    model: Network | None
     device: torch.device | None
     dtype: str
     tile: int

@@ -1,6 +1,16 @@
-"""The VideoINR network and its checkpoints."""
+"""Networks, and their checkpoints."""
 
-from vinr_engine.models.checkpoint import CheckpointError, save_checkpoint
+from vinr_engine.models.checkpoint import CheckpointError, load_network, save_checkpoint
+from vinr_engine.models.network import Network, NetworkModule, networks, register
 from vinr_engine.models.videoinr import VideoINR
 
-__all__ = ["CheckpointError", "VideoINR", "save_checkpoint"]
+__all__ = [
+    "CheckpointError",
+    "Network",
+    "NetworkModule",
+    "VideoINR",
+    "load_network",
+    "networks",
+    "register",
+    "save_checkpoint",
+]

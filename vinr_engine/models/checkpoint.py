@@ -1,4 +1,4 @@
-"""Checkpoints: the published `.pth`, and safetensors files that carry the constructor's values.
+"""Checkpoints: published `.pth` files, and safetensors files that carry the network's name and constructor's values.
 
 No pickle is executed: `.pth` files go through torch's restricted unpickler.
 """
@@ -12,7 +12,7 @@ import pickle
 import re
 import warnings
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import safetensors
@@ -21,18 +21,15 @@ import torch
 from torch import Tensor
 
 from vinr_engine import files
+from vinr_engine.models.network import DEFAULT, NetworkModule, networks
 
-if TYPE_CHECKING:
-    from vinr_engine.models.videoinr import VideoINR
-
-METADATA_KEY = "vinr_engine.config"
+NETWORK_KEY, METADATA_KEY = "vinr_engine.network", "vinr_engine.config"  # files of version 0.1 lack the first
 # Where a training state may keep the parameters.
 _WRAPPERS = ("state_dict", "params_ema", "params", "model", "network", "net_g", "generator")
-_UNUSED = ("upconv1.", "upconv2.", "HRconv.", "conv_last.")  # in the published file, never run
 
 
 class CheckpointError(ValueError):
-    """A file that holds no VideoINR parameters, or not the right ones; the message is one line."""
+    """A file that holds no network's parameters, or not the right ones; the message is one line."""
 
 
 def _listed(names: Iterable[str], most: int = 4) -> str:
@@ -92,57 +89,40 @@ def _parameters(path: pathlib.Path, content: Any) -> dict[str, Tensor]:
     return {str(k).removeprefix("module."): v for k, v in content.items() if isinstance(v, Tensor)}
 
 
-def _read_safetensors(path: pathlib.Path) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
+def _read_safetensors(path: pathlib.Path) -> tuple[dict[str, Tensor], str, dict[str, Any] | None]:
     try:
         with safetensors.safe_open(path, framework="pt") as file:
-            text = (file.metadata() or {}).get(METADATA_KEY)
+            metadata = file.metadata() or {}
             state = {name.removeprefix("module."): file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except safetensors.SafetensorError as error:
         raise CheckpointError(f"{path}: not a safetensors file, or a truncated one ({error})") from None
+    text = metadata.get(METADATA_KEY, "null")
     try:
-        config = None if text is None else json.loads(text)
+        config = json.loads(text)
     except json.JSONDecodeError:
         raise CheckpointError(f"{path}: its metadata {METADATA_KEY!r} is not JSON") from None
     if config is not None and not isinstance(config, dict):
         raise CheckpointError(f"{path}: its metadata {METADATA_KEY!r} must be a JSON object")
-    return state, config
+    return state, metadata.get(NETWORK_KEY, DEFAULT), config
 
 
-def _count(state: Mapping[str, Tensor], prefix: str) -> int:
-    """How many numbered children `prefix` has."""
-    pattern = re.compile(re.escape(prefix) + r"\.(\d+)\.")
-    return len({m[1] for name in state if (m := pattern.match(name))})
+def _published(
+    path: pathlib.Path, state: dict[str, Tensor]
+) -> tuple[type[NetworkModule], dict[str, Any], dict[str, Tensor]]:
+    """The first registered network that takes parameters without metadata for its own; see `from_published`."""
+    refused = []
+    for name, network in networks.items():
+        try:
+            if found := network.from_published(state):
+                return network, *found
+        except (KeyError, IndexError) as error:
+            refused.append(f"not {name} parameters; missing: {error.args[0]}")
+    raise CheckpointError(f"{path}: {', '.join(refused)}")
 
 
-def config_from_shapes(state: Mapping[str, Tensor]) -> dict[str, Any]:
-    """The constructor's values, read off the parameters' shapes. Raises KeyError naming a missing parameter."""
-
-    def hidden(network: str) -> tuple[list[int], int]:
-        layers = _count(state, network + ".net")
-        if layers == 0:
-            raise KeyError(f"{network}.net.0.linear.weight")
-        widths = [state[f"{network}.net.{i}.linear.weight"].shape[0] for i in range(layers - 1)]
-        return widths, state[f"{network}.net.{layers - 1}.weight"].shape[0]
-
-    feat_hidden, hr_features = hidden("feat_imnet")
-    return {
-        "nf": state["conv_first.weight"].shape[0],
-        "groups": state["pcd_align.L1_dcnpack_1.conv_offset_mask.weight"].shape[0] // 27,
-        "front_blocks": _count(state, "feature_extraction"),
-        "back_blocks": _count(state, "recon_trunk"),
-        "hr_features": hr_features,
-        "feat_hidden": feat_hidden,
-        "flow_hidden": hidden("flow_imnet")[0],
-        "encode_hidden": hidden("encode_imnet")[0],
-        "recurrent": any(name.startswith("ConvBLSTM.") for name in state),
-        "motion_prior": "motion_prior.conv.weight" in state,
-    }
-
-
-def _check_names_and_shapes(path: pathlib.Path, state: Mapping[str, Tensor], model: VideoINR) -> None:
+def _check_names_and_shapes(path: pathlib.Path, state: Mapping[str, Tensor], model: NetworkModule) -> None:
     expected = {name: tensor.shape for name, tensor in model.state_dict().items()}
-    unused = () if model.config["residual"] else _UNUSED
-    missing = [n for n in expected if n not in state and not n.startswith(unused)]
+    missing = [n for n in expected if n not in state and not n.startswith(model.unused)]
     unexpected = [n for n in state if n not in expected]
     misshapen = [
         f"{n} is {list(state[n].shape)}, not {list(s)}"
@@ -158,41 +138,46 @@ def _check_names_and_shapes(path: pathlib.Path, state: Mapping[str, Tensor], mod
     )
     problems = [f"{what}: {_listed(names)}" for what, names in found if names]
     if problems:
-        raise CheckpointError(f"{path}: not the parameters of this VideoINR; {'; '.join(problems)}")
+        raise CheckpointError(f"{path}: not the parameters of this {type(model).__name__}; {'; '.join(problems)}")
 
 
-def load_model(path: str | os.PathLike[str]) -> VideoINR:
-    """See `VideoINR.from_checkpoint`."""
-    from vinr_engine.models.videoinr import VideoINR
+def load_network(path: str | os.PathLike[str]) -> NetworkModule:
+    """The network that a `.safetensors` or a published `.pth` file holds, on the CPU, in evaluation mode.
 
+    Class and constructor's values come from the file's metadata, or from names and shapes of its tensors; the class
+    must be registered. Raises FileNotFoundError, or CheckpointError saying what is wrong with the file; a pickle that
+    would run code is refused.
+    """
     path = pathlib.Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such checkpoint file")
     if path.suffix == ".safetensors":
-        state, config = _read_safetensors(path)
+        state, name, config = _read_safetensors(path)
     else:
-        state, config = _parameters(path, _read_pth(path)), None
+        state, name, config = _parameters(path, _read_pth(path)), DEFAULT, None
+    if name not in networks:
+        raise CheckpointError(
+            f"{path}: of a network {name!r} that nobody has registered here; known: {_listed(networks)}"
+        )
+    network = networks[name]
     if config is None:
-        try:
-            config = config_from_shapes(state)
-        except (KeyError, IndexError) as error:
-            raise CheckpointError(f"{path}: not VideoINR parameters; missing: {error.args[0]}") from None
+        network, config, state = _published(path, state)
     try:
         # On the meta device: nothing is drawn or allocated that the file's tensors replace.
         with torch.device("meta"):
-            model = VideoINR(**config)
+            model = network(**config)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise CheckpointError(f"{path}: its constructor values make no VideoINR: {error}") from None
+        raise CheckpointError(f"{path}: its constructor values make no {network.__name__}: {error}") from None
     _check_names_and_shapes(path, state, model)
     for name, tensor in model.state_dict().items():
-        if name.startswith(_UNUSED) and name not in state:
+        if name.startswith(model.unused) and name not in state:
             state[name] = torch.zeros(tensor.shape)
     model.load_state_dict({name: tensor.float() for name, tensor in state.items()}, assign=True)
     return model.requires_grad_(True).eval()
 
 
-def save_checkpoint(model: VideoINR, path: str | os.PathLike[str], dtype: torch.dtype | None = None) -> None:
-    """Write `model` as safetensors, its constructor values as metadata; `path` must end in .safetensors.
+def save_checkpoint(model: NetworkModule, path: str | os.PathLike[str], dtype: torch.dtype | None = None) -> None:
+    """Write `model` as safetensors, its class's name and constructor's values as metadata; `path` ends in .safetensors.
 
     `dtype`, such as torch.float16, is that of the file, the model's own if not given. The file appears under its name
     when it is complete.
@@ -201,5 +186,6 @@ def save_checkpoint(model: VideoINR, path: str | os.PathLike[str], dtype: torch.
     if path.suffix != ".safetensors":
         raise ValueError(f"{path}: the name of a checkpoint must end in .safetensors")
     state = {name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in model.state_dict().items()}
+    metadata = {NETWORK_KEY: type(model).__name__, METADATA_KEY: json.dumps(model.config)}
     with files.draft(path) as new:
-        safetensors.torch.save_file(state, new, metadata={METADATA_KEY: json.dumps(model.config)})
+        safetensors.torch.save_file(state, new, metadata=metadata)

@@ -7,23 +7,22 @@ in PyTorch's notes; no GPU was at hand to run it, tests stand in for the device.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_map_only
 
 from vinr_engine import backends
 from vinr_engine.errors import VinrError, reason
-from vinr_engine.models.layers.blocks import Pyramid
-from vinr_engine.models.videoinr.network import KnownFrame, Times, VideoINR, times_tensor
+from vinr_engine.models.network import Network, NetworkModule, Size, Times, times_tensor
 
 WARM_UP = 3  # runs before recording: kernels are compiled, tuned and loaded, and libraries take their memory
 MOST_SHAPES = 8  # recorded at most of one function; each keeps its inputs and outputs in memory
 _LOG = logging.getLogger("vinr_engine")
-
-Function = Callable[..., tuple[Tensor, ...]]
 
 
 class GraphError(VinrError):
@@ -33,14 +32,18 @@ class GraphError(VinrError):
 @dataclass(frozen=True)
 class _Recording:
     graph: torch.cuda.CUDAGraph
-    inputs: tuple[Tensor, ...]
-    outputs: tuple[Tensor, ...]
+    inputs: list[Tensor]
+    outputs: Any
 
-    def replay(self, given: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    def replay(self, given: list[Tensor]) -> Any:
         for own, new in zip(self.inputs, given, strict=True):
             own.copy_(new)
         self.graph.replay()
-        return tuple(out.clone() for out in self.outputs)  # the next replay writes to the same memory
+        return tree_map_only(Tensor, Tensor.clone, self.outputs)  # the next replay writes to the same memory
+
+
+def _tensors(values: Any) -> list[Tensor]:
+    return [leaf for leaf in tree_leaves(values) if isinstance(leaf, Tensor)]
 
 
 def _on_a_gpu(tensor: Tensor) -> bool:
@@ -50,136 +53,120 @@ def _on_a_gpu(tensor: Tensor) -> bool:
 class Graphed:
     """A function of tensors on one GPU whose launches are recorded when it first gets tensors of some shapes.
 
-    `function(*tensors, *options)` gives a tuple of tensors. Its results may depend on its arguments and on weights that
-    stay where they are; it never waits for the GPU and copies nothing from the host. Options are hashable. What it
-    gives belongs to the caller: later calls do not change it.
+    Arguments and results are tensors and what tuples, lists and dictionaries hold of them; other arguments are
+    hashable. The results depend on the arguments and on weights that stay where they are; the function never waits for
+    the GPU and copies nothing from the host. What it gives belongs to the caller: later calls do not change it.
 
     It is called as it is, and the log says why once, where tensors are not on a GPU, gradients are on, or `most` sets
     of shapes are recorded already. Raises GraphError where it cannot be recorded. Calls come from one thread at a time.
     """
 
-    def __init__(self, function: Function, name: str, most: int = MOST_SHAPES) -> None:
+    def __init__(self, function: Callable[..., Any], name: str, most: int = MOST_SHAPES) -> None:
         self.function, self.name, self.most = function, name, most
-        self._recordings: dict[Hashable, _Recording] = {}
+        self._recordings: dict[Hashable, _Recording | None] = {}
         self._said: set[str] = set()
         self._stream: torch.cuda.Stream | None = None
         self._pool: Any = None
 
-    def __call__(self, *tensors: Tensor, options: tuple[Hashable, ...] = ()) -> tuple[Tensor, ...]:
+    def __call__(self, *arguments: Any, **named: Any) -> Any:
+        given = arguments, named
+        leaves, structure = tree_flatten(given)
+        tensors = _tensors(leaves)
         if torch.is_grad_enabled():
-            return self._plainly("gradients are enabled", tensors, options)
+            return self._plainly("gradients are enabled", given)
         if not all(map(_on_a_gpu, tensors)):
-            return self._plainly("its tensors are not on a GPU", tensors, options)
-        key = self._key(tensors, options)
+            return self._plainly("its tensors are not on a GPU", given)
+        key = self._key(leaves, tensors[0].device), str(structure)
         if key not in self._recordings:
             if len(self._recordings) >= self.most:
-                return self._plainly(f"shapes change: {self.most} sets are recorded already", tensors, options)
-            self._recordings[key] = self._record(tensors, options)
-        return self._recordings[key].replay(tensors)
+                return self._plainly(f"shapes change: {self.most} sets are recorded already", given)
+            self._recordings[key] = self._record(given, tensors[0].device)
+        recording = self._recordings[key]
+        return self.function(*arguments, **named) if recording is None else recording.replay(tensors)
 
-    def _plainly(self, cause: str, tensors: tuple[Tensor, ...], options: tuple[Hashable, ...]) -> tuple[Tensor, ...]:
+    def _plainly(self, cause: str, given: tuple[tuple[Any, ...], dict[str, Any]]) -> Any:
         if cause not in self._said:
             self._said.add(cause)
             _LOG.warning("%s runs without a CUDA graph: %s", self.name, cause)
-        return self.function(*tensors, *options)
+        arguments, named = given
+        return self.function(*arguments, **named)
 
     @staticmethod
-    def _key(tensors: tuple[Tensor, ...], options: tuple[Hashable, ...]) -> Hashable:
-        """Everything that decides which kernels are launched."""
-        device = tensors[0].device.type
-        autocast = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
+    def _key(leaves: list[Any], device: torch.device) -> Hashable:
+        """Everything that decides which kernels are launched, but for the structure that holds the leaves."""
+        kind = device.type
+        autocast = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
         settings = autocast, backends.chosen(), backends.chosen_input_precision(), torch.is_inference_mode_enabled()
-        return tuple((t.shape, t.stride(), t.dtype, t.device) for t in tensors), options, settings
+        facts = ((x.shape, x.stride(), x.dtype, x.device) if isinstance(x, Tensor) else x for x in leaves)
+        return tuple(facts), settings
 
-    def _record(self, tensors: tuple[Tensor, ...], options: tuple[Hashable, ...]) -> _Recording:
-        device = tensors[0].device
-        inputs = tuple(t.clone() for t in tensors)
+    def _record(self, given: Any, device: torch.device) -> _Recording | None:
+        """None where the function makes no tensors."""
+        arguments, named = given = tree_map_only(Tensor, Tensor.clone, given)
         if self._stream is None:
             self._stream, self._pool = torch.cuda.Stream(device), torch.cuda.graph_pool_handle()
         current = torch.cuda.current_stream(device)
-        graph = torch.cuda.CUDAGraph()
         # Casts that autocast keeps for later would lie in memory that is given away when it ends.
         with torch.autocast(
             device.type, torch.get_autocast_dtype(device.type), torch.is_autocast_enabled(device.type), False
         ):
             self._stream.wait_stream(current)
             with torch.cuda.stream(self._stream):
+                outputs: Any = given
                 for _ in range(WARM_UP):
-                    self.function(*inputs, *options)
+                    outputs = self.function(*arguments, **named)
             current.wait_stream(self._stream)
+            if not _tensors(outputs):
+                return None
+            graph = torch.cuda.CUDAGraph()
             try:
                 # Other threads may wait for their copies meanwhile; recordings hold nothing between two replays, so
                 # that all of them may share one pool.
                 with torch.cuda.graph(graph, self._pool, self._stream, capture_error_mode="thread_local"):
-                    outputs = self.function(*inputs, *options)
+                    outputs = self.function(*arguments, **named)
             except Exception as error:
                 # torch ends a recording before it restores the stream, and may not get so far.
                 torch.cuda.set_stream(current)
                 self._stream = self._pool = None
                 cause = reason(error.__context__ or error)  # the end of a recording fails where something in it did
                 raise GraphError(f"no CUDA graph of {self.name}, run without --cuda-graphs: {cause}") from error
-        return _Recording(graph, inputs, outputs)
+        return _Recording(graph, _tensors(given), outputs)
 
 
-def _known(frame: Tensor, *levels: Tensor) -> KnownFrame:
-    return KnownFrame(frame, Pyramid(*levels))
-
-
-class GraphedVideoINR:
-    """A `VideoINR` on a GPU with its methods for inference, each a `Graphed` one.
+class GraphedNetwork(Network):
+    """A network of PyTorch on a GPU, each of its methods for inference a `Graphed` one.
 
     The network's weights may change in place, and must not move. Raises what the network raises, and GraphError.
     """
 
-    def __init__(self, model: VideoINR, most: int = MOST_SHAPES) -> None:
-        self.model, self.config = model, model.config
-        self._pyramid = Graphed(self._pyramid_of, "VideoINR.pyramid", most)
-        self._encode = Graphed(self._features_of, "VideoINR.encode_pyramids", most)
-        self._query = Graphed(self._picture_of, "VideoINR.query", most)
-        self._enlarge = Graphed(lambda *given: (model.enlarge(*given),), "VideoINR.enlarge", most)
+    def __init__(self, model: NetworkModule, most: int = MOST_SHAPES) -> None:
+        self.model, self.name = model, model.name
+        self._known, self._encode_pair, self._shared, self._query = (
+            Graphed(method, f"{type(model).__name__}.{method.__name__}", most)
+            for method in (model.known, model.encode_pair, model.shared, model.query)
+        )
 
-    def parameters(self) -> Iterator[torch.nn.Parameter]:
+    @property
+    def device(self) -> torch.device:
         """The network's."""
-        return self.model.parameters()
+        return self.model.device
 
-    def _pyramid_of(self, frame: Tensor) -> tuple[Tensor, ...]:
-        known = self.model.pyramid(frame)
-        return known.frame, *known.levels
+    def check(self, size: Size, times: Sequence[float | Fraction] | None, frames: Size | None = None) -> None:
+        """See Network."""
+        self.model.check(size, times, frames)
 
-    def _features_of(self, *both: Tensor) -> tuple[Tensor, ...]:
-        half = len(both) // 2
-        return (self.model.encode_pyramids(_known(*both[:half]), _known(*both[half:])),)
+    def known(self, frame: Tensor) -> Any:
+        """See Network."""
+        return self._known(frame)
 
-    def _picture_of(self, features: Tensor, frames: Tensor, times: Tensor, *rest: Any) -> tuple[Tensor, ...]:
-        """`rest` is what `enlarge` gave, if it is there, then size, frame_upsample and return_flow."""
-        *enlarged, size, frame_upsample, return_flow = rest
-        out = self.model.query(features, frames, times, size, frame_upsample, return_flow, *enlarged)
-        return (out,) if isinstance(out, Tensor) else out
+    def encode_pair(self, first: Any, second: Any) -> Any:
+        """See Network."""
+        return self._encode_pair(first, second)
 
-    def pyramid(self, frame: Tensor) -> KnownFrame:
-        """See VideoINR.pyramid."""
-        return _known(*self._pyramid(frame))
+    def shared(self, features: Any, frames: Tensor, size: Size) -> Any:
+        """See Network."""
+        return self._shared(features, frames, tuple(size))
 
-    def encode_pyramids(self, first: KnownFrame, second: KnownFrame) -> Tensor:
-        """See VideoINR.encode_pyramids."""
-        return self._encode(first.frame, *first.levels, second.frame, *second.levels)[0]
-
-    def enlarge(self, features: Tensor, frames: Tensor, size: tuple[int, int]) -> Tensor:
-        """See VideoINR.enlarge."""
-        return self._enlarge(features, frames, options=(tuple(size),))[0]
-
-    def query(
-        self,
-        features: Tensor,
-        frames: Tensor,
-        times: Times,
-        size: tuple[int, int],
-        frame_upsample: int = 4,
-        return_flow: bool = False,
-        enlarged: Tensor | None = None,
-    ) -> Tensor | tuple[Tensor, Tensor]:
-        """See VideoINR.query."""
-        at = times_tensor(times, len(frames), frames)
-        given = (features, frames, at) if enlarged is None else (features, frames, at, enlarged)
-        out, *flow = self._query(*given, options=(tuple(size), frame_upsample, return_flow))
-        return (out, flow[0]) if flow else out
+    def query(self, features: Any, frames: Tensor, times: Times, size: Size, *, shared: Any = None) -> Any:
+        """See Network."""
+        return self._query(features, frames, times_tensor(times, len(frames), frames), tuple(size), shared=shared)

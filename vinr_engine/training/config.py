@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from inspect import signature
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_type_hints
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, create_model, model_validator
 
 from vinr_engine.errors import ConfigError, reason
+from vinr_engine.models.network import DEFAULT, NetworkModule, networks
 from vinr_engine.training.losses import LOSSES
 from vinr_engine.training.published import is_published, translate
 
@@ -31,19 +33,34 @@ class Section(BaseModel):
 
 
 class Model(Section):
-    """The constructor's values of VideoINR; the defaults are the published ones."""
+    """The name of a network, and its constructor's values, all of them once it is made."""
 
-    nf: Whole = 64
-    groups: Whole = 8
-    front_blocks: Count = 5
-    back_blocks: Count = 40
-    hr_features: Whole = 64
-    feat_hidden: tuple[Whole, ...] = (64, 64, 256)
-    flow_hidden: tuple[Whole, ...] = (64, 64, 256)
-    encode_hidden: tuple[Whole, ...] = (64, 64, 256, 256)
-    recurrent: bool = True
-    residual: bool = False
-    motion_prior: bool = False
+    model_config = ConfigDict(extra="allow")
+
+    network: str = DEFAULT
+
+    @model_validator(mode="before")
+    @classmethod
+    def _complete(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        name = given.get("network", DEFAULT)
+        if name not in networks:
+            raise ValueError(f"network: must be one of {', '.join(networks)}, got {name!r}")
+        hints, parameters = get_type_hints(networks[name].__init__), signature(networks[name]).parameters
+        fields: dict[str, Any] = {
+            key: (hints[key], ... if p.default is p.empty else p.default) for key, p in parameters.items()
+        }
+        values = create_model(name, __config__=ConfigDict(extra="forbid", strict=True), **fields)
+        try:
+            checked = values.model_validate({key: value for key, value in given.items() if key != "network"})
+        except ValidationError as error:
+            raise ValueError(_first(error)) from None
+        return {"network": name, **{key: getattr(checked, key) for key in fields}}
+
+    def build(self) -> NetworkModule:
+        """The network. Raises ValueError for values that make none."""
+        return networks[self.network](**(self.model_extra or {}))
 
 
 class Data(Section):
@@ -166,8 +183,6 @@ class Config(Section):
     def _check(self) -> Config:
         if self.init is not None and not self.init.is_file():
             raise ValueError(f"init: no such file: {self.init}")
-        if any(stage.parts for stage in self.stages) and not self.model.residual:
-            raise ValueError("stages: parts needs a residual model")
         return self
 
     @property

@@ -17,13 +17,12 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader
 
 from vinr_engine.errors import ConfigError, DataError, DivergedError, StateError, UsageError, reason
-from vinr_engine.models.checkpoint import CheckpointError, load_model, save_checkpoint
-from vinr_engine.models.videoinr import VideoINR
+from vinr_engine.models import CheckpointError, NetworkModule, load_network, save_checkpoint
+from vinr_engine.models.layers.siren import SineLayer
 from vinr_engine.training import state as states
 from vinr_engine.training import validate as validation
 from vinr_engine.training.batches import Batch, Batches, Source, open_source
 from vinr_engine.training.config import Config, Stage
-from vinr_engine.training.initialise import initialise
 from vinr_engine.training.journal import Journal
 from vinr_engine.training.objective import Objective
 from vinr_engine.training.schedule import learning_rate
@@ -68,25 +67,24 @@ class Training:
         self.scaler = self.accelerator.scaler
         self.journal = Journal(out, config, self.accelerator, self.say)
 
-    def _model(self) -> VideoINR:
-        values = self.config.model.model_dump()
+    def _model(self) -> NetworkModule:
+        try:
+            model = self.config.model.build()
+            if self.config.init is None and self.config.scaled_initialisation:
+                model.initialise()
+        except ValueError as error:
+            raise ConfigError(f"model: {error}") from None
+        if any(stage.parts for stage in self.config.stages) and not model.learns_parts:
+            raise ConfigError("stages: parts needs a residual model")
         if self.config.init is None:
-            try:
-                model = VideoINR(**values)
-                if self.config.scaled_initialisation:
-                    initialise(model)
-            except ValueError as error:
-                raise ConfigError(f"model: {error}") from None
             return model
         try:
-            model = load_model(self.config.init)
+            found = load_network(self.config.init)
         except CheckpointError as error:
             raise ConfigError(f"init: {error}") from None
-        wanted = VideoINR(**values).config
-        if model.config != wanted:
-            changed = [f"{k} {model.config[k]}, not {v}" for k, v in wanted.items() if model.config[k] != v]
-            raise ConfigError(f"init: {self.config.init} is another model: {', '.join(changed)}")
-        return model.train()
+        if changed := states.differences(found, model):
+            raise ConfigError(f"init: {self.config.init} is another model: {changed}")
+        return found.train()
 
     def _state(self) -> states.State:
         o = self.config.optimiser
@@ -100,14 +98,14 @@ class Training:
         self.objective, self.optimiser = self.accelerator.prepare(self.objective, adam)
         return states.State(model, adam, ema)
 
-    def _groups(self, model: VideoINR) -> list[dict[str, Any]]:
+    def _groups(self, model: NetworkModule) -> list[dict[str, Any]]:
         """Parameters with their learning rate over `lr`."""
         o = self.config.optimiser
-        trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
-        sine = {name for name, _ in trained if "_imnet." in name and ".linear." in name}
+        trained = [p for p in model.parameters() if p.requires_grad]
+        sine = {p for module in model.modules() if isinstance(module, SineLayer) for p in module.parameters()}
         return [
-            {"params": [p for name, p in trained if name not in sine], "factor": 1.0},
-            {"params": [p for name, p in trained if name in sine], "factor": (o.sine_lr or o.lr) / o.lr},
+            {"params": [p for p in trained if p not in sine], "factor": 1.0},
+            {"params": [p for p in trained if p in sine], "factor": (o.sine_lr or o.lr) / o.lr},
         ]
 
     def resume(self) -> None:
@@ -118,7 +116,7 @@ class Training:
         states.restore(self.state, found[-1], self.scaler)
         self.say(f"resumed {found[-1].name}")
 
-    def run(self, seconds: float = math.inf) -> VideoINR:
+    def run(self, seconds: float = math.inf) -> NetworkModule:
         """Train to the end, or for `seconds`; the network to use, whose weights also lie in the folder."""
         self.until = time.monotonic() + seconds
         deterministic = torch.are_deterministic_algorithms_enabled()
@@ -278,7 +276,7 @@ def train(
     resume: bool = False,
     say: Callable[[str], None] = print,
     minutes: float | None = None,
-) -> VideoINR:
+) -> NetworkModule:
     """Run `config` in the folder `out`, from its newest state if `resume`, for `minutes` if given; see `Training`."""
     folder = Path(out)
     if minutes is not None and not 0 < minutes < math.inf:

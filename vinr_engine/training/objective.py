@@ -6,40 +6,34 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vinr_engine.models.videoinr import VideoINR
+from vinr_engine.errors import ConfigError
+from vinr_engine.models import NetworkModule
 from vinr_engine.training.batches import Batch
 from vinr_engine.training.config import Stage
 from vinr_engine.training.losses import LOSSES
 
-UNUSED = ("upconv1.", "upconv2.", "HRconv.", "conv_last.")  # parameters of the checkpoint that the network never runs
-
 
 class Objective(nn.Module):
-    """Encoder, query at the targets' times, loss; or, in a stage of `parts`, the enlarged frames and the flow apart."""
+    """The network at the targets' times, and the loss; in a stage of `parts`, enlarged frames and flow apart."""
 
-    def __init__(self, model: VideoINR, frame_upsample: int) -> None:
+    def __init__(self, model: NetworkModule, frame_upsample: int) -> None:
         super().__init__()
         self.model = model
         self.frame_upsample = frame_upsample
         for name, parameter in model.named_parameters():
             # No gradient ever reaches these; processes that share gradients would wait for one.
-            parameter.requires_grad_(model.config["residual"] or not name.startswith(UNUSED))
+            parameter.requires_grad_(not name.startswith(model.unused))
 
     def forward(self, batch: Batch, stage: Stage) -> tuple[Tensor, Tensor]:
         """-> the loss to minimise, and the part of it that the pictures make."""
-        frames, target = batch["frames"], batch["target"]
+        target = batch["target"]
         size = (target.shape[-2], target.shape[-1])
-        features = self.model.encode(frames)
-        if stage.parts:
-            out = self.model.enlarge(features, frames, size)
-            target = target[:, :2]
-            coarse = (frames.shape[-2], frames.shape[-1])
-            _, flow = self.model.decode(features, frames, batch["times"], coarse, self.frame_upsample)
-        else:
-            out, flow = self.model.query(features, frames, batch["times"], size, self.frame_upsample, True)
-        pictures = LOSSES[stage.loss](out, target, stage.reduction)
+        out, flow = self.model.training_outputs(batch["frames"], batch["times"], size, self.frame_upsample, stage.parts)
+        pictures = LOSSES[stage.loss](out, target[:, :2] if stage.parts else target, stage.reduction)
         if not stage.flow_weight:
             return pictures, pictures.detach()
+        if flow is None:
+            raise ConfigError(f"stages: flow_weight needs flow, which {type(self.model).__name__} does not give")
         # Smooth near zero: a hundredth of a pixel matters to nobody.
         error = ((flow - _resized_flow(batch["flow"], flow.shape)) ** 2 + 1e-2).sqrt()
         weighted = stage.flow_weight * (error.sum() if stage.reduction == "sum" else error.mean())

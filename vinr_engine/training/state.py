@@ -16,8 +16,7 @@ from torch import Tensor
 
 from vinr_engine import files
 from vinr_engine.errors import StateError, reason
-from vinr_engine.models.checkpoint import CheckpointError, load_model, save_checkpoint
-from vinr_engine.models.videoinr import VideoINR
+from vinr_engine.models import CheckpointError, NetworkModule, load_network, save_checkpoint
 
 NAME = re.compile(r"step_(\d{8})")
 _OPTIMISER = ("step", "exp_avg", "exp_avg_sq")
@@ -27,20 +26,27 @@ _OPTIMISER = ("step", "exp_avg", "exp_avg_sq")
 class State:
     """What training changes. `step` counts optimiser steps done; `ema` averages the model, if wanted."""
 
-    model: VideoINR
+    model: NetworkModule
     optimiser: torch.optim.Adam
     ema: torch.optim.swa_utils.AveragedModel | None
     step: int = 0
     bad_steps: int = 0
 
     @property
-    def best(self) -> VideoINR:
+    def best(self) -> NetworkModule:
         """The network to use: the average if there is one."""
         if self.ema is None:
             return self.model
         module = self.ema.module
-        assert isinstance(module, VideoINR)
+        assert isinstance(module, NetworkModule)
         return module
+
+
+def differences(found: NetworkModule, wanted: NetworkModule) -> str:
+    """In what class or constructor's values one network is not another, in words; "" if in nothing."""
+    if type(found) is not type(wanted):
+        return f"{type(found).__name__}, not {type(wanted).__name__}"
+    return ", ".join(f"{k} {found.config[k]}, not {v}" for k, v in wanted.config.items() if found.config[k] != v)
 
 
 def _named(state: State) -> list[tuple[str, Tensor]]:
@@ -102,15 +108,14 @@ def restore(state: State, path: Path, scaler: Any = None) -> None:
         pairs = [(state.model, "model.safetensors")]
         if state.ema is not None:
             pairs.append((state.best, "ema.safetensors"))
-        loaded = [(model, load_model(path / file)) for model, file in pairs]
+        loaded = [(model, load_network(path / file)) for model, file in pairs]
     except FileNotFoundError as error:
         raise StateError(f"{path}: not a complete state: {reason(error)}") from None
     except (OSError, safetensors.SafetensorError, CheckpointError, json.JSONDecodeError) as error:
         raise StateError(f"{path}: cannot be resumed: {reason(error)}") from None
     for model, stored in loaded:
-        if model.config != stored.config:
-            changed = [f"{k} {stored.config[k]}, not {v}" for k, v in model.config.items() if stored.config[k] != v]
-            raise StateError(f"{path}: the state of another model: {', '.join(changed)}")
+        if changed := differences(stored, model):
+            raise StateError(f"{path}: the state of another model: {changed}")
         model.load_state_dict(stored.state_dict())
     for name, p in _named(state):
         entry = {kind: tensors[f"{kind}.{name}"] for kind in _OPTIMISER if f"{kind}.{name}" in tensors}

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from vinr_engine import files
 from vinr_engine.evaluation.metrics import luma
+from vinr_engine.models import NetworkModule
 from vinr_engine.models.layers.warped_blend import bicubic, warped_blend
-from vinr_engine.models.videoinr import VideoINR
 from vinr_engine.training.batches import Batch, Source
 from vinr_engine.training.config import Validation
 
@@ -38,7 +38,7 @@ def psnr_y(output: Tensor, target: Tensor) -> Tensor:
 
 @torch.no_grad()
 def validate(
-    model: VideoINR, samples: list[Batch], autocast: Any, device: torch.device
+    model: NetworkModule, samples: list[Batch], autocast: Any, device: torch.device
 ) -> tuple[dict[str, float], list[Tensor]]:
     """Mean PSNR-Y at the ends and in between, and by how much it beats the blend; and of each sample a picture.
 

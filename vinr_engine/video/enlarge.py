@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import copy
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from fractions import Fraction
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from vinr_engine.errors import SourceError, UsageError, VinrError, WeightsError, reason
+from vinr_engine.models import Network, NetworkModule
 
 from . import transfers
 from .io.colour import Array
@@ -28,24 +29,6 @@ SEED = 20220607
 DEFAULT_WEIGHTS = Path(__file__).parents[1] / "assets" / "small.safetensors"
 """What is used where no weights are given: a small network, trained as docs/default-weights.md says."""
 DEFAULT_NAME = "the package's own (small.safetensors)"
-
-
-class Model(Protocol):
-    """What is used of vinr_engine.VideoINR.
-
-    A model may also have two methods. `at_once`: of a size (height, width) of pictures, how many queries it likes to
-    answer together, each on a thread of ours. `check`: UsageError unless it makes pictures of a size at all of some
-    times, None for any times, from frames of a size.
-    """
-
-    def pyramid(self, frame: torch.Tensor) -> Any:
-        """Levels of one frame [1, 3, h, w]."""
-
-    def encode_pyramids(self, first: Any, second: Any) -> torch.Tensor:
-        """Features of a pair of frames."""
-
-    def query(self, features: torch.Tensor, frames: torch.Tensor, times: list[float], size: tuple[int, int]) -> Any:
-        """Pictures [1, T, 3, H, W] at ``times`` in [0, 1]."""
 
 
 def check_device(device: str) -> None:
@@ -84,14 +67,15 @@ def resolve_device(device: str, dtype: str) -> torch.device:
     return torch.device(device)
 
 
-def check_cuda_graphs(model: Any, device: torch.device) -> None:
-    """UsageError unless the network can be recorded in CUDA graphs: a VideoINR on a CUDA device."""
-    from vinr_engine.models import VideoINR
+def graphed(model: Network, device: torch.device) -> Network:
+    """The network recorded in CUDA graphs. UsageError unless it is one of PyTorch, and on a CUDA device."""
+    from vinr_engine.models.graphs import GraphedNetwork
 
     if device.type != "cuda":
         raise UsageError(f"--cuda-graphs needs a CUDA device, and the network runs on {device.type}")
-    if not isinstance(model, VideoINR):
+    if not isinstance(model, NetworkModule):
         raise UsageError("--cuda-graphs needs a network of PyTorch, not an exported one or a stand-in")
+    return GraphedNetwork(model)
 
 
 def check_backend(name: str) -> str:
@@ -117,7 +101,7 @@ def check_weights(weights: str | os.PathLike[str] | None, untrained: bool, given
         raise WeightsError(f"no such weights file: {weights}")
 
 
-def load(weights: str | os.PathLike[str] | None, untrained: bool = False) -> Model:
+def load(weights: str | os.PathLike[str] | None, untrained: bool = False) -> Network:
     """The network of a checkpoint, the package's own for None; or an untrained one of the published size, of SEED."""
     import torch
 
@@ -129,7 +113,7 @@ def load(weights: str | os.PathLike[str] | None, untrained: bool = False) -> Mod
             return vinr.VideoINR()
     weights = DEFAULT_WEIGHTS if weights is None else weights
     try:
-        return vinr.VideoINR.from_checkpoint(str(weights))
+        return vinr.load_network(weights)
     except vinr.CheckpointError as error:
         raise WeightsError(reason(error)) from None
     except OSError as error:
@@ -137,26 +121,21 @@ def load(weights: str | os.PathLike[str] | None, untrained: bool = False) -> Mod
 
 
 class Slot:
-    """One picture on the device, with its pyramid once somebody asks for it."""
+    """One picture on the device, with what the network knows of it once somebody asks for that."""
 
     def __init__(self, enlarger: Enlarger, rgb: Array) -> None:
         self._enlarger = enlarger
         self.frame = enlarger.transfers.upload(rgb).to(enlarger.work)[None]
-        self._pyramid: Any = None
 
-    @property
-    def pyramid(self) -> Any:
-        """Levels 1 to 3 of this picture, computed once."""
-        if self._pyramid is None:
-            enlarger = self._enlarger
-            enlarger.pyramids += 1
-            with enlarger.autocast():
-                self._pyramid = enlarger.model.pyramid(self.frame)
-        return self._pyramid
+    @cached_property
+    def known(self) -> Any:
+        """See `Network.known`."""
+        with self._enlarger.autocast():
+            return self._enlarger.model.known(self.frame)
 
 
 class Pair:
-    """Two neighbouring pictures, with their features once somebody asks for them."""
+    """Two neighbouring pictures, with what their queries share once somebody asks for one."""
 
     def __init__(self, enlarger: Enlarger, first: Slot, second: Slot) -> None:
         import torch
@@ -164,8 +143,14 @@ class Pair:
         self._enlarger = enlarger
         self.first, self.second = first, second
         self._frames = torch.stack([first.frame, second.frame], 1)
-        self._features: Any = None
-        self._shared: dict[str, Any] = {}
+
+    @cached_property
+    def _encoded(self) -> tuple[Any, Any]:
+        """Features, and what `Network.shared` makes of them."""
+        enlarger = self._enlarger
+        with enlarger.autocast():
+            features = enlarger.model.encode_pair(self.first.known, self.second.known)
+            return features, enlarger.model.shared(features, self._frames, enlarger.size)
 
     def at(self, position: Fraction) -> Array:
         """The enlarged picture [3, H, W], clamped to [0, 1], at ``position`` in [0, 1] between the two."""
@@ -174,16 +159,10 @@ class Pair:
     def begin(self, position: Fraction) -> Callable[[], Array]:
         """The same for another thread to wait for: see `Enlarger.begin`."""
         enlarger = self._enlarger
-        if self._features is None:
-            enlarger.encodings += 1
-            with enlarger.autocast():
-                features = enlarger.model.encode_pyramids(self.first.pyramid, self.second.pyramid)
-                self._features = features.to(enlarger.work)
-                self._shared = enlarger.shared(self._features, self._frames)
-        given = self._features, self._frames, [float(position)]
+        features, shared = self._encoded
 
         def colours() -> torch.Tensor:
-            out = enlarger.model.query(*given, size=enlarger.size, **self._shared)
+            out = enlarger.model.query(features, self._frames, [float(position)], enlarger.size, shared=shared)
             return out[0, 0].float().clamp(0, 1)
 
         with enlarger.autocast():
@@ -202,38 +181,27 @@ class Enlarger:
     """A network, the device and precision that it runs in, and the output size (height, width).
 
     bfloat16 and float16 run under autocast, which keeps coordinates and phases in float32.
-    ``pyramids`` and ``encodings`` count the work.
     """
 
     def __init__(
-        self, model: Any, size: tuple[int, int], device: torch.device | None, dtype: str, cuda_graphs: bool = False
+        self, model: Network, size: tuple[int, int], device: torch.device | None, dtype: str, cuda_graphs: bool = False
     ) -> None:
-        """``cuda_graphs``: see `check_cuda_graphs`."""
+        """``cuda_graphs``: see `graphed`."""
         import torch
 
         if device is None:
-            parameter = next(iter(model.parameters()), None) if hasattr(model, "parameters") else None
-            device = torch.device("cpu") if parameter is None else parameter.device
+            device = model.device
             check_dtype(dtype, device.type)
-        if hasattr(model, "to"):
-            wanted = torch.float64 if dtype == "float64" else torch.float32
-            if any(p.is_floating_point() and p.dtype != wanted for p in getattr(model, "parameters", tuple)()):
-                model = copy.deepcopy(model).to(wanted)  # the caller's model keeps its precision
-            model = model.to(device)
-        if cuda_graphs:
-            check_cuda_graphs(model, device)
-            from vinr_engine.models.graphs import GraphedVideoINR
-
-            model = GraphedVideoINR(model)
-        self.model: Model = model
+        self.work = torch.float64 if dtype == "float64" else torch.float32
+        model = model.placed(device, self.work)
+        self.model = graphed(model, device) if cuda_graphs else model
         self.size = size
         self.device = device
         self.transfers = transfers.between(device)
-        self.work = torch.float64 if dtype == "float64" else torch.float32
         self._low = {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(dtype)
-        self.pyramids = self.encodings = 0
-        at_once = model.at_once(size) if hasattr(model, "at_once") else 1
-        at_once = min(at_once, WAITING + 1)  # no more: one is asked for while so many wait to be written
+        at_once = min(
+            self.model.at_once(size), WAITING + 1
+        )  # no more: one is asked for while so many wait to be written
         self._threads = ThreadPoolExecutor(at_once, "vinr-query") if at_once > 1 else None
 
     def autocast(self) -> Any:
@@ -241,13 +209,6 @@ class Enlarger:
         import torch
 
         return torch.autocast(self.device.type, self._low) if self._low else nullcontext()
-
-    def shared(self, features: torch.Tensor, frames: torch.Tensor) -> dict[str, Any]:
-        """What all queries of one pair share."""
-        model: Any = self.model
-        if not getattr(model, "config", {}).get("residual"):
-            return {}
-        return {"enlarged": model.enlarge(features, frames, self.size)}
 
     def begin(self, picture: Callable[[], torch.Tensor]) -> Callable[[], Array]:
         """What waits for the picture, and brings it to the host: it is computed here, ordered from a device here, or

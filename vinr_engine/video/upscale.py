@@ -14,6 +14,7 @@ from typing import Any
 
 from vinr_engine import files
 from vinr_engine.errors import SinkError, UsageError
+from vinr_engine.models import Network
 
 from . import enlarge, parse
 from .cuts import CutDetector
@@ -104,7 +105,7 @@ def upscale(
     size: str | tuple[int, int] | None = None,
     time: int | None = None,
     fps: str | float | Fraction | None = None,
-    model: Any = None,
+    model: Network | None = None,
     weights: str | os.PathLike[str] | None = None,
     untrained: bool = False,
     device: str = "auto",
@@ -138,8 +139,8 @@ def upscale(
     before the last frame's end, a folder every n up to the last frame. A one-frame clip is enlarged and held. Across
     a scene cut the earlier frame is held (``cuts=False`` interpolates there too).
 
-    model: a loaded VideoINR or vinr_engine.export.ExportedModel, or ``weights``: a checkpoint file, or
-    ``untrained=True``: random weights of a fixed seed; the package's own small network if nothing is given.
+    model: a vinr_engine.Network, such as a VideoINR or a vinr_engine.export.ExportedModel, or ``weights``: a checkpoint
+    file, or ``untrained=True``: random weights of a fixed seed; the package's own small network if nothing is given.
     device: auto, cpu, cuda, cuda:N, mps. backend: see vinr_engine.backend; auto is the one in force, such as
     VINR_BACKEND's. dtype: float32, float64, bfloat16 or (GPU) float16; the last two for the encoder, the query stays
     float32. cuda_graphs: record the network's launches on a CUDA device once and replay them, see
@@ -173,7 +174,7 @@ def upscale(
         info = source.info
         encoding = None if job.folder else encoders.choose(job.dst, codec, crf, info)
         width, height = output_size(job, info, encoding)
-        if hasattr(model, "check"):  # before anything is computed
+        if model is not None:  # before anything is computed
             model.check((height, width), job.clock.positions(), (info.height, info.width))
         for text in (*info.notes, *(encoding.notes if encoding else ())):
             say(text)
@@ -222,9 +223,9 @@ def upscale(
     )
 
 
-def _weights_name(given: Any, weights: str | os.PathLike[str] | None, untrained: bool) -> str:
+def _weights_name(given: Network | None, weights: str | os.PathLike[str] | None, untrained: bool) -> str:
     if given is not None:
-        return str(getattr(given, "name", "given model"))
+        return given.name
     if untrained:
         return "untrained"
     return enlarge.DEFAULT_NAME if weights is None else os.fspath(weights)

@@ -8,7 +8,6 @@ import torch
 import vinr_engine as vinr
 from benchmarks.tolerances import MOTION_PRIOR
 from vinr_engine.models.layers.motion_prior import VELOCITY_UNIT, MotionPrior, optical_flow
-from vinr_engine.training.initialise import initialise
 
 NETWORK = dict(
     nf=8, groups=2, front_blocks=1, back_blocks=2, hr_features=4, feat_hidden=(8,), flow_hidden=(8,),
@@ -85,13 +84,13 @@ def test_networks_start_from_it():
     """Before any training the flow is -t v and (1 - t) v, whatever the scale."""
     torch.manual_seed(0)
     model = vinr.VideoINR(**NETWORK).double()
-    initialise(model)
+    model.initialise()
     shift = (2.0, -1.0)
     frames = torch.stack(pair(shift), 1)
     size = (88, 112)
     with torch.inference_mode():
         for t in (0.0, 0.25, 0.5, 1.0):
-            _, flow = model.query(model.encode(frames), frames, t, size, return_flow=True)
+            _, flow = model.query_with_flow(model.encode(frames), frames, t, size)
             expected = torch.tensor([-t * s for s in shift] + [(1 - t) * s for s in shift], dtype=torch.float64)
             error = flow[0, 0, :, 24:-24, 24:-24] / 2 - expected[:, None, None]
             assert error.abs().max() < MOTION_PRIOR + 0.05 * math.hypot(*shift)
@@ -100,4 +99,4 @@ def test_networks_start_from_it():
 @pytest.mark.parametrize("hidden", [(5,), (16, 16)])
 def test_a_flow_network_that_cannot_start_from_it_is_refused(hidden):
     with pytest.raises(ValueError, match="flow_hidden of one layer, six or more wide"):
-        initialise(vinr.VideoINR(**{**NETWORK, "flow_hidden": hidden}))
+        vinr.VideoINR(**{**NETWORK, "flow_hidden": hidden}).initialise()

@@ -17,7 +17,7 @@ def test_network(backend, case_name, dtype):
     size, upsample = tuple(case["size"].tolist()), golden_cases.frame_upsample(case_name)
     with torch.inference_mode():
         features = model.encode(case["frames"])
-        out, flow = model.query(features, case["frames"], case["times"], size, upsample, return_flow=True)
+        out, flow = model.query_with_flow(features, case["frames"], case["times"], size, upsample)
         whole = model(case["frames"], case["times"], size, upsample)
     assert (features - case["encoded"]).abs().max() <= GOLDEN[dtype]
     assert (out - case["out"]).abs().max() <= GOLDEN[dtype]

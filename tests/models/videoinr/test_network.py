@@ -38,7 +38,7 @@ def test_any_sizes(tiny, B, T, size, out, upsample):
     with torch.inference_mode():
         features = tiny.encode(frames)
         assert features.shape == (B, 3, 4, -(-size[0] // 4) * 4, -(-size[1] // 4) * 4)
-        image, flow = tiny.query(features, frames, times, out, upsample, return_flow=True)
+        image, flow = tiny.query_with_flow(features, frames, times, out, upsample)
         assert image.shape == (B, T, 3, *out)
         assert flow.shape == (B, T, 4, *out)
         assert torch.isfinite(image).all()
@@ -93,10 +93,10 @@ def test_numbers_are_filled_in_where_they_are_needed(times, dtype):
 def test_pyramids_are_what_pairs_share(tiny):
     clip = torch.rand(3, 1, 3, 6, 7, dtype=torch.float64)
     with torch.inference_mode():
-        pyramids = [tiny.pyramid(frame) for frame in clip]
+        pyramids = [tiny.known(frame) for frame in clip]
         for i in (0, 1):
             features = tiny.encode(torch.stack([clip[i], clip[i + 1]], 1))
-            torch.testing.assert_close(tiny.encode_pyramids(pyramids[i], pyramids[i + 1]), features)
+            torch.testing.assert_close(tiny.encode_pair(pyramids[i], pyramids[i + 1]), features)
 
 
 def test_blocks_of_rows_do_not_show(tiny, monkeypatch):
@@ -118,7 +118,7 @@ def test_flow_moves_the_warp():
         features, flows = model.encode(frames), []
         for flow in ((0.0, 0.0, 0.0, 0.0), (2.0, -1.0, 2.0, -1.0)):
             model.flow_imnet.net[1].bias.copy_(torch.tensor(flow))
-            out, returned = model.query(features, frames, 0.5, (8, 9), 1, return_flow=True)
+            out, returned = model.query_with_flow(features, frames, 0.5, (8, 9), 1)
             assert torch.equal(
                 returned, torch.tensor(flow, dtype=torch.float64).reshape(1, 1, 4, 1, 1).expand_as(returned)
             )
@@ -140,7 +140,7 @@ BAD = {
     "times": (lambda m, f, e: m.query(e, f, torch.zeros(2, 3), (8, 8)), r"times must be a number, \[T\] or \[T, B\]"),
     "size": (lambda m, f, e: m.query(e, f, 0.5, (0, 8)), r"size must be positive"),
     "upsample": (lambda m, f, e: m.query(e, f, 0.5, (8, 8), 0), r"frame_upsample must be"),
-    "frame": (lambda m, f, e: m.pyramid(f), r"frame must be \[B, 3, h, w\]"),
+    "frame": (lambda m, f, e: m.known(f), r"frame must be \[B, 3, h, w\]"),
 }
 
 

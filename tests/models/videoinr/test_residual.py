@@ -40,7 +40,7 @@ def test_flow_follows_the_scale(model, rng):
         features = model.encode(frames)
         for scale_y, scale_x in ((1, 1), (2, 3), (4, 2.5)):
             size = (8 * scale_y, int(12 * scale_x))
-            _, flow = model.query(features, frames, 0.5, size, return_flow=True)
+            _, flow = model.query_with_flow(features, frames, 0.5, size)
             unit = 4 * torch.tensor([scale_x, scale_y] * 2, dtype=torch.float64)
             expected = last.bias.detach() * unit
             torch.testing.assert_close(flow, expected[:, None, None].expand(1, 1, 4, *size))
@@ -110,7 +110,7 @@ def test_queries_of_one_pair_can_share_what_is_enlarged(model, rng):
     with torch.inference_mode():
         features = model.encode(frames)
         enlarged = model.enlarge(features, frames, (13, 20))
-        shared = model.query(features, frames, 0.3, (13, 20), enlarged=enlarged)
+        shared = model.query(features, frames, 0.3, (13, 20), shared=enlarged)
         assert torch.equal(shared, model.query(features, frames, 0.3, (13, 20)))
 
 

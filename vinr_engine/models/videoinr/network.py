@@ -13,19 +13,22 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vinr_engine.models.checkpoint import CheckpointError, load_network
 from vinr_engine.models.layers.blocks import Pyramid, PyramidLevels, ResidualBlocks, conv3x3, lrelu, padding_to_multiple
 from vinr_engine.models.layers.conv_blstm import ConvBLSTM
 from vinr_engine.models.layers.motion_prior import MotionPrior
 from vinr_engine.models.layers.pcd_align import PCDAlign
 from vinr_engine.models.layers.siren import Siren
 from vinr_engine.models.layers.warped_blend import bicubic, warped_blend
+from vinr_engine.models.network import Size, Times, register, times_tensor
+from vinr_engine.models.videoinr.initialise import FLOW_UNIT, Initialised
+from vinr_engine.models.videoinr.published import config_from_shapes
 from vinr_engine.ops import inr_query
 
-Times = float | Sequence[float] | Tensor
-# What a residual network's last layers count in, input pixels and colour, so that their weights are of common size.
-FLOW_UNIT, DETAIL_UNIT = 4.0, 0.1
+DETAIL_UNIT = 0.1  # colour, which a residual network's detail counts in: its weights are then of common size
 DETAIL_UPSAMPLE = 4  # twice sub-pixel convolution by 2
 PADDING_MULTIPLE = 4  # the pyramid halves the frame twice
+UPSAMPLER = ("upconv1.", "upconv2.", "HRconv.", "conv_last.")
 
 
 class KnownFrame(NamedTuple):
@@ -53,29 +56,8 @@ def pad_to_multiple(frames: Tensor) -> Tensor:
     return F.pad(frames.flatten(0, -4), padding, mode="replicate").unflatten(0, frames.shape[:-3])
 
 
-def times_tensor(times: Times, batch: int, like: Tensor) -> Tensor:
-    """A number, [T] or [T, B] -> [T, B], on the device and in the dtype of `like`. Raises ValueError outside [0, 1].
-
-    Times that lie on a GPU already are not checked: that would wait for the GPU.
-    """
-    tensor = torch.as_tensor(times, dtype=like.dtype)
-    if not torch.compiler.is_compiling():
-        if tensor.device.type == "cpu" and not ((tensor >= 0) & (tensor <= 1)).all():
-            raise ValueError(f"times must lie in [0, 1], got {tensor.tolist()}")
-        if not isinstance(times, Tensor) and like.device.type != "cpu":
-            # Filled there: a copy from the host's memory would wait for the GPU, at every frame.
-            numbers = [like.new_full((1,), t) for t in tensor.flatten().tolist()]
-            tensor = torch.cat([like.new_empty(0), *numbers]).view(tensor.shape)
-    if tensor.dim() == 0:
-        tensor = tensor[None]
-    if tensor.dim() == 1:
-        tensor = tensor[:, None].expand(-1, batch)
-    if tensor.dim() != 2 or tensor.shape[1] != batch:
-        raise ValueError(f"times must be a number, [T] or [T, B] with B = {batch}, got {list(tensor.shape)}")
-    return tensor.to(like.device)
-
-
-class VideoINR(PyramidLevels):
+@register
+class VideoINR(PyramidLevels, Initialised):
     """Continuous space-time video super-resolution of a pair of frames.
 
     Args:
@@ -145,7 +127,7 @@ class VideoINR(PyramidLevels):
         if recurrent:
             self.ConvBLSTM = ConvBLSTM(nf, groups)
         self.recon_trunk = ResidualBlocks(back_blocks, nf)
-        # The published checkpoint holds an upsampler that its network never runs; a residual network does.
+        # See `unused`.
         self.upconv1 = conv3x3(nf, 4 * nf)
         self.upconv2 = conv3x3(nf, 4 * nf)
         self.HRconv = conv3x3(nf, nf)
@@ -161,26 +143,37 @@ class VideoINR(PyramidLevels):
 
     @classmethod
     def from_checkpoint(cls, path: str | os.PathLike[str]) -> VideoINR:
-        """The network that a published `.pth` or a `.safetensors` file holds, on the CPU, in evaluation mode.
+        """`load_network` for a file that must hold a VideoINR. Raises CheckpointError if it holds another network."""
+        model = load_network(path)
+        if not isinstance(model, VideoINR):
+            raise CheckpointError(f"{path}: holds a {type(model).__name__}, not a VideoINR")
+        return model
 
-        The constructor's values come from the file's metadata, or from the shapes of its tensors. Raises
-        FileNotFoundError, or CheckpointError saying what is wrong with the file; a pickle that would run code is
-        refused.
-        """
-        from vinr_engine.models.checkpoint import load_model
+    @classmethod
+    def from_published(cls, state: dict[str, Tensor]) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """See NetworkModule: names are those of the published checkpoint, and shapes tell the constructor's values."""
+        return config_from_shapes(state), state
 
-        return load_model(path)
+    @property
+    def unused(self) -> tuple[str, ...]:
+        """The published checkpoint holds an upsampler that its network never runs; a residual network does."""
+        return () if self.config["residual"] else UPSAMPLER
 
-    def pyramid(self, frame: Tensor) -> KnownFrame:
-        """What pairs with this frame [B, 3, h, w] in [0, 1] share: the frame, padded to multiples of 4; its levels."""
+    @property
+    def learns_parts(self) -> bool:  # type: ignore[override]
+        """Residual networks make enlarged frames and flow that can be compared each for itself."""
+        return bool(self.config["residual"])
+
+    def known(self, frame: Tensor) -> KnownFrame:
+        """The frame [B, 3, h, w] in [0, 1], padded to multiples of 4, and its pyramid."""
         if frame.dim() != 4 or frame.shape[1] != 3 or 0 in frame.shape[2:]:
             raise ValueError(f"frame must be [B, 3, h, w] with h, w > 0, got {list(frame.shape)}")
         # All that follows keeps this memory format, in which convolutions are fastest; weights are copied to it on use.
         frame = pad_to_multiple(frame).contiguous(memory_format=torch.channels_last)
         return KnownFrame(frame, self.build_pyramid(self.feature_extraction(lrelu(self.conv_first(frame)))))
 
-    def encode_pyramids(self, first: KnownFrame, second: KnownFrame) -> Tensor:
-        """What `pyramid` gave for two frames -> features [B, 3, nf, ceil4(h), ceil4(w)]: at t = 0, between, t = 1."""
+    def encode_pair(self, first: KnownFrame, second: KnownFrame) -> Tensor:
+        """-> features [B, 3, nf, ceil4(h), ceil4(w)]: at t = 0, between, t = 1."""
         between = self.fusion(self.pcd_align(self.pcd_align.know(first.levels), second.levels))
         if self.config["motion_prior"]:
             between = between + self.motion_prior(first.frame, second.frame)
@@ -192,20 +185,23 @@ class VideoINR(PyramidLevels):
     def encode(self, frames: Tensor) -> Tensor:
         """frames [B, 2, 3, h, w] in [0, 1] -> features [B, 3, nf, ceil4(h), ceil4(w)], padded, not cropped."""
         self._check_frames(frames)
-        both = self.pyramid(frames.transpose(0, 1).flatten(0, 1))
+        both = self.known(frames.transpose(0, 1).flatten(0, 1))
         B = len(frames)
-        return self.encode_pyramids(both.part(slice(0, B)), both.part(slice(B, 2 * B)))
+        return self.encode_pair(both.part(slice(0, B)), both.part(slice(B, 2 * B)))
+
+    def shared(self, features: Tensor, frames: Tensor, size: Size) -> Tensor | None:
+        """Of a residual network, both frames enlarged."""
+        return self.enlarge(features, frames, size) if self.config["residual"] else None
 
     def query(
         self,
         features: Tensor,
         frames: Tensor,
         times: Times,
-        size: tuple[int, int],
+        size: Size,
         frame_upsample: int = 4,
-        return_flow: bool = False,
-        enlarged: Tensor | None = None,
-    ) -> Tensor | tuple[Tensor, Tensor]:
+        shared: Tensor | None = None,
+    ) -> Tensor:
         """Decode the frames at `times`.
 
         Args:
@@ -215,13 +211,23 @@ class VideoINR(PyramidLevels):
             size: (HH, WW) of the output.
             frame_upsample: factor by which colours are enlarged bilinearly before they are read; 4 on the published
                 test path, 1 on its training path.
-            return_flow: also give the two flows.
-            enlarged: what `enlarge` gave, for several queries of one pair to a residual network.
+            shared: what `shared` gave for the pair and `size`, for several queries to a residual network.
 
         Returns:
-            [B, T, 3, HH, WW], not clamped to [0, 1]; if asked for, also flow [B, T, 4, HH, WW]: A (x, y) and B (x, y)
-            in output pixels.
+            [B, T, 3, HH, WW], not clamped to [0, 1].
         """
+        return self.query_with_flow(features, frames, times, size, frame_upsample, shared)[0]
+
+    def query_with_flow(
+        self,
+        features: Tensor,
+        frames: Tensor,
+        times: Times,
+        size: Size,
+        frame_upsample: int = 4,
+        shared: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """What `query` gives, and the two flows [B, T, 4, HH, WW]: A (x, y) and B (x, y) in output pixels."""
         self._check_frames(frames)
         B, _, _, h, w = frames.shape
         expected = (B, 3, self.config["nf"], h + -h % PADDING_MULTIPLE, w + -w % PADDING_MULTIPLE)
@@ -232,12 +238,12 @@ class VideoINR(PyramidLevels):
             )
         out, flow = self.decode(features, frames, times, size, frame_upsample)
         if self.config["residual"]:
-            enlarged = self.enlarge(features, frames, size) if enlarged is None else enlarged
+            enlarged = self.enlarge(features, frames, size) if shared is None else shared
             out = out + warped_blend(enlarged, times_tensor(times, B, frames), flow)
-        return (out, flow) if return_flow else out
+        return out, flow
 
     def decode(
-        self, features: Tensor, frames: Tensor, times: Times, size: tuple[int, int], frame_upsample: int = 4
+        self, features: Tensor, frames: Tensor, times: Times, size: Size, frame_upsample: int = 4
     ) -> tuple[Tensor, Tensor]:
         """The query networks alone, arguments as of `query`: colours [B, T, 3, HH, WW] and flow [B, T, 4, HH, WW].
 
@@ -256,7 +262,7 @@ class VideoINR(PyramidLevels):
             frame_upsample,
         )
 
-    def enlarge(self, features: Tensor, frames: Tensor, size: tuple[int, int]) -> Tensor:
+    def enlarge(self, features: Tensor, frames: Tensor, size: Size) -> Tensor:
         """Both frames [B, 2, 3, h, w] at `size`, from what `encode` gave: [B, 2, 3, HH, WW], bicubic plus detail.
 
         The detail is made at four times the input's size and resized from there.
@@ -273,7 +279,7 @@ class VideoINR(PyramidLevels):
             x = lrelu(F.pixel_shuffle(conv(x), 2))
         return DETAIL_UNIT * self.conv_last(lrelu(self.HRconv(x))).unflatten(0, (-1, 2))
 
-    def _flow_layers(self, lr_size: tuple[int, int], size: tuple[int, int]) -> list[tuple[Tensor, Tensor]]:
+    def _flow_layers(self, lr_size: Size, size: Size) -> list[tuple[Tensor, Tensor]]:
         """The flow network's layers, whose last gives output pixels whatever the scale.
 
         The query tells its networks nothing of the scale. The published one has to do with that; here, a residual
@@ -286,11 +292,20 @@ class VideoINR(PyramidLevels):
             weight, bias = weight * unit[:, None], bias * unit
         return [*layers, (weight, bias)]
 
-    def forward(self, frames: Tensor, times: Times, size: tuple[int, int], frame_upsample: int = 4) -> Tensor:
+    def forward(self, frames: Tensor, times: Times, size: Size, frame_upsample: int = 4) -> Tensor:
         """frames [B, 2, 3, h, w] in [0, 1] -> [B, T, 3, HH, WW] at `times`; see `query`."""
-        out = self.query(self.encode(frames), frames, times, size, frame_upsample)
-        assert isinstance(out, Tensor)
-        return out
+        return self.query(self.encode(frames), frames, times, size, frame_upsample)
+
+    def training_outputs(
+        self, frames: Tensor, times: Tensor, size: Size, frame_upsample: int, parts: bool
+    ) -> tuple[Tensor, Tensor]:
+        """See NetworkModule."""
+        features = self.encode(frames)
+        if not parts:
+            return self.query_with_flow(features, frames, times, size, frame_upsample)
+        coarse = (frames.shape[-2], frames.shape[-1])
+        _, flow = self.decode(features, frames, times, coarse, frame_upsample)
+        return self.enlarge(features, frames, size), flow
 
     @staticmethod
     def _check_frames(frames: Tensor) -> None:
