@@ -1,3 +1,4 @@
+import dataclasses
 import os
 import subprocess
 import sys
@@ -7,9 +8,12 @@ import pytest
 import torch
 
 import vinr_engine as vinr
-from ops.deform_conv2d_samples import Sample
+from ops.deform_conv2d.samples import Sample
 from vinr_engine import backends
 from vinr_engine.kernels.common import runtime
+from vinr_engine.ops.inr_query import Arguments as Query
+from vinr_engine.ops.op import OPS, on_triton
+from vinr_engine.ops.sampled_mlp import Arguments as Mlp
 
 has_extension = backends.extension().path is not None
 
@@ -17,6 +21,11 @@ has_extension = backends.extension().path is not None
 def arguments():
     input, offset, weight, bias, mask = Sample("any").tensors(torch.float64)
     return input, offset, weight, bias, 1, 1, 1, mask
+
+
+def query_refusal(features, frames, times):
+    arguments = Query(features, frames, times, (1, 1), (1, 1), ([], [], []), 1, torch.float32, False)
+    return OPS["inr_query"].backends["triton"].refuse(arguments)
 
 
 def test_block_sets_and_restores():
@@ -43,7 +52,7 @@ def test_a_named_backend_that_cannot_run_says_why():
     with vinr.backend("triton"), pytest.raises(vinr.BackendError, match="deform_conv2d: backend 'triton' cannot run: "):
         vinr.ops.deform_conv2d(*arguments())
     meta = [a.to("meta") if isinstance(a, torch.Tensor) else a for a in arguments()]
-    assert backends.can_run("reference", "deform_conv2d", *meta[:2])
+    assert OPS["deform_conv2d"].refusal("reference", meta[:2]) == ""
 
 
 @pytest.mark.parametrize(
@@ -54,25 +63,25 @@ def test_a_named_backend_that_cannot_run_says_why():
 def test_kernels_that_triton_makes_empty_are_refused(monkeypatch, version, capability, refused):
     from torch._subclasses.fake_tensor import FakeTensorMode
 
-    monkeypatch.setattr(backends, "_TRITON_VERSION", version)
+    monkeypatch.setattr(runtime, "VERSION", version)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
     monkeypatch.setattr(runtime, "refusal", lambda *tensors: "")
     with FakeTensorMode():
         tensors = [torch.empty(1, 2, 3, 3, device="cuda:0") for _ in range(3)]
-    assert backends._triton_inr_query(*tensors).startswith("Triton before 3.9 makes empty kernels") == refused
-    assert backends._triton_inr_query(*(torch.zeros(1, 2, 3, 3) for _ in range(3))) == ""
+    assert query_refusal(*tensors).startswith("Triton before 3.9 makes empty kernels") == refused
+    assert query_refusal(*(torch.zeros(1, 2, 3, 3) for _ in range(3))) == ""
 
 
 def test_auto_prefers_compiled_code():
     with vinr.backend("auto"):
-        assert backends.select("deform_conv2d", torch.zeros(1)) == ("cpu" if has_extension else "reference")
+        assert OPS["deform_conv2d"].select((torch.zeros(1),)) == ("cpu" if has_extension else "reference")
 
 
 def test_auto_says_once_why_it_takes_the_reference(caplog, monkeypatch):
     monkeypatch.setattr(backends, "_said", set())
     integers = torch.zeros(1, dtype=torch.int32)
     with vinr.backend("auto"):
-        assert [backends.select("deform_conv2d", integers) for _ in range(2)] == ["reference"] * 2
+        assert [OPS["deform_conv2d"].select((integers,)) for _ in range(2)] == ["reference"] * 2
     (record,) = caplog.records
     assert "deform_conv2d runs on the reference, which is slow. cpu: " in record.getMessage()
 
@@ -93,7 +102,8 @@ def a_gpu(monkeypatch):
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: properties)
     monkeypatch.setattr(runtime, "INSTALLED", True)
     monkeypatch.setattr(runtime, "INTERPRETED", False)
-    monkeypatch.setitem(backends.OPS_OF["triton"], "deform_conv2d", runtime.refusal)
+    any_shape = dataclasses.replace(OPS["deform_conv2d"].backends["triton"], refuse=on_triton)
+    monkeypatch.setitem(OPS["deform_conv2d"].backends, "triton", any_shape)
     return properties
 
 
@@ -103,13 +113,13 @@ def on_gpu(dtype=torch.float32):
 
 def why_not(*tensors):
     with pytest.raises(vinr.BackendError) as error:
-        backends.can_run("triton", "deform_conv2d", *tensors, raise_error=True)
+        OPS["deform_conv2d"].check("triton", tensors)
     return str(error.value).partition("cannot run: ")[2]
 
 
 def test_triton_takes_tensors_of_a_recent_gpu(a_gpu):
     with vinr.backend("auto"):
-        assert backends.select("deform_conv2d", on_gpu(), None, on_gpu(torch.bfloat16)) == "triton"
+        assert OPS["deform_conv2d"].select((on_gpu(), None, on_gpu(torch.bfloat16))) == "triton"
     assert not {s.name: s.reason for s in backends.report()}["triton"]
 
 
@@ -128,22 +138,30 @@ def test_triton_says_why_not(a_gpu, monkeypatch):
 def test_triton_says_why_it_runs_no_such_network(a_gpu):
     """The query and the sampled MLP look at their weights too."""
 
+    def layers_of(weights):
+        return [(weight, weight) for weight in weights]
+
+    def arguments_of(op, tensors):
+        if op == "inr_query":
+            return Query(*tensors[:3], (1, 1), (1, 1), (layers_of(tensors[3:]), [], []), 1, torch.float32, False)
+        return Mlp(tensors[:1], [], layers_of(tensors[1:]), None, None, None, [], "sine", 30.0)
+
     def why_no(op, *tensors):
         with pytest.raises(vinr.BackendError) as error:
-            backends.can_run("triton", op, *tensors, raise_error=True)
+            OPS[op].check("triton", arguments_of(op, tensors))
         return str(error.value).partition(f"{op}: backend 'triton' cannot run: ")[2]
 
     def weight(*shape):
         return torch.empty(shape).as_subclass(OnGpu)
 
     query = [on_gpu(), on_gpu(), on_gpu()]
-    assert backends.can_run("triton", "inr_query", *query, *[weight(512, 21)] * 30)
+    assert OPS["inr_query"].refusal("triton", arguments_of("inr_query", [*query, *[weight(512, 21)] * 30])) == ""
     assert why_no("inr_query", torch.zeros(1), *query[1:]) == "it takes CUDA tensors, got one on cpu"
     assert why_no("inr_query", *query, torch.empty(8, 21)) == "its tensors must be on one device, got cuda:0 and cpu"
     assert why_no("inr_query", *query, weight(513, 21)) == "it takes layers of up to 512 outputs, got 513"
     trained = on_gpu().requires_grad_()
     assert why_no("inr_query", *query[:2], trained, weight(8, 21)) == "it has no gradient of times"
-    assert backends.can_run("triton", "sampled_mlp", on_gpu(), *[weight(512, 512)] * 30)
+    assert OPS["sampled_mlp"].refusal("triton", arguments_of("sampled_mlp", [on_gpu(), *[weight(512, 512)] * 30])) == ""
     reason = "it takes layers of up to 512 inputs and outputs, got [4, 513]"
     assert why_no("sampled_mlp", on_gpu(), weight(4, 513)) == reason
     assert why_no("sampled_mlp", on_gpu(torch.int32)).endswith("got torch.int32")
@@ -152,11 +170,12 @@ def test_triton_says_why_it_runs_no_such_network(a_gpu):
 def test_the_interpreter_takes_cpu_tensors_when_asked_by_name(monkeypatch):
     monkeypatch.setattr(runtime, "INSTALLED", True)
     monkeypatch.setattr(runtime, "INTERPRETED", True)
-    monkeypatch.setitem(backends.OPS_OF["triton"], "deform_conv2d", runtime.refusal)
+    any_shape = dataclasses.replace(OPS["deform_conv2d"].backends["triton"], refuse=on_triton)
+    monkeypatch.setitem(OPS["deform_conv2d"].backends, "triton", any_shape)
     with vinr.backend("triton"):
-        assert backends.select("deform_conv2d", torch.zeros(1)) == "triton"
+        assert OPS["deform_conv2d"].select((torch.zeros(1),)) == "triton"
     with vinr.backend("auto"):
-        assert backends.select("deform_conv2d", torch.zeros(1)) != "triton"
+        assert OPS["deform_conv2d"].select((torch.zeros(1),)) != "triton"
     assert why_not(torch.zeros(1, dtype=torch.bfloat16)) == "Triton's interpreter computes bfloat16 wrongly"
 
 

@@ -7,9 +7,11 @@ import pytest
 import torch
 
 import vinr_engine as vinr
-from ops.deform_conv2d_samples import Sample
-from ops.test_inr_query import cast, problem
+from ops.deform_conv2d.samples import Sample
+from ops.inr_query.samples import cast, problem
 from vinr_engine import backends
+from vinr_engine.ops import op as op_module
+from vinr_engine.ops.inr_query import Arguments
 
 triton = pytest.importorskip("triton")
 from triton.compiler.errors import CompilationError  # noqa: E402
@@ -49,8 +51,10 @@ class AsOnGpu:
 def triton_first(triton_device, monkeypatch):
     """`auto` tries the triton backend before all others."""
     monkeypatch.setattr(backends, "triton_runtime", AsOnGpu())
+    monkeypatch.setattr(op_module, "runtime", AsOnGpu())
     monkeypatch.setattr(backends, "ORDER", ("triton", "cpu", "cuda", "reference"))
-    monkeypatch.setattr(backends, "_given_up", {})
+    for op in op_module.OPS.values():
+        monkeypatch.setattr(op, "given_up", {})
     return triton_device
 
 
@@ -146,7 +150,9 @@ def test_gradients_without_a_kernel(triton_first, monkeypatch):
         out = vinr.ops.inr_query(*arguments)[0]
         (found,) = torch.autograd.grad(out.sum(), arguments[0])
         with torch.no_grad():  # needs no gradients
-            assert backends.select("inr_query", *arguments[:3]) == "triton"
+            *given, feat, flow, encode, u = arguments
+            call = Arguments(*given, (feat, flow, encode), u, torch.float32, False)
+            assert op_module.OPS["inr_query"].select(call) == "triton"
     with vinr.backend("reference"):
         (expected,) = torch.autograd.grad(vinr.ops.inr_query(*arguments)[0].sum(), arguments[0])
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-3 * float(expected.abs().max()))

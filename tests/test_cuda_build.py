@@ -114,10 +114,10 @@ def build(folder, targets):
 
 LOAD = """
 import torch
-from vinr_engine import _cuda, backends
+from vinr_engine import cuda, backends
 for op in ("inr_query", "deform_conv2d", "deform_conv2d_packed"):
     assert torch._C._dispatch_has_kernel_for_dispatch_key(f"vinr::{op}", "CUDA"), op
-assert _cuda.BUILT
+assert cuda.BUILT
 for status in backends.report():
     print(status.name, status.reason)
 """

@@ -7,17 +7,26 @@ CPU, and they take CPU tensors. It is slow, and there for tests.
 from __future__ import annotations
 
 import importlib.util
-import math
 import os
+from importlib import metadata
 
 import torch
 from torch import Tensor
 
+
+def _version() -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in metadata.version("triton").split(".")[:2])
+    except (metadata.PackageNotFoundError, ValueError):
+        return ()
+
+
 INSTALLED = importlib.util.find_spec("triton") is not None
+VERSION = _version()  # (major, minor), () where it is not installed
 # What Triton takes for true, and when: `triton.jit` reads it once for each kernel.
 INTERPRETED = INSTALLED and os.environ.get("TRITON_INTERPRET", "").lower() in ("1", "true", "on", "yes")
+WIDEST = 512  # layer of a network whose activations a tile of pixels holds in registers
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
-MOST_BLOCKS = 65535  # of a grid, on its second axis
 OLDEST = (8, 0)  # tensor cores with tf32 and bfloat16, and cp.async
 
 # Triton's interpreter multiplies bfloat16 as integers and casts to it wrongly. The tests mend that and say so here.
@@ -78,28 +87,6 @@ def _dtype_refusal(dtype: torch.dtype) -> str:
     if dtype == torch.bfloat16 and INTERPRETED and not interpreter_knows_bfloat16:
         return "Triton's interpreter computes bfloat16 wrongly"
     return ""
-
-
-def most_columns(itemsize: int) -> int:
-    """How many input channels one product of deform_conv2d takes, whose numbers have `itemsize` bytes."""
-    return 64 if itemsize == 2 else 32
-
-
-def most_outputs(itemsize: int) -> int:
-    """How many output channels it gives."""
-    return 128 if itemsize == 2 else 64
-
-
-def deform_conv2d_refusal(input: Tensor, offset: Tensor, weight: Tensor, *others: Tensor | None) -> str:
-    """The same for deform_conv2d, of which a convolution group takes a part of a grid's second axis."""
-    outputs, channels, *kernel = weight.shape
-    groups, size = input.shape[1] // max(channels, 1), input.element_size()
-    blocks = groups * -(-outputs // max(groups, 1) // most_outputs(size))
-    if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (input, offset, weight, *others)):
-        blocks *= math.prod(kernel) * -(-channels // most_columns(size))  # each tap and product has its own
-    if blocks > MOST_BLOCKS:
-        return f"it takes up to {MOST_BLOCKS} products of groups, taps and channels, got {blocks} of {groups} groups"
-    return refusal(input, offset, weight, *others)
 
 
 def passes_32_bits(*tensors: Tensor | None) -> bool:

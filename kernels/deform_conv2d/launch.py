@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from vinr_engine.kernels.common.runtime import most_columns, most_outputs, passes_32_bits
+from vinr_engine.kernels.common.runtime import passes_32_bits
 from vinr_engine.kernels.common.tuning import launch, size_class
 from vinr_engine.kernels.deform_conv2d import backward as backward_kernels
 from vinr_engine.kernels.deform_conv2d import forward as kernels
+from vinr_engine.kernels.deform_conv2d.limits import most_columns, most_outputs
 
 NO_MASK, FACTOR, LOGIT = 0, 1, 2  # what `mask` holds
 SLAB = 2048  # pixels of which one program sums the weight's gradient, at least
@@ -33,7 +34,19 @@ class Call(NamedTuple):
     stride: Sequence[int]
     padding: Sequence[int]
     dilation: Sequence[int]
-    input_precision: str
+    operands: str
+
+    @classmethod
+    def of(cls, input: Tensor, offset: Tensor, weight: Tensor, mask: Tensor | None, *rest: Any) -> Call:
+        """rest: stride, padding, dilation and operands."""
+        groups = offset.shape[1] // (2 * weight.shape[2] * weight.shape[3])
+        kind, mask = (NO_MASK, offset) if mask is None else (FACTOR, mask)
+        return cls(input, offset, mask, kind, groups, weight, *rest)
+
+    @classmethod
+    def of_packed(cls, input: Tensor, offset_mask: Tensor, weight: Tensor, *rest: Any) -> Call:
+        """The same with offsets and mask logits in one tensor [B, 3*G*K, H, W]."""
+        return cls.of(input, *_split(offset_mask, weight), *rest)._replace(mask_kind=LOGIT)
 
     @property
     def groups(self) -> int:
@@ -44,13 +57,19 @@ class Call(NamedTuple):
         return self.offset.shape[0] * self.offset.shape[2] * self.offset.shape[3]
 
 
+def _split(offset_mask: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Offsets, weight, mask logits."""
+    offsets = offset_mask.shape[1] // 3 * 2
+    return offset_mask[:, :offsets], weight, offset_mask[:, offsets:]
+
+
 def _power_of_two(n: int) -> int:
     return 1 << (n - 1).bit_length()
 
 
 def constants(
     channels: int, offset_groups: int, weight_shape: Sequence[int], itemsize: int, mask_kind: int, wide: bool,
-    stride: Sequence[int], padding: Sequence[int], dilation: Sequence[int], input_precision: str,
+    stride: Sequence[int], padding: Sequence[int], dilation: Sequence[int], operands: str,
 ) -> dict[str, Any]:  # fmt: skip
     """The kernels' constexprs but BLOCK_P. weight_shape: [O, C/groups, kh, kw]; itemsize: of the input's numbers."""
     O, group_channels, kh, kw = weight_shape
@@ -62,8 +81,8 @@ def constants(
         GEOMETRY=kernels.Geometry(tuple(stride), tuple(padding), tuple(dilation), kw), TAPS=kh * kw,
         GROUP_OUT=group_out, SEGMENTS=segments, SEGMENT=segment, SHARE=share // segment,
         MASK=mask_kind, WIDE=wide,
-        # It is of float32 alone; by any other name there would be fewer configurations to choose from.
-        PRECISION="ieee" if itemsize == 2 else input_precision,
+        # Of 16 bits there is one way; by any other name there would be fewer configurations to choose from.
+        PRECISION="ieee" if itemsize == 2 else operands,
         BLOCK_O=min(max(_power_of_two(group_out), 16), most_outputs(itemsize)),
         BLOCK_S=max(min(_power_of_two(segments), most_columns(itemsize) // segment), 16 // segment),
     )  # fmt: skip
@@ -73,7 +92,7 @@ def _constants(call: Call, *others: Tensor) -> dict[str, Any]:
     wide = passes_32_bits(call.input, call.offset, call.mask, *others)
     return constants(
         call.input.shape[1], call.offset_groups, call.weight.shape, call.input.element_size(), call.mask_kind, wide,
-        call.stride, call.padding, call.dilation, call.input_precision,
+        call.stride, call.padding, call.dilation, call.operands,
     )  # fmt: skip
 
 
@@ -215,3 +234,61 @@ def _parts(target: Tensor | None, parts: int) -> Tensor | None:
 def _part_strides(prefix: str, tensor: Tensor | None) -> dict[str, int]:
     strides = (0,) * 5 if tensor is None else tensor.stride()
     return {f"{prefix}_{n}": s for n, s in zip(("part", *"bcyx"), strides, strict=True)}
+
+
+def _fill(
+    call: Call, grad_output: Tensor, grads: Sequence[Tensor], wanted: Sequence[bool], mask: Tensor | None
+) -> None:
+    """Fill the wanted ones of grads: input, offset, weight, bias. mask is the mask's gradient, or None.
+
+    Those of offset and mask come together: where one alone is wanted, the other is computed into memory of its own.
+    """
+    grad_input, grad_offset, grad_weight, grad_bias = grads
+    if call.pixels == 0 or grad_output.numel() == 0:
+        for grad in (*grads, *(() if mask is None else (mask,))):
+            grad.zero_()
+        return
+    if wanted[0] or wanted[1] or mask is not None:
+        both = wanted[1] or mask is not None
+        to_offset = (grad_offset if wanted[1] else torch.empty_like(call.offset)) if both else None
+        to_mask = torch.empty_like(call.mask) if both and mask is None and call.mask_kind != NO_MASK else mask
+        total = backward_samples(call, grad_output, wanted[0], to_offset, to_mask)
+        if total is not None:
+            grad_input.copy_(total)
+    if wanted[2]:
+        grad_weight.copy_(backward_weight(call, grad_output))
+    if wanted[3]:
+        grad_bias.copy_(grad_output.sum((0, 2, 3), dtype=torch.float32))
+
+
+# What follows takes the arguments of the torch ops, and their results to fill.
+
+
+def deform_conv2d(
+    input: Tensor, offset: Tensor, weight: Tensor, bias: Tensor | None, mask: Tensor | None, *rest: Any
+) -> None:
+    forward(Call.of(input, offset, weight, mask, *rest[:-1]), bias, rest[-1])
+
+
+def deform_conv2d_packed(input: Tensor, offset_mask: Tensor, weight: Tensor, bias: Tensor | None, *rest: Any) -> None:
+    forward(Call.of_packed(input, offset_mask, weight, *rest[:-1]), bias, rest[-1])
+
+
+def deform_conv2d_backward(
+    grad_output: Tensor, input: Tensor, offset: Tensor, weight: Tensor, mask: Tensor | None, stride: Sequence[int],
+    padding: Sequence[int], dilation: Sequence[int], wanted: Sequence[bool], operands: str, *grads: Tensor,
+) -> None:  # fmt: skip
+    call = Call.of(input, offset, weight, mask, stride, padding, dilation, operands)
+    _fill(call, grad_output, grads[:4], wanted, grads[4] if wanted[4] and mask is not None else None)
+
+
+def deform_conv2d_packed_backward(
+    grad_output: Tensor, input: Tensor, offset_mask: Tensor, weight: Tensor, stride: Sequence[int],
+    padding: Sequence[int], dilation: Sequence[int], wanted: Sequence[bool], operands: str, *grads: Tensor,
+) -> None:  # fmt: skip
+    call = Call.of_packed(input, offset_mask, weight, stride, padding, dilation, operands)
+    grad_input, grad_offset_mask, grad_weight, grad_bias = grads
+    offset, mask = grad_offset_mask, None
+    if wanted[1]:
+        offset, _, mask = _split(grad_offset_mask, weight)
+    _fill(call, grad_output, (grad_input, offset, grad_weight, grad_bias), wanted, mask)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,55 +17,39 @@ ROWS_TOGETHER = 1 << 18  # pixels that go back through the networks together: ab
 EDGE = forward.EDGE.value
 
 
-def inr_query_backward(
-    grad_image: Tensor,
-    grad_flow: Tensor,
-    maps: Tensor,
-    colours: Tensor | None,
-    times: Tensor,
-    lr_size: Sequence[int],
-    size: Sequence[int],
-    frame_upsample: int,
-    feat: Sequence[Tensor],
-    flow: Sequence[Tensor],
-    encode: Sequence[Tensor],
-    omega: float,
-    precision: str,
-    wants_colours: bool,
-) -> tuple[Tensor, Tensor | None, Tensor]:
-    """Gradients of maps, of colours if wanted, and of all weights and biases, flat; all float32.
+def inr_query_backward(grad_image: Tensor, grad_flow: Tensor, *call: Any) -> None:
+    """The arguments of the torch op's backward op, and its results to fill: of maps, of colours, of weights.
 
-    precision: "ieee", "tf32x3" or "tf32". A few images at a time go back through the network, all in float32.
+    A few images at a time go back through the network, all in float32.
     """
-    query = Query(maps, colours, times, lr_size, size, frame_upsample, feat, flow, encode, omega, precision)
-    d_maps = torch.zeros_like(query.maps)
-    d_colours = torch.zeros_like(query.colours) if wants_colours and query.colours is not None else None
-    tensors = [*feat, *flow, *encode]
-    d_weights = torch.zeros(sum(t.numel() for t in tensors), device=maps.device)
-    images, pixels = query.B * query.T, size[0] * size[1]
+    *arguments, wants_colours, operands, d_maps, d_colours, d_weights = call
+    query = Query(*arguments, operands)
+    for gradient in (d_maps, d_colours, d_weights):
+        gradient.zero_()
+    images, pixels = query.B * query.T, query.size[0] * query.size[1]
     together = max(1, min(images, ROWS_TOGETHER // pixels))
-    flows = maps.new_empty(images, 4, *size, dtype=torch.float32)
+    flows = query.maps.new_empty(images, 4, *query.size, dtype=torch.float32)
     for first in range(0, images, together):
-        group = ImageGroup(query, first, min(together, images - first), (feat, flow, encode), omega, precision)
+        group = ImageGroup(query, first, min(together, images - first))
         group.decode(flows)
         chosen = slice(first, first + group.count)
         d_weights += group.backward(
-            grad_image.flatten(0, 1)[chosen], grad_flow.flatten(0, 1)[chosen], d_maps, d_colours
+            grad_image.flatten(0, 1)[chosen],
+            grad_flow.flatten(0, 1)[chosen],
+            d_maps,
+            d_colours if wants_colours and query.colours is not None else None,
         )
-    return d_maps, d_colours, d_weights
 
 
 class ImageGroup:
     """Images that go back through the networks together, as rows: one for each pixel of each."""
 
-    def __init__(
-        self, query: Query, first: int, count: int, networks: Sequence[Sequence[Tensor]], omega: float, precision: str
-    ) -> None:
-        self.query, self.first, self.count, self.networks = query, first, count, networks
-        self.activation = ("sine", omega, precision)
+    def __init__(self, query: Query, first: int, count: int) -> None:
+        self.query, self.first, self.count, self.networks = query, first, count, query.networks
+        self.activation = ("sine", query.omega, query.operands)
         self.pixels = query.size[0] * query.size[1]
         self.rows = count * self.pixels
-        self.F = networks[0][-1].shape[0]
+        self.F = self.networks[0][-1].shape[0]
         self.u, self.lr_size = query.sizes[8], query.sizes[4:6]
         grids = [
             axis_grid(n, m, torch.float32, query.maps.device) for n, m in zip(self.lr_size, query.size, strict=True)

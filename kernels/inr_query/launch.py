@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
-import torch
 from torch import Tensor
 
 from vinr_engine.kernels.common.launch import arithmetic, capability_of, launch_constants, new_scratch, programs
@@ -36,40 +36,23 @@ def map_channels(networks: Sequence[Sequence[Tensor]]) -> list[tuple[int, int, i
     return out
 
 
-def inr_query(
-    maps: Tensor,
-    colours: Tensor | None,
-    times: Tensor,
-    lr_size: Sequence[int],
-    size: Sequence[int],
-    frame_upsample: int,
-    feat: Sequence[Tensor],
-    flow: Sequence[Tensor],
-    encode: Sequence[Tensor],
-    omega: float,
-    operands: str,
-) -> tuple[Tensor, Tensor]:
-    """Colour [B, T, outputs, HH, WW] and flow [B, T, 4, HH, WW], both float32; the op's arguments as checked.
-
-    operands: "ieee", "tf32x3" or "tf32" for float32 ones, or "float16" or "bfloat16".
-    """
-    B, T = maps.shape[0], times.shape[0]
-    image = maps.new_empty(B, T, encode[-1].shape[0], *size, dtype=torch.float32)
-    flows = maps.new_empty(B, T, 4, *size, dtype=torch.float32)
+def inr_query(*call: Any) -> None:
+    """The arguments of the torch op, and its results to fill: colour [B, T, O, HH, WW] and flow [B, T, 4, HH, WW]."""
+    *arguments, image, flows = call
     if image.numel() == 0:
-        return image, flows
-    query = Query(maps, colours, times, lr_size, size, frame_upsample, feat, flow, encode, omega, operands)
-    together = max(1, min(B * T, HR_BYTES // (query.hr_bytes)))
+        return
+    query = Query(*arguments)
+    images = query.B * query.T
+    together = max(1, min(images, HR_BYTES // query.hr_bytes))
     hr = query.new_hr(together)
-    for first in range(0, B * T, together):
-        count = min(together, B * T - first)
+    for first in range(0, images, together):
+        count = min(together, images - first)
         query.decode(first, count, hr, flows)
         query.colour(first, count, hr, flows, image)
-    return image, flows
 
 
 class Query:
-    """Arguments of both passes, checked, converted and packed."""
+    """Arguments of the torch op, as checked: converted and packed for both passes."""
 
     def __init__(
         self,
@@ -85,6 +68,7 @@ class Query:
         omega: float,
         operands: str,
     ) -> None:
+        self.networks, self.omega, self.operands = (feat, flow, encode), omega, operands
         self.dtype = arithmetic(operands)[0]
         self.maps = maps.detach().to(self.dtype).contiguous()
         self.colours = None if colours is None else colours.detach().to(self.dtype).contiguous()

@@ -22,36 +22,39 @@ def sampled_mlp_backward(
     layers: Sequence[Tensor],
     activation: str,
     omega: float,
-    precision: str,
     wanted: Sequence[bool],
-) -> tuple[list[Tensor], list[Tensor], Tensor | None, Tensor]:
-    """Gradients of maps and of positions, each if wanted, of x, and of x_weight, bias and layers, flat; all float32."""
+    operands: str,
+    d_maps: Sequence[Tensor],
+    d_positions: Sequence[Tensor],
+    d_x: Tensor,
+    d_weights: Tensor,
+) -> None:
+    """The arguments of the torch op's backward op, and its results to fill; all is computed in float32."""
     B, N, outputs = grad.shape
     some = maps[0] if maps else x
     D = maps[0].shape[3] if maps else x_weight.shape[0]
-    d_maps = [torch.zeros(m.shape, device=m.device) for m in maps] if wanted[0] else []
-    d_positions = [torch.zeros(p.shape, device=p.device) for p in positions] if wanted[1] else []
     tensors = [*first_layer(D, x_weight, bias, some), *layers]
+    for gradient in (*d_maps, *d_positions, d_x, d_weights):
+        gradient.zero_()
     if B * N == 0:
-        d_x = None if x is None else torch.zeros(x.shape, device=x.device)
-        return d_maps, d_positions, d_x, torch.zeros(sum(t.numel() for t in tensors), device=grad.device)
+        return
     sources = [Source(m.detach().contiguous(), 0, D, N) for m in maps]
     rows = [p.detach().float().reshape(B * N, 2).contiguous() for p in positions]
     sums = torch.empty(B * N, D, device=grad.device) if maps else None
     for i, source in enumerate(sources):
         add_samples(source, rows[i], sums, 0, add=i > 0, nearest=nearest[i])
-    d_sums, d_x, d_weights = mlp_gradients(
+    d_sums, of_x, of_weights = mlp_gradients(
         grad.detach().float().reshape(B * N, outputs).contiguous(), sums,
         None if x is None else x.detach().float().reshape(B * N, -1).contiguous(), tensors, activation, omega,
-        precision, wants_sums=bool(maps), wants_x=wanted[2],
+        operands, wants_sums=bool(maps), wants_x=wanted[2],
     )  # fmt: skip
     for i, source in enumerate(sources):
         moves = wanted[1] and not nearest[i]
         if wanted[0] or moves:
-            d_map = d_maps[i] if wanted[0] else None
-            d_at = scatter(source, rows[i], d_sums, 0, d_map, moves, nearest=nearest[i])
+            d_at = scatter(source, rows[i], d_sums, 0, d_maps[i] if wanted[0] else None, moves, nearest=nearest[i])
             if moves:
-                d_positions[i] = d_at.view(B, N, 2)
-    if x is not None and d_x is not None:
-        d_x = d_x.view(x.shape)
-    return d_maps, d_positions, d_x, d_weights
+                d_positions[i].copy_(d_at.view(B, N, 2))
+    if of_x is not None and d_x.numel() > 0:
+        d_x.copy_(of_x.view(d_x.shape))
+    if wanted[3]:
+        d_weights.copy_(of_weights)

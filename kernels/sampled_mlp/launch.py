@@ -63,10 +63,7 @@ def sampled_mlp(
     operands: str,
     out: Tensor,
 ) -> None:
-    """Fill out [B, N, outputs]; the op's arguments as checked.
-
-    operands: "ieee", "tf32x3" or "tf32" for float32 ones, or "float16" or "bfloat16".
-    """
+    """The arguments of the torch op, as checked, and its result [B, N, outputs] to fill."""
     if out.numel() == 0:
         return
     dtype = arithmetic(operands)[0]

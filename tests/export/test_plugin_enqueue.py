@@ -10,7 +10,7 @@ from onnx.reference.op_run import OpRun
 import golden_cases
 import vinr_engine as vinr
 from benchmarks.tolerances import EXPORT, EXPORT_FLOAT16_PSNR, GOLDEN, GOLDEN_QUERY, OP, relative_error
-from ops.deform_conv2d_samples import Sample
+from ops.deform_conv2d.samples import Sample
 from simt.test_inr_query import arrays, golden
 from tensorrt_plugins import DTYPES, FLOAT, HALF, HWC, HWC8, LINEAR, create, enqueue, load_harness, stored
 from vinr_engine import reference

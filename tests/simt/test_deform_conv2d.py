@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import golden_cases
 from benchmarks.tolerances import GOLDEN, OP, TF32, relative_error
-from ops.deform_conv2d_samples import LARGER, SAMPLES, Sample
+from ops.deform_conv2d.samples import LARGER, SAMPLES, Sample
 from simt import build
 from vinr_engine import reference
 

@@ -8,7 +8,7 @@ import torch
 
 import golden_cases
 from benchmarks.tolerances import GOLDEN_QUERY, OP, TF32, relative_error
-from ops import test_inr_query as samples
+from ops.inr_query import samples
 from simt import build
 from vinr_engine import reference
 from vinr_engine.ops.hoisting import hoist

@@ -12,9 +12,8 @@ import torch
 from triton.backends.compiler import GPUTarget
 from triton.runtime import driver
 
-from ops.deform_conv2d_samples import LARGER, SAMPLES
+from ops.deform_conv2d.samples import LARGER, SAMPLES
 from vinr_engine.kernels.deform_conv2d import launch
-from vinr_engine.ops import _deform_conv2d_triton
 
 
 class AbsentGpu:
@@ -45,10 +44,11 @@ def main(capability, dtype, *names):
     for sample in SAMPLES + LARGER:
         if sample.name in names:
             input, offset, weight, bias, mask = sample.tensors(getattr(torch, dtype))
-            out = _deform_conv2d_triton._forward(input, offset, weight, bias, mask, *sample.geometry, "tf32x3")
+            ops, geometry = torch.ops.vinr, sample.geometry
+            out = ops.deform_conv2d_triton(input, offset, weight, bias, mask, *geometry, "tf32x3")
             wanted = [True] * 4 + [mask is not None]
-            _deform_conv2d_triton._backward(
-                torch.zeros_like(out), input, offset, weight, mask, *sample.geometry, wanted, "tf32x3"
+            ops.deform_conv2d_triton_backward(
+                torch.zeros_like(out), input, offset, weight, mask, *geometry, wanted, "tf32x3"
             )
 
 

@@ -5,7 +5,7 @@ import torch
 
 import vinr_engine as vinr
 from benchmarks.tolerances import OP, OP_GRADIENT, relative_error
-from ops.deform_conv2d_samples import LARGER, SAMPLES, Sample
+from ops.deform_conv2d.samples import LARGER, SAMPLES, Sample
 
 # The fewest programs that have groups of channels, several taps and a border.
 SMALL = Sample("small", channels=8, size=(2, 3), kernel=(2, 1), padding=(1, 0), offset_groups=2)

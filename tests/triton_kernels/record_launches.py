@@ -118,43 +118,44 @@ def hold(fake, launch):
     return checked
 
 
+ops = torch.ops.vinr
+
+
 def deform_conv2d():
-    from ops.deform_conv2d_samples import Sample
-    from vinr_engine.ops import _deform_conv2d_triton as op
+    from ops.deform_conv2d.samples import Sample
 
     sample = Sample("published groups", channels=16, out_channels=16, size=(4, 5), offset_groups=2)
     for dtype, deterministic in ((torch.float16, False), (torch.float32, True)):
         torch.use_deterministic_algorithms(deterministic)
         input, offset, weight, bias, mask = sample.tensors(dtype)
-        out = op._forward(input, offset, weight, bias, mask, *sample.geometry, "tf32")
-        op._backward(torch.zeros_like(out), input, offset, weight, mask, *sample.geometry, [True] * 5, "tf32")
+        geometry = sample.geometry
+        out = ops.deform_conv2d_triton(input, offset, weight, bias, mask, *geometry, "tf32")
+        grad = torch.zeros_like(out)
+        ops.deform_conv2d_triton_backward(grad, input, offset, weight, mask, *geometry, [True] * 5, "tf32")
     torch.use_deterministic_algorithms(False)
 
 
 def inr_query():
-    from ops.test_inr_query import cast, problem
-    from vinr_engine.ops import _inr_query_triton as op
+    from ops.inr_query.samples import cast, problem
     from vinr_engine.ops.hoisting import hoist
 
     for u, operands in ((4, "float16"), (1, "tf32")):
         features, frames, times, lr_size, size, *networks, u = cast(problem(u=u), torch.float32)
         maps, layers = hoist(features, frames, *networks, u)
         arguments = (*maps, times, lr_size, size, u, *layers, 30.0)
-        image, flow = op._forward(*arguments, operands)
+        image, flow = ops.inr_query_triton(*arguments, operands)
         if u > 1:
-            op._backward(torch.ones_like(image), torch.ones_like(flow), *arguments, True, "tf32")
+            ops.inr_query_triton_backward(torch.ones_like(image), torch.ones_like(flow), *arguments, True, "tf32")
 
 
 def sampled_mlp():
-    from ops.sampled_mlp_samples import Sample
-    from ops.test_sampled_mlp import op_arguments
-    from vinr_engine.ops import _sampled_mlp_triton as op
+    from ops.sampled_mlp.samples import Sample, op_arguments
 
     several = Sample("several maps", maps=((4, 7), (1, 1), (16, 32)), modes=("nearest", "bilinear", "bilinear"))
     for sample in (several, Sample("no maps", maps=()), Sample("no x", inputs=None)):
         arguments = op_arguments(sample.arguments(torch.float32))
-        out = op._forward(*arguments, "float16")
-        op._backward(torch.ones_like(out).float(), *arguments, [True] * 4, "tf32")
+        out = ops.sampled_mlp_triton(*arguments, "float16")
+        ops.sampled_mlp_triton_backward(torch.ones_like(out).float(), *arguments, [True] * 4, "tf32")
 
 
 OPS = (deform_conv2d, inr_query, sampled_mlp)

@@ -7,7 +7,7 @@ import torch
 
 import vinr_engine as vinr
 from benchmarks.tolerances import OP, relative_error
-from ops.deform_conv2d_samples import Sample
+from ops.deform_conv2d.samples import Sample
 from triton_kernels.deform_conv2d_cases import (
     ARGUMENTS,
     SMALL,

@@ -8,7 +8,7 @@ import torch
 
 import vinr_engine as vinr
 from benchmarks.tolerances import OP_GRADIENT, relative_error
-from ops.deform_conv2d_samples import Sample
+from ops.deform_conv2d.samples import Sample
 from triton_kernels.deform_conv2d_cases import (
     SMALL,
     check,
@@ -25,6 +25,7 @@ if runtime.unavailable():
 
 from vinr_engine.kernels.deform_conv2d import forward as kernels
 from vinr_engine.kernels.deform_conv2d import launch as deform_launch
+from vinr_engine.kernels.deform_conv2d import limits
 from vinr_engine.kernels.deform_conv2d.compiled import configurations
 
 
@@ -280,7 +281,7 @@ def test_more_blocks_than_a_grid_takes_are_refused(monkeypatch):
             op.deform_conv2d_triton_backward(
                 torch.zeros_like(out), *tensors[:3], None, [1, 1], [1, 1], [1, 1], wanted, "ieee"
             )
-        return runtime.deform_conv2d_refusal(*tensors), max(rows for _, rows in grids)
+        return limits.refusal(*tensors[:3]), max(rows for _, rows in grids)
 
     for dtype in (torch.float32, torch.float16):
         for groups, group_channels, group_out, grad in (

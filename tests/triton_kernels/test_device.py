@@ -11,10 +11,10 @@ if runtime.unavailable():
 from triton.runtime.interpreter import GridExecutor
 
 from benchmarks.tolerances import OP, relative_error
-from ops.sampled_mlp_samples import Sample
-from ops.test_inr_query import cast, problem
-from ops.test_inr_query import gradients as query_gradients
-from ops.test_sampled_mlp import gradients as mlp_gradients
+from ops.inr_query.samples import cast, problem
+from ops.inr_query.samples import gradients as query_gradients
+from ops.sampled_mlp.samples import Sample
+from ops.sampled_mlp.samples import gradients as mlp_gradients
 from triton_kernels.deform_conv2d_cases import SMALL, gradients, moved, packed, unpacked
 from triton_kernels.test_inr_query import on as query_on
 from triton_kernels.test_sampled_mlp import on

@@ -10,7 +10,7 @@ if runtime.unavailable():
 
 import vinr_engine as vinr
 from benchmarks.tolerances import OP, TRITON, relative_error
-from ops.test_inr_query import SHAPES, SHAPES_WITH_PIXELS, cast, gradients, problem, query
+from ops.inr_query.samples import SHAPES, SHAPES_WITH_PIXELS, cast, gradients, problem, query
 from triton_kernels.sectors import SECTOR, counted, unique_by_program
 from vinr_engine.kernels.inr_query.launch import Query
 from vinr_engine.ops.hoisting import hoist

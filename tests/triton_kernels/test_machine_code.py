@@ -9,7 +9,7 @@ import sys
 import pytest
 import torch
 
-from ops.deform_conv2d_samples import SAMPLES
+from ops.deform_conv2d.samples import SAMPLES
 from vinr_engine.kernels.common import runtime
 
 if not runtime.INSTALLED:

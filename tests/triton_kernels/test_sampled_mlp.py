@@ -10,9 +10,18 @@ if runtime.unavailable():
 
 import vinr_engine as vinr
 from benchmarks.tolerances import TRITON, relative_error
-from ops.sampled_mlp_samples import EMPTY, SAMPLES, Sample
-from ops.test_inr_query import problem
-from ops.test_sampled_mlp import call, flat, gradients, on_reference, op_arguments, with_tensors
+from ops.inr_query.samples import problem
+from ops.sampled_mlp.samples import (
+    EMPTY,
+    SAMPLES,
+    Sample,
+    call,
+    flat,
+    gradients,
+    on_reference,
+    op_arguments,
+    with_tensors,
+)
 from vinr_engine.kernels.common.launch import scratch_columns
 from vinr_engine.kernels.common.packing import Split, plan
 from vinr_engine.kernels.inr_query.launch import layout

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from vinr_engine.ops import deform_conv2d, deform_conv2d_packed
-from vinr_engine.ops._checks import check
+from vinr_engine.ops.checks import check
 
 Size = int | tuple[int, int]
 

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vinr_engine.ops._checks import check, check_layers, check_rank, check_shape
+from vinr_engine.ops.checks import check, check_layers, check_rank, check_shape
 from vinr_engine.ops.sampled_mlp import sampled_mlp
 from vinr_engine.reference.mlp import Layer
 

@@ -1,8 +1,5 @@
 """The fused operations as public functions. Each chooses a backend, see `vinr_engine.backends`."""
 
-from vinr_engine.ops import _deform_conv2d_triton as _deform_conv2d_triton
-from vinr_engine.ops import _inr_query_triton as _inr_query_triton
-from vinr_engine.ops import _sampled_mlp_triton as _sampled_mlp_triton
 from vinr_engine.ops.deform_conv2d import deform_conv2d, deform_conv2d_packed
 from vinr_engine.ops.inr_query import inr_query
 from vinr_engine.ops.sampled_mlp import sampled_mlp

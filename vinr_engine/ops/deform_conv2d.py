@@ -1,26 +1,63 @@
-"""Modulated deformable convolution: the public functions, and the registration of the C++ ops."""
+"""Modulated deformable convolution: the public functions and the declarations of the two ops."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from vinr_engine import backends, reference
-from vinr_engine._extension import EXTENSION
-from vinr_engine.ops._checks import check, check_device, check_floating, check_rank, check_shape
+from vinr_engine import cuda, reference
+from vinr_engine.backends import LOW_PRECISION, chosen_operands
+from vinr_engine.kernels.deform_conv2d import limits
+from vinr_engine.ops.checks import check, check_device, check_floating, check_rank, check_shape
+from vinr_engine.ops.op import Backend, Op, on_the_cpu, tensors_of
 
 OP = "deform_conv2d"
 PACKED = "deform_conv2d_packed"
-_LOW_PRECISION = (torch.bfloat16, torch.float16)
+Pair = tuple[int, int]
 
 
-def _pair(op: str, name: str, value: int | tuple[int, int]) -> tuple[int, int]:
-    y, x = (value, value) if isinstance(value, int) else value
-    lowest = 0 if name == "padding" else 1
-    check(y >= lowest and x >= lowest, op, "{} must be at least {}, got {}", name, lowest, value)
-    return y, x
+class Arguments(NamedTuple):
+    """Of a call of `deform_conv2d`."""
+
+    input: Tensor
+    offset: Tensor
+    weight: Tensor
+    bias: Tensor | None
+    mask: Tensor | None
+    stride: Pair
+    padding: Pair
+    dilation: Pair
+
+
+class PackedArguments(NamedTuple):
+    """Of a call of `deform_conv2d_packed`."""
+
+    input: Tensor
+    offset_mask: Tensor
+    weight: Tensor
+    bias: Tensor | None
+    stride: Pair
+    padding: Pair
+    dilation: Pair
+
+
+def _pairs(op: str, stride: int | Pair, padding: int | Pair, dilation: int | Pair) -> tuple[Pair, Pair, Pair]:
+    found = []
+    for name, value, lowest in (("stride", stride, 1), ("padding", padding, 0), ("dilation", dilation, 1)):
+        y, x = (value, value) if isinstance(value, int) else value
+        check(y >= lowest and x >= lowest, op, "{} must be at least {}, got {}", name, lowest, value)
+        found.append((y, x))
+    return found[0], found[1], found[2]
+
+
+def _under_autocast(input: Tensor, *others: Tensor | None) -> list[Any]:
+    """The tensors, cast where autocast is on."""
+    if not torch.is_autocast_enabled(input.device.type):
+        return [input, *others]
+    dtype = torch.get_autocast_dtype(input.device.type)
+    return [None if t is None else t.to(dtype) for t in (input, *others)]
 
 
 def output_shape(
@@ -29,9 +66,9 @@ def output_shape(
     weight: Tensor,
     bias: Tensor | None,
     mask: Tensor | None,
-    stride: tuple[int, int],
-    padding: tuple[int, int],
-    dilation: tuple[int, int],
+    stride: Pair,
+    padding: Pair,
+    dilation: Pair,
     op: str = OP,
 ) -> tuple[int, int, int, int]:
     """Check every argument against the others and return the output's shape [B, O, H, W]. Raises ValueError."""
@@ -86,7 +123,7 @@ def output_shape(
         check_floating(op, name, tensor)
         check_device(op, name, tensor, input)
         coordinate = name in ("offset", "mask")
-        allowed = (input.dtype, torch.float32) if coordinate and input.dtype in _LOW_PRECISION else (input.dtype,)
+        allowed = (input.dtype, torch.float32) if coordinate and input.dtype in LOW_PRECISION else (input.dtype,)
         check(tensor.dtype in allowed, op, "{} must be {}, got {}", name, " or ".join(map(str, allowed)), tensor.dtype)
     return B, O, H, W
 
@@ -147,30 +184,11 @@ def deform_conv2d(
 
     Source: Zhu et al., "Deformable ConvNets v2: More Deformable, Better Results", CVPR 2019.
     """
-    pairs = _pair(OP, "stride", stride), _pair(OP, "padding", padding), _pair(OP, "dilation", dilation)
-    if torch.is_autocast_enabled(input.device.type):
-        dtype = torch.get_autocast_dtype(input.device.type)
-        input, weight = input.to(dtype), weight.to(dtype)
-        bias = None if bias is None else bias.to(dtype)
+    pairs = _pairs(OP, stride, padding, dilation)
+    input, weight, bias = _under_autocast(input, weight, bias)
     output_shape(input, offset, weight, bias, mask, *pairs)
-
-    def call(name: str) -> Tensor:
-        if name == "reference":
-            return reference.deform_conv2d(input, offset, weight, bias, *pairs, mask=mask)
-        if name == "triton":
-            precision = backends.chosen_input_precision()
-            return torch.ops.vinr.deform_conv2d_triton(input, offset, weight, bias, mask, *pairs, precision)
-        if name == "cuda":
-            precision = backends.chosen_input_precision()
-            return torch.ops.vinr.deform_conv2d(input, offset, weight, bias, mask, *pairs, precision)
-        if input.dtype == torch.bfloat16:
-            return torch.ops.vinr.deform_conv2d(input, offset.float(), weight, bias, _float(mask), *pairs, "bfloat16")
-        if input.dtype == torch.float16:
-            wide = [_float(t) for t in (input, offset, weight, bias, mask)]
-            return torch.ops.vinr.deform_conv2d(*wide, *pairs, "ieee").to(input.dtype)
-        return torch.ops.vinr.deform_conv2d(input, offset, weight, bias, mask, *pairs, "ieee")
-
-    return backends.run(OP, (input, offset, weight, bias, mask), call)
+    out: Tensor = DEFORM_CONV2D(Arguments(input, offset, weight, bias, mask, *pairs))
+    return out.to(input.dtype)
 
 
 def deform_conv2d_packed(
@@ -191,81 +209,73 @@ def deform_conv2d_packed(
     The other arguments, the result and the errors are those of `deform_conv2d`. No tensor is split or copied, whether
     offset_mask is contiguous or channels-last, and its gradient is one tensor as well.
     """
-    pairs = _pair(PACKED, "stride", stride), _pair(PACKED, "padding", padding), _pair(PACKED, "dilation", dilation)
-    if torch.is_autocast_enabled(input.device.type):
-        dtype = torch.get_autocast_dtype(input.device.type)
-        input, weight = input.to(dtype), weight.to(dtype)
-        bias = None if bias is None else bias.to(dtype)
+    pairs = _pairs(PACKED, stride, padding, dilation)
+    input, weight, bias = _under_autocast(input, weight, bias)
     offset, logits = split_offset_mask(offset_mask, weight)
     output_shape(input, offset, weight, bias, logits, *pairs, op=PACKED)
-
-    def call(name: str) -> Tensor:
-        if name == "reference":
-            return reference.deform_conv2d_packed(input, offset_mask, weight, bias, *pairs)
-        if name == "triton":
-            precision = backends.chosen_input_precision()
-            return torch.ops.vinr.deform_conv2d_packed_triton(input, offset_mask, weight, bias, *pairs, precision)
-        if name == "cuda":
-            precision = backends.chosen_input_precision()
-            return torch.ops.vinr.deform_conv2d_packed(input, offset_mask, weight, bias, *pairs, precision)
-        if input.dtype == torch.bfloat16:
-            return torch.ops.vinr.deform_conv2d_packed(input, offset_mask.float(), weight, bias, *pairs, "bfloat16")
-        if input.dtype == torch.float16:
-            wide = [_float(t) for t in (input, offset_mask, weight, bias)]
-            return torch.ops.vinr.deform_conv2d_packed(*wide, *pairs, "ieee").to(input.dtype)
-        return torch.ops.vinr.deform_conv2d_packed(input, offset_mask, weight, bias, *pairs, "ieee")
-
-    return backends.run(PACKED, (input, offset_mask, weight, bias), call)
+    out: Tensor = DEFORM_CONV2D_PACKED(PackedArguments(input, offset_mask, weight, bias, *pairs))
+    return out.to(input.dtype)
 
 
-def _float(t: Tensor | None) -> Tensor | None:
-    return None if t is None else t.float()
+def _reference(a: Arguments) -> Tensor:
+    return reference.deform_conv2d(a.input, a.offset, a.weight, a.bias, a.stride, a.padding, a.dilation, a.mask)
 
 
-def _is_channels_last(t: Tensor) -> bool:
-    return t.is_contiguous(memory_format=torch.channels_last) and not t.is_contiguous()
+def _prepare(backend: str, arguments: Arguments | PackedArguments) -> tuple[Any, ...]:
+    """Kernels of the CPU take 16-bit inputs in bfloat16 alone, and positions in float32."""
+    operands = chosen_operands(arguments.input.dtype)
+    if backend == "cpu" and arguments.input.dtype in LOW_PRECISION:
+        positions = ("offset", "mask", "offset_mask")
+        wide = arguments._fields if arguments.input.dtype == torch.float16 else positions
+        arguments = arguments._replace(
+            **{name: _float(value) for name, value in zip(arguments._fields, arguments, strict=True) if name in wide}
+        )
+    return *arguments, operands
+
+
+def _float(value: Any) -> Any:
+    return value.float() if isinstance(value, Tensor) else value
 
 
 def _empty(shape: tuple[int, ...], like: Tensor) -> Tensor:
     """Empty, in the memory format of `like`: results take that of the argument that they belong to."""
-    last = _is_channels_last(like)
-    return torch.empty(
-        shape,
-        dtype=like.dtype,
-        device=like.device,
-        memory_format=torch.channels_last if last else torch.contiguous_format,
-    )
+    last = like.is_contiguous(memory_format=torch.channels_last) and not like.is_contiguous()
+    memory_format = torch.channels_last if last else torch.contiguous_format
+    return torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=memory_format)
 
 
 def _fake(
-    input: Tensor,
-    offset: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    mask: Tensor | None,
-    stride: tuple[int, int],
-    padding: tuple[int, int],
-    dilation: tuple[int, int],
-    operands: str,
-) -> Tensor:
+    input: Tensor, offset: Tensor, weight: Tensor, bias: Tensor | None, mask: Tensor | None, stride: Pair,
+    padding: Pair, dilation: Pair, operands: str,
+) -> Tensor:  # fmt: skip
     return _empty(output_shape(input, offset, weight, bias, mask, stride, padding, dilation), input)
 
 
+def _fake_packed(
+    input: Tensor, offset_mask: Tensor, weight: Tensor, bias: Tensor | None, stride: Pair, padding: Pair,
+    dilation: Pair, operands: str,
+) -> Tensor:  # fmt: skip
+    offset, logits = split_offset_mask(offset_mask, weight)
+    return _empty(output_shape(input, offset, weight, bias, logits, stride, padding, dilation, PACKED), input)
+
+
 def _fake_backward(
-    grad_output: Tensor,
-    input: Tensor,
-    offset: Tensor,
-    weight: Tensor,
-    mask: Tensor | None,
-    stride: tuple[int, int],
-    padding: tuple[int, int],
-    dilation: tuple[int, int],
-    output_mask: list[bool],
-    operands: str,
-) -> tuple[Tensor, ...]:
+    grad_output: Tensor, input: Tensor, offset: Tensor, weight: Tensor, mask: Tensor | None, stride: Pair,
+    padding: Pair, dilation: Pair, output_mask: list[bool], operands: str,
+) -> tuple[Tensor, ...]:  # fmt: skip
     shape = output_shape(input, offset, weight, None, mask, stride, padding, dilation)
     check_shape(OP, "grad_output", grad_output, "[B, O, H, W]", shape)
     return _empty_gradients(input, offset, weight, mask, output_mask)
+
+
+def _fake_packed_backward(
+    grad_output: Tensor, input: Tensor, offset_mask: Tensor, weight: Tensor, stride: Pair, padding: Pair,
+    dilation: Pair, output_mask: list[bool], operands: str,
+) -> tuple[Tensor, ...]:  # fmt: skip
+    offset, logits = split_offset_mask(offset_mask, weight)
+    shape = output_shape(input, offset, weight, None, logits, stride, padding, dilation, PACKED)
+    check_shape(PACKED, "grad_output", grad_output, "[B, O, H, W]", shape)
+    return _empty_gradients(input, offset_mask, weight, None, [*output_mask, False])[:4]
 
 
 def _empty_gradients(
@@ -282,78 +292,79 @@ def _empty_gradients(
     )
 
 
-def _fake_packed(
-    input: Tensor,
-    offset_mask: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    stride: tuple[int, int],
-    padding: tuple[int, int],
-    dilation: tuple[int, int],
-    operands: str,
-) -> Tensor:
-    offset, logits = split_offset_mask(offset_mask, weight)
-    return _empty(output_shape(input, offset, weight, bias, logits, stride, padding, dilation, PACKED), input)
+def _save(ctx: Any, inputs: tuple[Any, ...]) -> None:
+    """Of both ops: tensors but the bias, geometry, operands."""
+    *tensors, ctx.stride, ctx.padding, ctx.dilation, ctx.operands = inputs
+    ctx.wanted = list(ctx.needs_input_grad[: len(tensors)])
+    del tensors[3]
+    ctx.save_for_backward(*tensors)
 
 
-def _fake_packed_backward(
-    grad_output: Tensor,
-    input: Tensor,
-    offset_mask: Tensor,
-    weight: Tensor,
-    stride: tuple[int, int],
-    padding: tuple[int, int],
-    dilation: tuple[int, int],
-    output_mask: list[bool],
-    operands: str,
-) -> tuple[Tensor, ...]:
-    offset, logits = split_offset_mask(offset_mask, weight)
-    shape = output_shape(input, offset, weight, None, logits, stride, padding, dilation, PACKED)
-    check_shape(PACKED, "grad_output", grad_output, "[B, O, H, W]", shape)
-    return _empty_gradients(input, offset_mask, weight, None, [*output_mask, False])[:4]
-
-
-def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    input, offset, weight, _, mask, *ctx.pairs, ctx.operands = inputs
-    ctx.save_for_backward(input, offset, weight, mask)
-    ctx.wanted = ctx.needs_input_grad[:5]
-
-
-def _gradients(op: Any, ctx: Any, grad_output: Tensor) -> list[Tensor | None]:
-    """Gradients of a bfloat16 input are computed in float32; autograd narrows those of each argument to its dtype."""
+def _gradient(ctx: Any, backward: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
+    """The CPU's kernels compute gradients of bfloat16 in float32; autograd narrows those of each argument again."""
     tensors = [grad_output, *ctx.saved_tensors]
-    if grad_output.dtype == torch.bfloat16:
+    if grad_output.dtype == torch.bfloat16 and not ctx.by_triton:
         tensors = [_float(t) for t in tensors]
-    grads = op(*tensors, *ctx.pairs, list(ctx.wanted), ctx.operands)
-    return [g if wanted else None for g, wanted in zip(grads, ctx.wanted, strict=True)]
+    grads = backward(*tensors, ctx.stride, ctx.padding, ctx.dilation, ctx.wanted, ctx.operands)
+    return *(g if wanted else None for g, wanted in zip(grads, ctx.wanted, strict=True)), None, None, None, None
 
 
-def _backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
-    return *_gradients(torch.ops.vinr.deform_conv2d_backward, ctx, grad_output), None, None, None, None
+def _on_triton(arguments: Any) -> str:
+    return limits.refusal(*tensors_of(arguments))
 
 
-def _setup_packed_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    input, offset_mask, weight, _, *ctx.pairs, ctx.operands = inputs
-    ctx.save_for_backward(input, offset_mask, weight)
-    ctx.wanted = ctx.needs_input_grad[:4]
+def _on_cuda(arguments: Any) -> str:
+    return cuda.refusal(*tensors_of(arguments))
 
 
-def _packed_backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
-    return *_gradients(torch.ops.vinr.deform_conv2d_packed_backward, ctx, grad_output), None, None, None, None
+def _triton(name: str) -> Any:
+    """A launch of Triton kernels; Triton is loaded when one first runs."""
+
+    def run(*arguments: Any) -> None:
+        from vinr_engine.kernels.deform_conv2d import launch
+
+        getattr(launch, name)(*arguments)
+
+    return run
 
 
-def _second_backward(ctx: Any, *grads: Tensor) -> None:
-    raise NotImplementedError(
-        f'{OP}: no second derivative on this backend; use `with vinr_engine.backend("reference")`'
-    )
+_GEOMETRY = "int[2] stride, int[2] padding, int[2] dilation"
 
+DEFORM_CONV2D = Op(
+    OP,
+    schema="(Tensor input, Tensor offset, Tensor weight, Tensor? bias, Tensor? mask, "
+    f"{_GEOMETRY}, str operands) -> Tensor",
+    # Gradients of input, offset, weight, bias, mask; an empty tensor where output_mask is false.
+    backward_schema="(Tensor grad_output, Tensor input, Tensor offset, Tensor weight, Tensor? mask, "
+    f"{_GEOMETRY}, bool[5] output_mask, str operands) -> (Tensor, Tensor, Tensor, Tensor, Tensor)",
+    reference=_reference,
+    prepare=_prepare,
+    fake=_fake,
+    fake_backward=_fake_backward,
+    save=_save,
+    gradient=_gradient,
+    backends={
+        "cpu": Backend(on_the_cpu),
+        "triton": Backend(_on_triton, _triton("deform_conv2d"), _triton("deform_conv2d_backward")),
+        "cuda": Backend(_on_cuda),
+    },
+)
 
-if EXTENSION.path is not None:
-    torch.library.register_fake("vinr::deform_conv2d", _fake)
-    torch.library.register_fake("vinr::deform_conv2d_backward", _fake_backward)
-    torch.library.register_autograd("vinr::deform_conv2d", _backward, setup_context=_setup_context)
-    torch.library.register_autograd("vinr::deform_conv2d_backward", _second_backward)
-    torch.library.register_fake("vinr::deform_conv2d_packed", _fake_packed)
-    torch.library.register_fake("vinr::deform_conv2d_packed_backward", _fake_packed_backward)
-    torch.library.register_autograd("vinr::deform_conv2d_packed", _packed_backward, setup_context=_setup_packed_context)
-    torch.library.register_autograd("vinr::deform_conv2d_packed_backward", _second_backward)
+DEFORM_CONV2D_PACKED = Op(
+    PACKED,
+    schema=f"(Tensor input, Tensor offset_mask, Tensor weight, Tensor? bias, {_GEOMETRY}, str operands) -> Tensor",
+    # Gradients of input, offset_mask, weight, bias.
+    backward_schema="(Tensor grad_output, Tensor input, Tensor offset_mask, Tensor weight, "
+    f"{_GEOMETRY}, bool[4] output_mask, str operands) -> (Tensor, Tensor, Tensor, Tensor)",
+    reference=lambda a: reference.deform_conv2d_packed(*a),
+    prepare=_prepare,
+    fake=_fake_packed,
+    fake_backward=_fake_packed_backward,
+    save=_save,
+    gradient=_gradient,
+    backends={
+        "cpu": Backend(on_the_cpu),
+        "triton": Backend(_on_triton, _triton("deform_conv2d_packed"), _triton("deform_conv2d_packed_backward")),
+        "cuda": Backend(_on_cuda),
+    },
+)

@@ -4,20 +4,37 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from vinr_engine import backends, reference
-from vinr_engine._extension import EXTENSION
-from vinr_engine.ops._checks import check, check_device, check_layers, check_rank, check_shape
+from vinr_engine import cuda, reference
+from vinr_engine.backends import LOW_PRECISION, chosen_operands
+from vinr_engine.kernels.common import runtime
+from vinr_engine.ops.checks import check, check_device, check_layers, check_rank, check_shape
 from vinr_engine.ops.hoisting import hoist
+from vinr_engine.ops.op import Backend, Op, computed_in, gradient_operands, on_the_cpu, tensors_of
 from vinr_engine.reference.mlp import Layer
 
 OMEGA = 30.0
 OP = "inr_query"
-_LOW_PRECISION = (torch.bfloat16, torch.float16)
+WIDEST_ON_CUDA = 376  # outputs of a layer whose activations a block holds in 99 KiB of shared memory
+DEEPEST_ON_CUDA = 8  # layers of a network: kMaxLayers in csrc
+
+
+class Arguments(NamedTuple):
+    """Of a call of `inr_query`, in float32 or float64, and what products multiply."""
+
+    features: Tensor
+    frames: Tensor
+    times: Tensor
+    lr_size: tuple[int, int]
+    size: tuple[int, int]
+    networks: tuple[Sequence[Layer], Sequence[Layer], Sequence[Layer]]  # feat, flow, encode
+    frame_upsample: int
+    operands: torch.dtype
+    under_autocast: bool
 
 
 def _widened(layers: Sequence[Layer]) -> Sequence[Layer]:
@@ -71,10 +88,9 @@ def inr_query(
     Super-Resolution", CVPR 2022; exact formulas in docs/network.md.
     """
     device = features.device.type
-    bfloat16, operands = False, frames.dtype
-    if torch.is_autocast_enabled(device):
+    operands, rounds = frames.dtype, torch.is_autocast_enabled(device)
+    if rounds:
         operands = torch.get_autocast_dtype(device)
-        bfloat16 = operands == torch.bfloat16
         features = features.to(frames.dtype)
     (h, w), (HH, WW) = lr_size, size
     if features.dim() != 5:
@@ -108,115 +124,146 @@ def inr_query(
     check(outputs == 4, OP, "flow_layers must end in 4 outputs, got {}", outputs)
     check_layers(OP, "encode_layers", encode_layers, 2 * (F + C + 6) + 1)
     dtype = frames.dtype
-    if dtype in _LOW_PRECISION:
-        features, frames, times = features.float(), frames.float(), times.float()
-        feat_layers, flow_layers, encode_layers = map(_widened, (feat_layers, flow_layers, encode_layers))
     networks = feat_layers, flow_layers, encode_layers
+    if dtype in LOW_PRECISION:
+        features, frames, times = features.float(), frames.float(), times.float()
+        networks = _widened(feat_layers), _widened(flow_layers), _widened(encode_layers)
+    arguments = Arguments(features, frames, times, lr_size, size, networks, frame_upsample, operands, rounds)
     # A phase is a product times 30: autocast must not touch what is not asked for by name.
     with torch.autocast(device, enabled=False):
-        weights = [weight for network in networks for weight, _ in network]
-
-        def call(backend: str) -> tuple[Tensor, Tensor]:
-            if backend == "reference":
-                joined = features.flatten(1, -3)
-                return reference.inr_query(
-                    joined, frames, times, lr_size, size, *networks, frame_upsample=frame_upsample
-                )
-            maps, layers = hoist(
-                features, frames, *networks, frame_upsample=frame_upsample, fixed_order=backend == "cpu"
-            )
-            arguments = (*maps, times, lr_size, size, frame_upsample, *layers, OMEGA)
-            out: tuple[Tensor, Tensor]
-            if backend == "triton":
-                out = torch.ops.vinr.inr_query_triton(*arguments, backends.chosen_operands(operands))
-            else:
-                on_cpu = "bfloat16" if bfloat16 else "ieee"
-                multiplied = backends.chosen_operands(operands) if backend == "cuda" else on_cpu
-                out = torch.ops.vinr.inr_query(*arguments, multiplied)
-            return out
-
-        image, flow = backends.run(OP, (features, frames, times, *weights), call)
+        image, flow = INR_QUERY(arguments)
     return image.to(dtype), flow.to(dtype)
 
 
+def _reference(a: Arguments) -> tuple[Tensor, Tensor]:
+    features = a.features.flatten(1, -3)
+    return reference.inr_query(features, a.frames, a.times, a.lr_size, a.size, *a.networks, a.frame_upsample)
+
+
+def _prepare(backend: str, a: Arguments) -> tuple[Any, ...]:
+    maps, layers = hoist(a.features, a.frames, *a.networks, a.frame_upsample, fixed_order=backend == "cpu")
+    # The CPU rounds under autocast alone.
+    dtype = a.operands if a.under_autocast or backend != "cpu" else torch.float32
+    return *maps, a.times, a.lr_size, a.size, a.frame_upsample, *layers, OMEGA, chosen_operands(dtype)
+
+
 def _fake(
-    maps: Tensor,
-    colours: Tensor | None,
-    times: Tensor,
-    lr_size: list[int],
-    size: list[int],
-    frame_upsample: int,
-    feat: list[Tensor],
-    flow: list[Tensor],
-    encode: list[Tensor],
-    omega: float,
-    operands: str,
-) -> tuple[Tensor, Tensor]:
+    maps: Tensor, colours: Tensor | None, times: Tensor, lr_size: list[int], size: list[int], frame_upsample: int,
+    feat: list[Tensor], flow: list[Tensor], encode: list[Tensor], omega: float, operands: str,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
     check_rank(OP, "maps", maps, "[B, h, w, C]")
     check_shape(OP, "times", times, "[T, B]", (times.shape[0], maps.shape[0]))
-    B, T = maps.shape[0], times.shape[0]
-    return maps.new_empty(B, T, encode[-1].shape[0], *size), maps.new_empty(B, T, 4, *size)
+    images, dtype = (maps.shape[0], times.shape[0]), computed_in(maps.dtype)
+    outputs = encode[-1].shape[0]
+    return maps.new_empty(*images, outputs, *size, dtype=dtype), maps.new_empty(*images, 4, *size, dtype=dtype)
 
 
 def _fake_backward(
-    grad_image: Tensor,
-    grad_flow: Tensor,
-    maps: Tensor,
-    colours: Tensor | None,
-    times: Tensor,
-    lr_size: list[int],
-    size: list[int],
-    frame_upsample: int,
-    feat: list[Tensor],
-    flow: list[Tensor],
-    encode: list[Tensor],
-    omega: float,
-    wants_colours: bool,
-    operands: str,
-) -> tuple[Tensor, Tensor, Tensor]:
+    grad_image: Tensor, grad_flow: Tensor, maps: Tensor, colours: Tensor | None, times: Tensor, lr_size: list[int],
+    size: list[int], frame_upsample: int, feat: list[Tensor], flow: list[Tensor], encode: list[Tensor], omega: float,
+    wants_colours: bool, operands: str,
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     weights = sum(t.numel() for t in (*feat, *flow, *encode))
-    d_colours = maps.new_empty(colours.shape if wants_colours and colours is not None else (0,))
-    return torch.empty_like(maps, memory_format=torch.contiguous_format), d_colours, maps.new_empty(weights)
+    of_colours = colours.shape if wants_colours and colours is not None else (0,)
+    dtype = computed_in(maps.dtype)
+    return tuple(maps.new_empty(shape, dtype=dtype) for shape in (maps.shape, of_colours, (weights,)))  # type: ignore[return-value]
 
 
-def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    maps, colours, times, ctx.lr_size, ctx.size, ctx.u, feat, flow, encode, ctx.omega, operands = inputs
+def _save(ctx: Any, inputs: tuple[Any, ...]) -> None:
+    maps, colours, times, *ctx.sizes, feat, flow, encode, ctx.omega, ctx.operands = inputs
     ctx.counts = len(feat), len(flow), len(encode)
-    ctx.extra = (operands,)
     ctx.save_for_backward(maps, colours, times, *feat, *flow, *encode)
 
 
-def _differentiate(name: str) -> Any:
-    """The formula of a forward op, by its backward op `name`."""
-
-    def backward(ctx: Any, grad_image: Tensor, grad_flow: Tensor) -> tuple[Any, ...]:
-        maps, colours, times, *tensors = ctx.saved_tensors
-        if ctx.needs_input_grad[2]:
-            raise NotImplementedError(f'{OP}: no gradient of times here; use `with vinr_engine.backend("reference")`')
-        a, b, _ = ctx.counts
-        networks = tensors[:a], tensors[a : a + b], tensors[a + b :]
-        d_maps, d_colours, d_weights = getattr(torch.ops.vinr, name)(
-            grad_image, grad_flow, maps, colours, times, ctx.lr_size, ctx.size, ctx.u, *networks, ctx.omega,
-            ctx.needs_input_grad[1], *ctx.extra,
-        )  # fmt: skip
-        flat = iter(d_weights.split([t.numel() for t in tensors]))
-        grads = [[next(flat).view_as(t).to(t.dtype) for t in network] for network in networks]
-        d_colours = d_colours.to(colours.dtype) if ctx.needs_input_grad[1] else None
-        return d_maps.to(maps.dtype), d_colours, None, None, None, None, *grads, None, None
-
-    return backward
+def _gradient(ctx: Any, backward: Any, grad_image: Tensor, grad_flow: Tensor) -> tuple[Any, ...]:
+    maps, colours, times, *tensors = ctx.saved_tensors
+    if ctx.needs_input_grad[2]:
+        raise NotImplementedError(f'{OP}: no gradient of times here; use `with vinr_engine.backend("reference")`')
+    a, b, _ = ctx.counts
+    networks = tensors[:a], tensors[a : a + b], tensors[a + b :]
+    wants_colours = ctx.needs_input_grad[1]
+    d_maps, d_colours, d_weights = backward(
+        grad_image, grad_flow, maps, colours, times, *ctx.sizes, *networks, ctx.omega, wants_colours,
+        gradient_operands(ctx.operands),
+    )  # fmt: skip
+    flat = iter(d_weights.split([t.numel() for t in tensors]))
+    grads = [[next(flat).view_as(t).to(t.dtype) for t in network] for network in networks]
+    d_colours = d_colours.to(colours.dtype) if wants_colours else None
+    return d_maps.to(maps.dtype), d_colours, None, None, None, None, *grads, None, None
 
 
-def _second_backward(ctx: Any, *grads: Tensor) -> None:
-    raise NotImplementedError(
-        f'{OP}: no second derivative on this backend; use `with vinr_engine.backend("reference")`'
-    )
+def _refusal(a: Arguments, widest: int, deepest: int | None = None) -> str:
+    """Why kernels do not take the networks: their layers are wider, or more."""
+    for layers in a.networks:
+        if deepest is not None and len(layers) > deepest:
+            return f"it takes networks of up to {deepest} layers, got {len(layers)}"
+    for weight in (weight for layers in a.networks for weight, _ in layers):
+        if weight.shape[0] > widest:
+            return f"it takes layers of up to {widest} outputs, got {weight.shape[0]}"
+    return ""
 
 
-if EXTENSION.path is not None:
-    torch.library.register_fake("vinr::inr_query", _fake)
-    torch.library.register_fake("vinr::inr_query_backward", _fake_backward)
-    torch.library.register_autograd(
-        "vinr::inr_query", _differentiate("inr_query_backward"), setup_context=_setup_context
-    )
-    torch.library.register_autograd("vinr::inr_query_backward", _second_backward)
+def _wants_times(a: Arguments) -> str:
+    return "it has no gradient of times" if torch.is_grad_enabled() and a.times.requires_grad else ""
+
+
+def _miscompiled(tensor: Tensor) -> str:
+    """Why Triton's kernels must not run on the GPU of `tensor`, whatever their compiler says.
+
+    For compute capability 10.x Triton 3.6 makes them of a few instructions that write nothing, in 16 bits, and reports
+    no error: `benchmarks.static --also` sees it, 3.9's are whole.
+    """
+    if tensor.device.type != "cuda" or not () < runtime.VERSION < (3, 9):
+        return ""
+    if torch.cuda.get_device_capability(tensor.device)[0] != 10:
+        return ""
+    return "Triton before 3.9 makes empty kernels of it for compute capability 10.x: install a newer one"
+
+
+def _on_triton(a: Arguments) -> str:
+    refusal = _miscompiled(a.features) or _wants_times(a) or _refusal(a, runtime.WIDEST)
+    return refusal or runtime.refusal(*tensors_of(a))
+
+
+def _on_cuda(a: Arguments) -> str:
+    return _refusal(a, WIDEST_ON_CUDA, DEEPEST_ON_CUDA) or cuda.refusal(*tensors_of(a))
+
+
+def _launch(*arguments: Any) -> None:
+    from vinr_engine.kernels.inr_query import launch
+
+    launch.inr_query(*arguments)
+
+
+def _launch_backward(*arguments: Any) -> None:
+    from vinr_engine.kernels.inr_query import backward
+
+    backward.inr_query_backward(*arguments)
+
+
+# On hoisted maps. feat, flow and encode hold weight and bias of each layer in turn, the first layer's columns without
+# those that were hoisted.
+_ARGUMENTS = (
+    "Tensor maps, Tensor? colours, Tensor times, int[2] lr_size, int[2] size, int frame_upsample, "
+    "Tensor[] feat, Tensor[] flow, Tensor[] encode, float omega"
+)
+
+INR_QUERY = Op(
+    OP,
+    schema=f"({_ARGUMENTS}, str operands) -> (Tensor, Tensor)",
+    # Gradients of maps, of colours (empty where not wanted or not given), and of all weights and biases, flat, in the
+    # order of feat, flow, encode.
+    backward_schema=f"(Tensor grad_image, Tensor grad_flow, {_ARGUMENTS}, bool wants_colours, str operands) "
+    "-> (Tensor, Tensor, Tensor)",
+    reference=_reference,
+    prepare=_prepare,
+    fake=_fake,
+    fake_backward=_fake_backward,
+    save=_save,
+    gradient=_gradient,
+    backends={
+        "cpu": Backend(lambda a: _wants_times(a) or on_the_cpu(a)),
+        "triton": Backend(_on_triton, _launch, _launch_backward),
+        "cuda": Backend(_on_cuda),
+    },
+)

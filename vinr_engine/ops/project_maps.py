@@ -12,8 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vinr_engine._extension import EXTENSION
-from vinr_engine.ops._checks import check, check_device, check_floating, check_rank, check_shape
+from vinr_engine import reference
+from vinr_engine.ops.checks import check, check_device, check_floating, check_rank, check_shape
+from vinr_engine.ops.op import Backend, Op, on_the_cpu
 
 OP = "project_maps"
 
@@ -78,35 +79,40 @@ def _fake_backward(
     return d_maps, weight.new_empty(weight.shape if wants_weight else (0,))
 
 
-def _setup_context(ctx: Any, inputs: tuple[list[Tensor], Tensor], output: Tensor) -> None:
+def _save(ctx: Any, inputs: tuple[list[Tensor], Tensor]) -> None:
     maps, weight = inputs
     ctx.save_for_backward(weight, *maps)
 
 
-def _backward(ctx: Any, grad_output: Tensor) -> tuple[list[Tensor | None], Tensor | None]:
+def _gradient(ctx: Any, backward: Any, grad_output: Tensor) -> tuple[list[Tensor | None], Tensor | None]:
     weight, *maps = ctx.saved_tensors
     wants_maps, wants_weight = ctx.needs_input_grad
-    d_maps, d_weight = torch.ops.vinr.project_maps_backward(grad_output, maps, weight, [*wants_maps, wants_weight])
+    d_maps, d_weight = backward(grad_output, maps, weight, [*wants_maps, wants_weight])
     return (
         [d if wanted else None for d, wanted in zip(d_maps, wants_maps, strict=True)],
         d_weight if wants_weight else None,
     )
 
 
-def _second_backward(ctx: Any, *grads: Tensor) -> None:
-    raise NotImplementedError(
-        f'{OP}: no second derivative on this backend; use `with vinr_engine.backend("reference")`'
-    )
-
-
-def _on_a_gpu(maps: list[Tensor], weight: Tensor) -> Tensor:
+def on_a_gpu(maps: list[Tensor], weight: Tensor) -> Tensor:
     """For programs that torch.export traced on the CPU and that then moved."""
     return torch_product([m.permute(0, 3, 1, 2) for m in maps], weight)
 
 
-if EXTENSION.path is not None:
-    torch.library.register_fake("vinr::project_maps", _fake)
-    torch.library.register_fake("vinr::project_maps_backward", _fake_backward)
-    torch.library.register_autograd("vinr::project_maps", _backward, setup_context=_setup_context)
-    torch.library.register_autograd("vinr::project_maps_backward", _second_backward)
-    torch.library.register_kernel("vinr::project_maps", "cuda", _on_a_gpu)
+PROJECT_MAPS = Op(
+    OP,
+    # Maps [B, h, w, C_i], joined in mind, times the weight [O, sum C_i]: [B, h, w, O].
+    schema="(Tensor[] maps, Tensor weight) -> Tensor",
+    # Gradients of the maps, and of the weight; empty tensors where output_mask, which has an entry for each map and one
+    # for the weight, is false.
+    backward_schema="(Tensor grad_output, Tensor[] maps, Tensor weight, bool[] output_mask) -> (Tensor[], Tensor)",
+    reference=lambda a: reference.project_maps(*a),
+    prepare=lambda backend, a: a,
+    fake=_fake,
+    fake_backward=_fake_backward,
+    save=_save,
+    gradient=_gradient,
+    backends={"cpu": Backend(on_the_cpu)},
+)
+if OP in PROJECT_MAPS.torch_ops:
+    torch.library.register_kernel(f"vinr::{OP}", "cuda", on_a_gpu)

@@ -3,19 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from vinr_engine import backends, reference
-from vinr_engine._extension import EXTENSION
-from vinr_engine.ops._checks import check, check_device, check_floating, check_layers, check_rank, check_shape
+from vinr_engine import reference
+from vinr_engine.backends import LOW_PRECISION, chosen_operands
+from vinr_engine.kernels.common import runtime
+from vinr_engine.ops.checks import check, check_device, check_floating, check_layers, check_rank, check_shape
+from vinr_engine.ops.op import Backend, Op, computed_in, gradient_operands, on_the_cpu, on_triton, tensors_of
 from vinr_engine.reference.mlp import ACTIVATIONS, Layer
 from vinr_engine.reference.sampling import SAMPLERS
 
 OP = "sampled_mlp"
-_LOW_PRECISION = (torch.bfloat16, torch.float16)
+CPU_DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+
+
+class Arguments(NamedTuple):
+    """Of a call of `sampled_mlp`."""
+
+    maps: Sequence[Tensor]
+    positions: Sequence[Tensor]
+    layers: Sequence[Layer]
+    x: Tensor | None
+    x_weight: Tensor | None
+    bias: Tensor | None
+    modes: Sequence[str]
+    activation: str
+    omega: float
 
 
 def output_shape(
@@ -65,7 +81,7 @@ def output_shape(
     for name, tensor in _named(maps, positions, layers, x, x_weight, bias):
         check_floating(OP, name, tensor)
         check_device(OP, name, tensor, some)
-        wide = name.startswith("positions") and some.dtype in _LOW_PRECISION and tensor.dtype == torch.float32
+        wide = name.startswith("positions") and some.dtype in LOW_PRECISION and tensor.dtype == torch.float32
         check(
             tensor.dtype == some.dtype or wide or autocast, OP, "{} must be {}, got {}", name, some.dtype, tensor.dtype
         )
@@ -134,90 +150,75 @@ def sampled_mlp(
     """
     modes = ["bilinear"] * len(maps) if modes is None else list(modes)
     output_shape(maps, positions, layers, x, x_weight, bias, modes, activation)
-    tensors = [tensor for _, tensor in _named(maps, positions, layers, x, x_weight, bias)]
+    a = Arguments(list(maps), list(positions), list(layers), x, x_weight, bias, modes, activation, omega)
+    out: Tensor = SAMPLED_MLP(a)
+    return out.to(_result_dtype(a))
 
-    def call(backend: str) -> Tensor:
-        if backend == "reference":
-            return reference.sampled_mlp(
-                maps, positions, layers, x=x, x_weight=x_weight, bias=bias, modes=modes, activation=activation,
-                omega=omega,
-            )  # fmt: skip
-        some = tensors[0]
-        device = some.device.type
-        result = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else some.dtype
-        if backend == "triton":
-            out = torch.ops.vinr.sampled_mlp_triton(
-                [m.to(result).permute(0, 2, 3, 1) for m in maps], positions, [mode == "nearest" for mode in modes], x,
-                x_weight, bias, [t for layer in layers for t in layer], activation, omega,
-                backends.chosen_operands(result),
-            )  # fmt: skip
-            return out.to(result)
-        dtype = torch.float64 if all(t.dtype == torch.float64 for t in tensors) else torch.float32
-        out = torch.ops.vinr.sampled_mlp(
-            [m.to(dtype).permute(0, 2, 3, 1) for m in maps],
-            [p.to(dtype) for p in positions],
-            [mode == "nearest" for mode in modes],
-            *(None if t is None else t.to(dtype) for t in (x, x_weight, bias)),
-            [t.to(dtype) for layer in layers for t in layer],
-            activation,
-            omega,
-            "bfloat16" if result == torch.bfloat16 and dtype == torch.float32 else "ieee",
-        )
-        return out.to(result)
 
-    return backends.run(OP, tensors, call)
+def _result_dtype(a: Arguments) -> torch.dtype:
+    """That of the tensors, or of autocast."""
+    some: Tensor = tensors_of((a.maps, a.x))[0]
+    device = some.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else some.dtype
+
+
+def _reference(a: Arguments) -> Tensor:
+    return reference.sampled_mlp(
+        *a[:3], x=a.x, x_weight=a.x_weight, bias=a.bias, modes=a.modes, activation=a.activation, omega=a.omega
+    )
+
+
+def _prepare(backend: str, a: Arguments) -> tuple[Any, ...]:
+    """Kernels of the CPU take float32, or float64 throughout."""
+    result = _result_dtype(a)
+    maps, positions, others = a.maps, a.positions, [a.x, a.x_weight, a.bias]
+    layers = [t for layer in a.layers for t in layer]
+    if backend == "cpu":
+        single = any(t.dtype != torch.float64 for t in tensors_of(a))
+        dtype = torch.float32 if single else torch.float64
+        positions, layers = [p.to(dtype) for p in positions], [t.to(dtype) for t in layers]
+        others = [None if t is None else t.to(dtype) for t in others]
+    else:
+        dtype = result
+    maps = [m.to(dtype).permute(0, 2, 3, 1) for m in maps]
+    nearest = [mode == "nearest" for mode in a.modes]
+    return maps, positions, nearest, *others, layers, a.activation, a.omega, chosen_operands(result)
 
 
 def _fake(
-    maps: list[Tensor],
-    positions: list[Tensor],
-    nearest: list[bool],
-    x: Tensor | None,
-    x_weight: Tensor | None,
-    bias: Tensor | None,
-    layers: list[Tensor],
-    activation: str,
-    omega: float,
-    operands: str,
-) -> Tensor:
+    maps: list[Tensor], positions: list[Tensor], nearest: list[bool], x: Tensor | None, x_weight: Tensor | None,
+    bias: Tensor | None, layers: list[Tensor], activation: str, omega: float, operands: str,
+) -> Tensor:  # fmt: skip
     pairs = list(zip(layers[::2], layers[1::2], strict=True))
     modes = ["nearest" if n else "bilinear" for n in nearest]
     planes = [m.permute(0, 3, 1, 2) for m in maps]
     shape = output_shape(planes, positions, pairs, x, x_weight, bias, modes, activation)
-    some = maps[0] if x is None else x
-    return some.new_empty(shape)
+    some: Any = maps[0] if maps else x
+    out: Tensor = some.new_empty(shape)
+    return out
 
 
 def _fake_backward(
-    grad_output: Tensor,
-    maps: list[Tensor],
-    positions: list[Tensor],
-    nearest: list[bool],
-    x: Tensor | None,
-    x_weight: Tensor | None,
-    bias: Tensor | None,
-    layers: list[Tensor],
-    activation: str,
-    omega: float,
-    output_mask: list[bool],
-    operands: str,
-) -> tuple[list[Tensor], list[Tensor], Tensor, Tensor]:
+    grad_output: Tensor, maps: list[Tensor], positions: list[Tensor], nearest: list[bool], x: Tensor | None,
+    x_weight: Tensor | None, bias: Tensor | None, layers: list[Tensor], activation: str, omega: float,
+    output_mask: list[bool], operands: str,
+) -> tuple[list[Tensor], list[Tensor], Tensor, Tensor]:  # fmt: skip
     like = _fake(maps, positions, nearest, x, x_weight, bias, layers, activation, omega, operands)
     check_shape(OP, "grad_output", grad_output, "[B, N, out]", like.shape)
     D = maps[0].shape[3] if maps else x_weight.shape[0]  # type: ignore[union-attr]
     weights = D + sum(t.numel() for t in layers) + (0 if x_weight is None else x_weight.numel())
+    dtype = computed_in(like.dtype)
     return (
-        [m.new_empty(m.shape) for m in maps] if output_mask[0] else [],
-        [p.new_empty(p.shape) for p in positions] if output_mask[1] else [],
-        like.new_empty(x.shape if output_mask[2] and x is not None else (0,)),
-        like.new_empty(weights if output_mask[3] else 0),
+        [m.new_empty(m.shape, dtype=dtype) for m in maps] if output_mask[0] else [],
+        [p.new_empty(p.shape, dtype=dtype) for p in positions] if output_mask[1] else [],
+        like.new_empty(x.shape if output_mask[2] and x is not None else (0,), dtype=dtype),
+        like.new_empty(weights if output_mask[3] else 0, dtype=dtype),
     )
 
 
-def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    maps, positions, ctx.nearest, x, x_weight, bias, layers, ctx.activation, ctx.omega, operands = inputs
+def _save(ctx: Any, inputs: tuple[Any, ...]) -> None:
+    maps, positions, ctx.nearest, x, x_weight, bias, layers, ctx.activation, ctx.omega, ctx.operands = inputs
     ctx.map_count = len(maps)
-    ctx.extra = (operands,)
     ctx.save_for_backward(x, x_weight, bias, *maps, *positions, *layers)
 
 
@@ -225,52 +226,78 @@ def _any(needs: bool | Sequence[bool]) -> bool:
     return needs if isinstance(needs, bool) else any(needs)
 
 
-def _differentiate(name: str) -> Any:
-    """The formula of a forward op, by its backward op `name`."""
-
-    def backward(ctx: Any, grad_output: Tensor) -> tuple[Any, ...]:
-        x, x_weight, bias, *tensors = ctx.saved_tensors
-        n = ctx.map_count
-        maps, positions, layers = tensors[:n], tensors[n : 2 * n], tensors[2 * n :]
-        needs = [_any(need) for need in ctx.needs_input_grad]
-        d_maps, d_positions, d_x, d_weights = getattr(torch.ops.vinr, name)(
-            grad_output, maps, positions, ctx.nearest, x, x_weight, bias, layers, ctx.activation, ctx.omega,
-            [needs[0], needs[1], needs[3], needs[4] or needs[5] or needs[6]], *ctx.extra,
-        )  # fmt: skip
-        d_x_weight, d_bias, d_layers = None, None, [None] * len(layers)
-        if d_weights.numel() > 0:
-            D = maps[0].shape[3] if maps else x_weight.shape[0]
-            X = 0 if x_weight is None else x_weight.shape[1]
-            flat = d_weights.split([D * X, D, *(t.numel() for t in layers)])
-            d_x_weight = flat[0].view(D, X).to(x_weight.dtype) if needs[4] else None
-            d_bias = flat[1].to(bias.dtype) if needs[5] else None
-            d_layers = [d.view_as(t).to(t.dtype) for d, t in zip(flat[2:], layers, strict=True)]
-        return (
-            [d.to(t.dtype) for d, t in zip(d_maps, maps, strict=True)] if needs[0] else [None] * n,
-            [d.to(t.dtype) for d, t in zip(d_positions, positions, strict=True)] if needs[1] else [None] * n,
-            None if n > 0 else [],  # of `nearest`: torch takes an empty list for one of tensors
-            d_x.to(x.dtype) if needs[3] else None,
-            d_x_weight,
-            d_bias,
-            d_layers,
-            None,
-            None,
-            None,
-        )
-
-    return backward
-
-
-def _second_backward(ctx: Any, *grads: Tensor) -> None:
-    raise NotImplementedError(
-        f'{OP}: no second derivative on this backend; use `with vinr_engine.backend("reference")`'
+def _gradient(ctx: Any, backward: Any, grad_output: Tensor) -> tuple[Any, ...]:
+    x, x_weight, bias, *tensors = ctx.saved_tensors
+    n = ctx.map_count
+    maps, positions, layers = tensors[:n], tensors[n : 2 * n], tensors[2 * n :]
+    needs = [_any(need) for need in ctx.needs_input_grad]
+    d_maps, d_positions, d_x, d_weights = backward(
+        grad_output, maps, positions, ctx.nearest, x, x_weight, bias, layers, ctx.activation, ctx.omega,
+        [needs[0], needs[1], needs[3], needs[4] or needs[5] or needs[6]], gradient_operands(ctx.operands),
+    )  # fmt: skip
+    d_x_weight, d_bias, d_layers = None, None, [None] * len(layers)
+    if d_weights.numel() > 0:
+        D = maps[0].shape[3] if maps else x_weight.shape[0]
+        X = 0 if x_weight is None else x_weight.shape[1]
+        flat = d_weights.split([D * X, D, *(t.numel() for t in layers)])
+        d_x_weight = flat[0].view(D, X).to(x_weight.dtype) if needs[4] else None
+        d_bias = flat[1].to(bias.dtype) if needs[5] else None
+        d_layers = [d.view_as(t).to(t.dtype) for d, t in zip(flat[2:], layers, strict=True)]
+    return (
+        [d.to(t.dtype) for d, t in zip(d_maps, maps, strict=True)] if needs[0] else [None] * n,
+        [d.to(t.dtype) for d, t in zip(d_positions, positions, strict=True)] if needs[1] else [None] * n,
+        None if n > 0 else [],  # of `nearest`: torch takes an empty list for one of tensors
+        d_x.to(x.dtype) if needs[3] else None,
+        d_x_weight,
+        d_bias,
+        d_layers,
+        None,
+        None,
+        None,
     )
 
 
-if EXTENSION.path is not None:
-    torch.library.register_fake("vinr::sampled_mlp", _fake)
-    torch.library.register_fake("vinr::sampled_mlp_backward", _fake_backward)
-    torch.library.register_autograd(
-        "vinr::sampled_mlp", _differentiate("sampled_mlp_backward"), setup_context=_setup_context
-    )
-    torch.library.register_autograd("vinr::sampled_mlp_backward", _second_backward)
+def _on_triton(a: Arguments) -> str:
+    for weight in (a.x_weight, *(weight for weight, _ in a.layers)):
+        if weight is not None and max(weight.shape) > runtime.WIDEST:
+            return f"it takes layers of up to {runtime.WIDEST} inputs and outputs, got {list(weight.shape)}"
+    return on_triton(a)
+
+
+def _launch(*arguments: Any) -> None:
+    from vinr_engine.kernels.sampled_mlp import launch
+
+    launch.sampled_mlp(*arguments)
+
+
+def _launch_backward(*arguments: Any) -> None:
+    from vinr_engine.kernels.sampled_mlp import backward
+
+    backward.sampled_mlp_backward(*arguments)
+
+
+# Maps [B, H, W, D] channels-last, positions [B, N, 2] (y, x) in pixels of their maps; layers holds weight and bias of
+# each layer after the first in turn.
+_ARGUMENTS = (
+    "Tensor[] maps, Tensor[] positions, bool[] nearest, Tensor? x, Tensor? x_weight, Tensor? bias, Tensor[] layers, "
+    "str activation, float omega"
+)
+
+SAMPLED_MLP = Op(
+    OP,
+    schema=f"({_ARGUMENTS}, str operands) -> Tensor",
+    # Gradients of maps, of positions, of x, and of x_weight, bias and layers, flat, in this order; empty lists and
+    # tensors where output_mask is false. A bias that is not given has a gradient of D numbers all the same.
+    backward_schema=f"(Tensor grad_output, {_ARGUMENTS}, bool[4] output_mask, str operands) "
+    "-> (Tensor[], Tensor[], Tensor, Tensor)",
+    reference=_reference,
+    prepare=_prepare,
+    fake=_fake,
+    fake_backward=_fake_backward,
+    save=_save,
+    gradient=_gradient,
+    backends={
+        "cpu": Backend(lambda a: on_the_cpu(a, CPU_DTYPES)),
+        "triton": Backend(_on_triton, _launch, _launch_backward),
+    },
+)

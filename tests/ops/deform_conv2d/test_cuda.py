@@ -6,8 +6,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 import vinr_engine as vinr
 from benchmarks.tolerances import OP, relative_error
-from ops.deform_conv2d_samples import LARGER, SAMPLES
-from vinr_engine import _cuda, reference
+from ops.deform_conv2d.samples import LARGER, SAMPLES
+from vinr_engine import cuda, reference
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 
@@ -23,31 +23,31 @@ def to_gpu(tensors, memory_format):
     return [t.to(memory_format=memory_format) if t is not None and t.ndim == 4 else t for t in moved]
 
 
-@pytest.mark.parametrize("dtype", _cuda.DTYPES)
+@pytest.mark.parametrize("dtype", cuda.DTYPES)
 @pytest.mark.parametrize("capability", [(8, 0), (12, 0)])
 def test_runs(monkeypatch, dtype, capability):
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
-    assert _cuda.refusal(*on_gpu(dtype, torch.float32), None) == ""
+    assert cuda.refusal(*on_gpu(dtype, torch.float32), None) == ""
 
 
 def test_refusals_say_why(monkeypatch):
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
     (single,) = on_gpu(torch.float32)
-    assert _cuda.refusal(torch.zeros(1)) == "it takes CUDA tensors, got one on cpu"
-    assert _cuda.refusal(single, torch.zeros(1)) == "it takes CUDA tensors, got one on cpu"
-    assert _cuda.refusal(single, *on_gpu(torch.float32, device="cuda:1")).endswith("got cuda:0 and cuda:1")
-    assert _cuda.refusal(*on_gpu(torch.float64)).endswith("got torch.float64")
-    assert _cuda.refusal(single) == "it needs a GPU of compute capability 8.0 or later, this one has 7.5"
+    assert cuda.refusal(torch.zeros(1)) == "it takes CUDA tensors, got one on cpu"
+    assert cuda.refusal(single, torch.zeros(1)) == "it takes CUDA tensors, got one on cpu"
+    assert cuda.refusal(single, *on_gpu(torch.float32, device="cuda:1")).endswith("got cuda:0 and cuda:1")
+    assert cuda.refusal(*on_gpu(torch.float64)).endswith("got torch.float64")
+    assert cuda.refusal(single) == "it needs a GPU of compute capability 8.0 or later, this one has 7.5"
     single.requires_grad_()
-    assert _cuda.refusal(single).startswith("it has no gradients")
+    assert cuda.refusal(single).startswith("it has no gradients")
     with torch.no_grad():
-        assert "compute capability" in _cuda.refusal(single)
+        assert "compute capability" in cuda.refusal(single)
 
 
 @pytest.mark.gpu
 @needs_gpu
 @pytest.mark.parametrize("channels_last", [False, True])
-@pytest.mark.parametrize("dtype", _cuda.DTYPES)
+@pytest.mark.parametrize("dtype", cuda.DTYPES)
 @pytest.mark.parametrize("sample", [*SAMPLES, *LARGER], ids=lambda s: s.name)
 def test_gpu_matches_the_reference(sample, dtype, channels_last):
     layout = torch.channels_last if channels_last else torch.contiguous_format
@@ -62,7 +62,7 @@ def test_gpu_matches_the_reference(sample, dtype, channels_last):
 
 @pytest.mark.gpu
 @needs_gpu
-@pytest.mark.parametrize("dtype", _cuda.DTYPES)
+@pytest.mark.parametrize("dtype", cuda.DTYPES)
 def test_gpu_packed_matches_the_reference(dtype):
     (sample,) = [s for s in LARGER if s.name == "published"]
     tensors = to_gpu(sample.packed(dtype), torch.channels_last)

@@ -6,10 +6,22 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 import vinr_engine as vinr
 from benchmarks.tolerances import OP, TF32, relative_error
-from ops.test_inr_query import SHAPES, cast, problem, query
-from vinr_engine import _cuda, backends
+from ops.inr_query.samples import SHAPES, cast, problem, query
+from vinr_engine import backends, cuda
+from vinr_engine.ops.inr_query import INR_QUERY, Arguments
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+
+
+def refusal(features, frames, times, *weights):
+    """Of a call with these weights in one network."""
+    layers = [(weight, weight.detach()) for weight in weights]
+    return refusal_of(features, frames, times, (layers, [], []))
+
+
+def refusal_of(features, frames, times, networks):
+    arguments = Arguments(features, frames, times, (4, 4), (4, 4), networks, 1, torch.float32, False)
+    return INR_QUERY.backends["cuda"].refuse(arguments)
 
 
 def on_gpu(outputs=64, dtype=torch.float32, device="cuda:0"):
@@ -21,19 +33,19 @@ def on_gpu(outputs=64, dtype=torch.float32, device="cuda:0"):
 
 def test_refusals_say_why(monkeypatch):
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
-    assert _cuda.inr_query_refusal(*on_gpu()) == ""
-    assert _cuda.inr_query_refusal(*on_gpu(377)) == "it takes layers of up to 376 outputs, got 377"
-    assert _cuda.inr_query_refusal(*on_gpu()[:3], torch.zeros(4, 21)) == "it takes CUDA tensors, got one on cpu"
-    assert _cuda.inr_query_refusal(*on_gpu(dtype=torch.float64)).endswith("got torch.float64")
+    assert refusal(*on_gpu()) == ""
+    assert refusal(*on_gpu(377)) == "it takes layers of up to 376 outputs, got 377"
+    assert refusal(*on_gpu()[:3], torch.zeros(4, 21)) == "it takes CUDA tensors, got one on cpu"
+    assert refusal(*on_gpu(dtype=torch.float64)).endswith("got torch.float64")
     mixed = [*on_gpu()[:2], *on_gpu(device="cuda:1")[2:]]
-    assert _cuda.inr_query_refusal(*mixed) == "it takes tensors of one device, got cuda:0 and cuda:1"
+    assert refusal(*mixed) == "it takes tensors of one device, got cuda:0 and cuda:1"
     trained = on_gpu()
     trained[3].requires_grad_()
-    assert _cuda.inr_query_refusal(*trained).startswith("it has no gradients")
+    assert refusal(*trained).startswith("it has no gradients")
     with torch.no_grad():
-        assert _cuda.inr_query_refusal(*trained) == ""
+        assert refusal(*trained) == ""
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (7, 5))
-    assert _cuda.inr_query_refusal(*on_gpu()) == ("it needs a GPU of compute capability 8.0 or later, this one has 7.5")
+    assert refusal(*on_gpu()) == ("it needs a GPU of compute capability 8.0 or later, this one has 7.5")
 
 
 @pytest.mark.parametrize("deepest", range(3))
@@ -41,14 +53,14 @@ def test_refusals_say_why(monkeypatch):
 def test_more_layers_than_the_kernels_take_are_refused(monkeypatch, deepest, widths):
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
 
-    def refusal(hidden):
+    def refusal_with(hidden):
         networks = problem(hidden=[(widths,) * (hidden if i == deepest else 7) for i in range(3)], features=4)[5:8]
         with FakeTensorMode():
-            weights = [torch.empty(w.shape, device="cuda:0") for layers in networks for w, _ in layers]
-        return _cuda.inr_query_refusal(*on_gpu()[:3], *weights)
+            moved = [[[torch.empty(t.shape, device="cuda:0") for t in pair] for pair in net] for net in networks]
+        return refusal_of(*on_gpu()[:3], moved)
 
-    assert refusal(7) == ""
-    assert refusal(8) == "it takes networks of up to 8 layers, got 9"
+    assert refusal_with(7) == ""
+    assert refusal_with(8) == "it takes networks of up to 8 layers, got 9"
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a machine without a GPU is refused, this one has one")
@@ -61,7 +73,7 @@ def test_without_a_gpu_the_backend_says_why():
 @pytest.mark.parametrize("precision", backends.PRECISIONS)
 def test_operands(precision):
     with vinr.input_precision(precision):
-        assert [backends.chosen_operands(dtype) for dtype in _cuda.DTYPES] == [precision, "float16", "bfloat16"]
+        assert [backends.chosen_operands(dtype) for dtype in cuda.DTYPES] == [precision, "float16", "bfloat16"]
 
 
 @pytest.mark.skipif(backends.extension().path is None, reason=backends.extension().error)
@@ -76,8 +88,8 @@ def test_the_input_precision_reaches_the_kernels(monkeypatch, precision, expecte
         maps, times, encode = given[0], given[2], given[8]
         return maps.new_zeros(1, len(times), len(encode[-1]), 1, 1), maps.new_zeros(1, len(times), 4, 1, 1)
 
-    monkeypatch.setattr(backends, "select", lambda *_: "cuda")
-    monkeypatch.setattr(torch.ops.vinr, "inr_query", kernels)
+    monkeypatch.setattr(INR_QUERY, "select", lambda _: "cuda")
+    monkeypatch.setitem(INR_QUERY.torch_ops, "inr_query", kernels)
     before = torch.backends.cuda.matmul.allow_tf32
     try:
         torch.backends.cuda.matmul.allow_tf32 = precision != "tf32"

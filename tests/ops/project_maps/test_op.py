@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.tolerances import OP, relative_error
-from ops.project_maps_samples import EMPTY, PUBLISHED, SAMPLES, Sample
+from ops.project_maps.samples import EMPTY, PUBLISHED, SAMPLES, Sample
 from thread_counts import COUNTS, assert_threads_change_nothing, results_by_threads
 from vinr_engine import backends, reference
-from vinr_engine.ops.project_maps import _on_a_gpu, output_shape, project_maps, torch_product
+from vinr_engine.ops.project_maps import on_a_gpu, output_shape, project_maps, torch_product
 
 pytestmark = pytest.mark.skipif(backends.extension().path is None, reason=backends.extension().error)
 samples = pytest.mark.parametrize("sample", [*SAMPLES, PUBLISHED], ids=lambda s: s.name)
@@ -197,7 +197,7 @@ def test_compiles_as_one_graph(sample, dynamic):
 def test_what_a_gpu_gets():
     """The kernel that a program moved to a GPU finds there; here, on the CPU."""
     maps, weight = PUBLISHED.arguments()
-    out = _on_a_gpu([m.permute(0, 2, 3, 1) for m in maps], weight)
+    out = on_a_gpu([m.permute(0, 2, 3, 1) for m in maps], weight)
     assert relative_error(out, reference.project_maps(maps, weight)) <= OP[torch.float64]
 
 

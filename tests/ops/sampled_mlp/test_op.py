@@ -9,7 +9,18 @@ from hypothesis import strategies as st
 
 import vinr_engine as vinr
 from benchmarks.tolerances import OP, relative_error
-from ops.sampled_mlp_samples import EMPTY, SAMPLES, SMALL, Sample
+from ops.sampled_mlp.samples import (
+    EMPTY,
+    SAMPLES,
+    SMALL,
+    Sample,
+    call,
+    flat,
+    gradients,
+    on_reference,
+    op_arguments,
+    with_tensors,
+)
 from thread_counts import assert_threads_change_nothing
 from vinr_engine import backends
 from vinr_engine.reference.sampling import sample_bilinear
@@ -23,41 +34,6 @@ every = pytest.mark.parametrize("sample", SAMPLES + EMPTY, ids=lambda s: s.name)
 
 def draw(*shape):
     return torch.rand(shape, dtype=torch.float64) * 2 - 1
-
-
-def flat(arguments):
-    """Every tensor of a call."""
-    (maps, positions, layers), options = arguments
-    rest = [options[name] for name in ("x", "x_weight", "bias")]
-    return [*maps, *positions, *(t for layer in layers for t in layer), *(t for t in rest if t is not None)]
-
-
-def with_tensors(arguments, tensors):
-    """The same call with other tensors, in the order of `flat`."""
-    (maps, positions, layers), options = arguments
-    tensors = iter(tensors)
-    maps, positions = ([next(tensors) for _ in group] for group in (maps, positions))
-    layers = [(next(tensors), next(tensors)) for _ in layers]
-    rest = {name: next(tensors) for name in ("x", "x_weight", "bias") if options[name] is not None}
-    return (maps, positions, layers), options | rest
-
-
-def call(arguments):
-    return sampled_mlp(*arguments[0], **arguments[1])
-
-
-def gradients(arguments, wanted=None):
-    """Of a random function of the output, of every tensor or of those of `flat` that `wanted` numbers."""
-    leaves = [t.detach().clone().requires_grad_(wanted is None or i in wanted) for i, t in enumerate(flat(arguments))]
-    out = call(with_tensors(arguments, leaves))
-    weights = torch.rand(out.shape, generator=torch.Generator().manual_seed(7), dtype=torch.float64).to(out)
-    of = [t for t in leaves if t.requires_grad]
-    return torch.autograd.grad(out, of, weights, materialize_grads=True)
-
-
-def on_reference(function, *arguments):
-    with vinr.backend("reference"):
-        return function(*arguments)
 
 
 def loop_oracle(maps, positions, layers, x, x_weight, bias, modes, activation, omega):
@@ -338,19 +314,6 @@ def test_bfloat16_rounds_operands_only(variant, sample):
         assert torch.equal(out, call(wide).bfloat16())
     elif sample.layers:
         assert not torch.equal(out, call(wide).bfloat16())  # it did round
-
-
-def op_arguments(arguments):
-    (maps, positions, layers), o = arguments
-    return (
-        [m.permute(0, 2, 3, 1) for m in maps],
-        positions,
-        [mode == "nearest" for mode in o["modes"] or ["bilinear"] * len(maps)],
-        *(o[name] for name in ("x", "x_weight", "bias")),
-        [t for layer in layers for t in layer],
-        o["activation"],
-        o["omega"],
-    )
 
 
 @needs_extension

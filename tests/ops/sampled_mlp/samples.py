@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 
 import torch
 
+import vinr_engine as vinr
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -81,3 +83,51 @@ SAMPLES = [
 ]
 EMPTY = [Sample("empty_batch", batch=0), Sample("no_points", points=0), Sample("neither", maps=(), points=0)]
 SMALL = [replace(s, points=25) if s.points > 25 else s for s in SAMPLES if s.width <= 20 and len(s.layers) < 4]
+
+
+def flat(arguments):
+    """Every tensor of a call."""
+    (maps, positions, layers), options = arguments
+    rest = [options[name] for name in ("x", "x_weight", "bias")]
+    return [*maps, *positions, *(t for layer in layers for t in layer), *(t for t in rest if t is not None)]
+
+
+def with_tensors(arguments, tensors):
+    """The same call with other tensors, in the order of `flat`."""
+    (maps, positions, layers), options = arguments
+    tensors = iter(tensors)
+    maps, positions = ([next(tensors) for _ in group] for group in (maps, positions))
+    layers = [(next(tensors), next(tensors)) for _ in layers]
+    rest = {name: next(tensors) for name in ("x", "x_weight", "bias") if options[name] is not None}
+    return (maps, positions, layers), options | rest
+
+
+def call(arguments):
+    return vinr.ops.sampled_mlp(*arguments[0], **arguments[1])
+
+
+def gradients(arguments, wanted=None):
+    """Of a random function of the output, of every tensor or of those of `flat` that `wanted` numbers."""
+    leaves = [t.detach().clone().requires_grad_(wanted is None or i in wanted) for i, t in enumerate(flat(arguments))]
+    out = call(with_tensors(arguments, leaves))
+    weights = torch.rand(out.shape, generator=torch.Generator().manual_seed(7), dtype=torch.float64).to(out)
+    of = [t for t in leaves if t.requires_grad]
+    return torch.autograd.grad(out, of, weights, materialize_grads=True)
+
+
+def on_reference(function, *arguments):
+    with vinr.backend("reference"):
+        return function(*arguments)
+
+
+def op_arguments(arguments):
+    (maps, positions, layers), o = arguments
+    return (
+        [m.permute(0, 2, 3, 1) for m in maps],
+        positions,
+        [mode == "nearest" for mode in o["modes"] or ["bilinear"] * len(maps)],
+        *(o[name] for name in ("x", "x_weight", "bias")),
+        [t for layer in layers for t in layer],
+        o["activation"],
+        o["omega"],
+    )

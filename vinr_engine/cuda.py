@@ -1,10 +1,10 @@
-"""What the extension's CUDA kernels ask of the tensors of a call."""
+"""What the extension's CUDA kernels ask of this machine and of the tensors of a call."""
 
 from __future__ import annotations
 
 import torch
 
-from vinr_engine._extension import EXTENSION
+from vinr_engine.extension import EXTENSION
 
 # Asked once: torch.compile cannot trace the question.
 BUILT = EXTENSION.path is not None and torch._C._dispatch_has_kernel_for_dispatch_key("vinr::inr_query", "CUDA")
@@ -13,7 +13,7 @@ OLDEST = (8, 0)  # compute capability: cp.async, and matrix instructions of bflo
 
 
 def refusal(*tensors: torch.Tensor | None) -> str:
-    """Why the CUDA kernels cannot run on `tensors`; empty if they can. They have no backward pass."""
+    """Why the CUDA kernels cannot run on these tensors; empty if they can. They have no backward pass."""
     given = [t for t in tensors if t is not None]
     for tensor in given:
         if tensor.device.type != "cuda":
@@ -28,37 +28,6 @@ def refusal(*tensors: torch.Tensor | None) -> str:
     if capability < OLDEST:
         return f"it needs a GPU of compute capability 8.0 or later, this one has {capability[0]}.{capability[1]}"
     return ""
-
-
-WIDEST = 376  # outputs of a layer of the query, whose activations a block holds in 99 KiB of shared memory
-DEEPEST = 8  # layers of one of its networks: kMaxLayers of csrc/cuda/inr_query_parameters.cuh
-
-
-def _depths(weights: tuple[torch.Tensor, ...]) -> list[int]:
-    """Layers of each network of the query, given the weights of all in turn.
-
-    A layer takes what the one before gives. A network's first layer never does: the flow network takes more than the
-    HR feature in front of it, and the colour network an odd number, where the flow has 4.
-    """
-    depths: list[int] = []
-    given = None
-    for weight in weights:
-        if depths and weight.shape[1] == given:
-            depths[-1] += 1
-        else:
-            depths.append(1)
-        given = weight.shape[0]
-    return depths
-
-
-def inr_query_refusal(features: torch.Tensor, frames: torch.Tensor, times: torch.Tensor, *weights: torch.Tensor) -> str:
-    """The same for the query, of which `weights` [out, in] are those of all layers."""
-    if (deepest := max(_depths(weights), default=0)) > DEEPEST:
-        return f"it takes networks of up to {DEEPEST} layers, got {deepest}"
-    for weight in weights:
-        if weight.shape[0] > WIDEST:
-            return f"it takes layers of up to {WIDEST} outputs, got {weight.shape[0]}"
-    return refusal(features, frames, times, *weights)
 
 
 def unavailable() -> str:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 import golden_cases
 import vinr_engine as vinr
 from benchmarks.tolerances import GOLDEN, GOLDEN_GRADIENT, OP, relative_error
-from ops.deform_conv2d_samples import SAMPLES, Sample
+from ops.deform_conv2d.samples import SAMPLES, Sample
 from thread_counts import assert_threads_change_nothing
 from vinr_engine import backends, reference
 

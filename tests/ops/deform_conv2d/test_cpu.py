@@ -6,7 +6,7 @@ import torch
 
 import vinr_engine as vinr
 from benchmarks.tolerances import OP, relative_error
-from ops.deform_conv2d_samples import LARGER, SAMPLES, Sample
+from ops.deform_conv2d.samples import LARGER, SAMPLES, Sample
 from thread_counts import assert_threads_change_nothing
 from vinr_engine import backends, reference
 

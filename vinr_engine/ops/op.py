@@ -1,0 +1,264 @@
+"""One declaration an operation: its schema, reference, fake, gradient and backends.
+
+From an `Op` follow the torch ops `vinr::<name>` (kernels of the CPU and of CUDA C++, by the device of the tensors) and
+`vinr::<name>_triton`, each with its backward op, for torch.compile and autograd; which backend runs a call; and what
+`vinr info` says. docs/adding-an-op.md adds one.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vinr_engine import backends
+from vinr_engine.backends import BackendError, CompilerError
+from vinr_engine.kernels.common import runtime
+
+LIBRARY = "vinr"
+OPS: dict[str, Op] = {}
+_LOG = logging.getLogger("vinr_engine")
+# Backends whose kernels are registered for one torch op, by device; triton has one of its own, since CUDA's is taken.
+_DEVICES = {"cpu": ("cpu",), "cuda": ("cuda",), "triton": ("cpu", "cuda")}  # Triton's interpreter takes CPU tensors
+
+
+def tensors_of(arguments: Any) -> list[Tensor]:
+    """All tensors of a call, also those in lists and tuples."""
+    if isinstance(arguments, Tensor):
+        return [arguments]
+    found: list[Tensor] = []
+    if isinstance(arguments, (list, tuple)):
+        for argument in arguments:
+            found += tensors_of(argument)
+    return found
+
+
+def wants_gradient(arguments: Any) -> bool:
+    """Whether a call will be differentiated."""
+    return torch.is_grad_enabled() and any(t.requires_grad for t in tensors_of(arguments))
+
+
+@dataclass(frozen=True)
+class Backend:
+    """How one backend runs an op.
+
+    refuse: of a call's arguments, why it cannot run them; "" if it can. That the backend runs on this machine at all
+        was asked before.
+    forward, backward: kernels called from Python, (*arguments of the torch op, *results), which fill the results that
+        the op's fakes allocate. None where the C++ extension has registered them.
+    """
+
+    refuse: Callable[[Any], str]
+    forward: Callable[..., None] | None = None
+    backward: Callable[..., None] | None = None
+
+
+class Op:
+    """An operation.
+
+    A call goes through three forms: the arguments of the public function, a tuple; from them `prepare` makes those of
+    the torch op, without its last, `operands`; PyTorch makes those of the backward op.
+
+    Args:
+        name: of the torch op, `vinr::<name>`.
+        schema, backward_schema: arguments and results of the torch op and its backward op, as PyTorch writes them;
+            `str operands` is the last argument of both and says what products multiply, see `backends.chosen_operands`.
+        reference: the public arguments -> the result in plain torch.
+        prepare: (backend, public arguments) -> arguments of the torch op, `operands` with them.
+        fake, fake_backward: arguments of the torch op -> empty results of the right shapes, dtypes and strides.
+        save: (ctx, inputs) keeps what `gradient` needs; `ctx.by_triton` is set before.
+        gradient: (ctx, backward op, gradients of the results) -> gradients of the torch op's arguments.
+        backends: by name, of `backends.ORDER`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        schema: str,
+        backward_schema: str,
+        reference: Callable[[Any], Any],
+        prepare: Callable[[str, Any], tuple[Any, ...]],
+        fake: Callable[..., Any],
+        fake_backward: Callable[..., Any],
+        save: Callable[[Any, tuple[Any, ...]], None],
+        gradient: Callable[..., tuple[Any, ...]],
+        backends: Mapping[str, Backend],
+    ) -> None:
+        self.name, self.reference, self.prepare = name, reference, prepare
+        self.schema, self.backward_schema = schema, backward_schema
+        self.fake, self.fake_backward, self.save, self.gradient = fake, fake_backward, save, gradient
+        self.backends = dict(backends)
+        # Why `auto` does without a backend: of calls, and of those that will be differentiated.
+        self.given_up: dict[tuple[str, bool], str] = {}
+        self.torch_ops: dict[str, Any] = {}
+        for variant in (name, f"{name}_triton"):
+            self._register(variant, [b for b in self.backends if self.variant(b) == variant])
+        OPS[name] = self
+
+    def variant(self, backend: str) -> str:
+        """The name of the torch op that `backend` runs."""
+        return f"{self.name}_triton" if backend == "triton" else self.name
+
+    def __call__(self, arguments: Any) -> Any:
+        """The result, by the backend that runs `arguments`, a tuple of the public function's.
+
+        Where the backend was chosen by `auto` and its compiler fails, the log says so once and the next one runs; a
+        result or an error of a kernel that ran is never replaced. Raises BackendError.
+        """
+        name = self.select(arguments)
+        # A graph of torch.compile catches nothing; the next call is traced anew.
+        if backends.chosen() != "auto" or torch.compiler.is_compiling():
+            return self._run(name, arguments)
+        try:
+            return self._run(name, arguments)
+        except CompilerError as error:
+            following = self.select(arguments)
+            _LOG.warning("%s runs on the %s backend instead, and does from now on. %s", self.name, following, error)
+            return self._run(following, arguments)
+
+    def _run(self, backend: str, arguments: Any) -> Any:
+        if backend == "reference":
+            return self.reference(arguments)
+        return self.torch_ops[self.variant(backend)](*self.prepare(backend, arguments))
+
+    def refusal(self, backend: str, arguments: Any) -> str:
+        """Why `backend` cannot run `arguments`; empty if it can. Raises ValueError for an unknown backend."""
+        if backends.validated(backend) == "reference":
+            return ""
+        if reason := backends.unavailable(backend):
+            return reason
+        if backend not in self.backends:
+            return f"it has no {self.name}"
+        return self.backends[backend].refuse(arguments)
+
+    def check(self, backend: str, arguments: Any) -> None:
+        """Raise BackendError, saying why, unless `backend` can run `arguments`."""
+        if reason := self.refusal(backend, arguments):
+            raise BackendError(f"{self.name}: backend {backend!r} cannot run: {reason}")
+
+    def select(self, arguments: Any) -> str:
+        """The backend that runs `arguments`. Raises BackendError if the one asked for cannot."""
+        if (asked := backends.chosen()) != "auto":
+            self.check(asked, arguments)
+            return asked
+        for name in backends.ORDER:
+            if name == "triton" and runtime.INTERPRETED:
+                continue
+            if not self.refusal(name, arguments) and not self._has_given_up(name, arguments):
+                break
+        if name == "reference" and not torch.compiler.is_compiling():
+            self._say_why(arguments)
+        return name
+
+    def _has_given_up(self, backend: str, arguments: Any) -> str:
+        """Why `auto` does without `backend`; empty if it does not."""
+        given_up = self.given_up.get((backend, False), "")
+        return given_up or (self.given_up.get((backend, True), "") if wants_gradient(arguments) else "")
+
+    def give_up(self, backend: str, gradients: bool, reason: str) -> CompilerError:
+        """Let `auto` do without `backend`, or without it where gradients are wanted; the error to raise."""
+        self.given_up[backend, gradients] = reason
+        what = f"the gradients of {self.name}" if gradients else self.name
+        return CompilerError(f"{self.name}: backend {backend!r} has no kernel for {what} here: {reason}")
+
+    def _say_why(self, arguments: Any) -> None:
+        """Log once why no compiled backend runs arguments like these."""
+        tensors = tensors_of(arguments)
+        candidates = ("cpu",) if not tensors or tensors[0].device.type == "cpu" else backends.ORDER[1:-1]
+        reasons = "; ".join(
+            f"{name}: {self.refusal(name, arguments) or self._has_given_up(name, arguments)}" for name in candidates
+        )
+        backends.say_once(f"{self.name} runs on the reference, which is slow. {reasons}")
+
+    def _register(self, variant: str, names: Sequence[str]) -> None:
+        """Make `variant` a torch op, unless no backend that runs it is there."""
+        python = [name for name in names if self.backends[name].forward is not None]
+        if not python and not _is_defined(variant):
+            return
+        torch_ops = []
+        directions = ("", self.schema, self.fake), ("_backward", self.backward_schema, self.fake_backward)
+        for suffix, schema, fake in directions:
+            full = variant + suffix
+            if not _is_defined(full):
+                torch.library.define(f"{LIBRARY}::{full}", schema)
+            for name in python:
+                torch.library.impl(f"{LIBRARY}::{full}", _DEVICES[name], self._filling(name, bool(suffix), fake))
+            torch.library.register_fake(f"{LIBRARY}::{full}", fake)
+            torch_ops.append(getattr(getattr(torch.ops, LIBRARY), full))
+        self.torch_ops[variant], backward_op = torch_ops
+
+        def save(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+            ctx.by_triton = variant != self.name
+            self.save(ctx, inputs)
+
+        def differentiate(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
+            return self.gradient(ctx, backward_op, *grads)
+
+        torch.library.register_autograd(f"{LIBRARY}::{variant}", differentiate, setup_context=save)
+        torch.library.register_autograd(f"{LIBRARY}::{variant}_backward", self._second_derivative)
+
+    def _filling(self, backend: str, backward: bool, fake: Callable[..., Any]) -> Callable[..., Any]:
+        """A kernel called from Python, as PyTorch calls an op: on the device of its tensors, giving its results.
+
+        PyTorch makes the device of an op's tensors current for kernels written in C++, not for those in Python, and
+        Triton launches on the current one. Where its compiler makes no kernel, `CompilerError` says so.
+        """
+
+        def run(*arguments: Any) -> Any:
+            kernels = self.backends[backend]
+            kernel = kernels.backward if backward else kernels.forward
+            if kernel is None:
+                raise NotImplementedError(f"{self.name}: backend {backend!r} has no gradients")
+            with torch.cuda.device_of(tensors_of(arguments)[0]):
+                results = fake(*arguments)
+                try:
+                    kernel(*arguments, *(results if isinstance(results, tuple) else (results,)))
+                except Exception as error:
+                    if backend == "triton" and (reason := runtime.compiler_failure(error)):
+                        raise self.give_up(backend, backward, reason) from error
+                    raise
+            return results
+
+        return run
+
+    def _second_derivative(self, ctx: Any, *grads: Tensor) -> None:
+        raise NotImplementedError(
+            f'{self.name}: no second derivative on this backend; use `with vinr_engine.backend("reference")`'
+        )
+
+
+def _is_defined(name: str) -> bool:
+    return hasattr(getattr(torch.ops, LIBRARY), name)
+
+
+def on_the_cpu(arguments: Any, dtypes: Sequence[torch.dtype] = ()) -> str:
+    """Why kernels of the CPU cannot take the tensors of `arguments`, of `dtypes` or any floating-point one."""
+    for tensor in tensors_of(arguments):
+        if dtypes and tensor.dtype not in dtypes:
+            *most, last = (str(dtype).removeprefix("torch.") for dtype in dtypes)
+            return f"it takes {', '.join(most)} and {last} tensors, got {tensor.dtype}"
+        if tensor.device.type not in ("cpu", "meta"):
+            return f"it takes CPU tensors, got one on {tensor.device}"
+        if not tensor.is_floating_point():
+            return f"it takes floating-point tensors, got {tensor.dtype}"
+    return ""
+
+
+def on_triton(arguments: Any) -> str:
+    """Why Triton kernels cannot take the tensors of `arguments`; empty if they can."""
+    return runtime.refusal(*tensors_of(arguments))
+
+
+def gradient_operands(operands: str) -> str:
+    """What a backward pass multiplies: 16-bit operands would lose small gradients, or overflow."""
+    return "tf32" if operands in ("float16", "bfloat16") else operands
+
+
+def computed_in(dtype: torch.dtype) -> torch.dtype:
+    """What sums and gradients of tensors of `dtype` are computed in."""
+    return torch.float64 if dtype == torch.float64 else torch.float32
