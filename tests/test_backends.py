@@ -78,7 +78,7 @@ def test_auto_prefers_compiled_code():
 
 
 def test_auto_says_once_why_it_takes_the_reference(caplog, monkeypatch):
-    monkeypatch.setattr(backends, "_said", set())
+    monkeypatch.setattr(backends, "said", set())
     integers = torch.zeros(1, dtype=torch.int32)
     with vinr.backend("auto"):
         assert [OPS["deform_conv2d"].select((integers,)) for _ in range(2)] == ["reference"] * 2

@@ -41,7 +41,7 @@ class CompilerError(BackendError):
 # A plain global: torch.compile guards on it, where a ContextVar would break its graph.
 _chosen = "auto"
 _input_precision = "tf32x3"
-_said: set[str] = set()
+said: set[str] = set()
 
 
 @dataclass(frozen=True)
@@ -146,8 +146,8 @@ def extension() -> Extension:
 
 def say_once(message: str) -> None:
     """Log a warning, unless it was logged before."""
-    if message not in _said:
-        _said.add(message)
+    if message not in said:
+        said.add(message)
         _LOG.warning(message)
 
 

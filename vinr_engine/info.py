@@ -73,6 +73,7 @@ def gather() -> dict[str, Any]:
 
     import vinr_engine
     from vinr_engine import backends
+    from vinr_engine.ops.op import OPS
 
     extension = backends.extension()
     gpus = []
@@ -102,7 +103,15 @@ def gather() -> dict[str, Any]:
         },
         "gpus": gpus,
         "cuda": torch.version.cuda,
-        "backends": [{"name": s.name, "available": s.available, "reason": s.reason or None} for s in backends.report()],
+        "backends": [
+            {
+                "name": s.name,
+                "available": s.available,
+                "reason": s.reason or None,
+                "ops": sorted(op.name for op in OPS.values() if s.name in (*op.backends, "reference")),
+            }
+            for s in backends.report()
+        ],
     }
 
 
@@ -133,7 +142,10 @@ def as_text(facts: dict[str, Any]) -> str:
         rows.append(("gpu", missing))
     for status in facts["backends"]:
         rows.append(
-            (f"backend {status['name']}", "ready" if status["available"] else f"cannot run: {status['reason']}")
+            (
+                f"backend {status['name']}",
+                f"ready: {', '.join(status['ops'])}" if status["available"] else f"cannot run: {status['reason']}",
+            )
         )
     width = max(len(name) for name, _ in rows)
     return "\n".join(f"{name:<{width}}  {value}" for name, value in rows)

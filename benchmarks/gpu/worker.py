@@ -90,7 +90,7 @@ class Notes(logging.Handler):
 @contextlib.contextmanager
 def noted() -> Iterator[list[str]]:
     """What the package logs inside, also if it has said so before."""
-    backends._said.clear()
+    backends.said.clear()
     handler, log = Notes(), logging.getLogger("vinr_engine")
     log.addHandler(handler)
     try:

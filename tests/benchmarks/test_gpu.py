@@ -16,6 +16,7 @@ from benchmarks.gpu.tasks import Builder
 from benchmarks.gpu.worker import OK, SKIPPED, UNAVAILABLE, WRONG, Row, Worker, serve
 from benchmarks.tolerances import GPU_CASE
 from vinr_engine import backends
+from vinr_engine.ops.op import OPS
 
 CPU, DEFORM_SOURCE = torch.device("cpu"), published.DEFORM_SOURCE
 DRY = plan(dry=True, quick=True)
@@ -200,7 +201,7 @@ def test_what_runs_on_something_else_is_not_timed(monkeypatch):
     one = worker()
 
     def elsewhere():
-        backends._say_why("inr_query", (torch.zeros(1),) * 3)
+        OPS["sampled_mlp"].select((torch.zeros(1, dtype=torch.int32),))
         return torch.zeros(1)
 
     monkeypatch.setattr(one.clock, "free_bytes", lambda: None)
