@@ -32,6 +32,13 @@ class Facts:
     options: Options
 
 
+def exportable(model: object) -> VideoINR:
+    """The network, if it is one that can be exported. Raises UsageError."""
+    if not isinstance(model, VideoINR):
+        raise UsageError(f"a {type(model).__name__} cannot be exported: of all networks, VideoINR alone")
+    return model
+
+
 def of(model: VideoINR, options: Options, graph: str) -> dict[str, str]:
     """The entries of one graph."""
     facts = {

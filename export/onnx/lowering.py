@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 import torch
+from onnx_ir import Value
 from onnxscript import opset20 as op
 
 from vinr_engine.export.onnx import schemas
@@ -18,7 +19,7 @@ from vinr_engine.ops.inr_query import OMEGA
 SAMPLING: dict[str, Any] = {"align_corners": 0, "mode": "linear"}
 
 
-def _logits_split(offset_mask: Any, taps: int) -> tuple[Any, Any, int]:
+def _logits_split(offset_mask: Value, taps: int) -> tuple[Value, Value, int]:
     """Offsets [B, 2 G K, H, W], masks (sigmoid applied) [B, G K, H, W], and G."""
     channels = offset_mask.shape[1]
     offsets = channels // 3 * 2
@@ -27,14 +28,17 @@ def _logits_split(offset_mask: Any, taps: int) -> tuple[Any, Any, int]:
     return offset, op.Sigmoid(logits), offsets // (2 * taps)
 
 
-def _sampled(maps, grid, dtype, outside="zeros"):
+def _sampled(maps: Value, grid: Value, dtype: ir.DataType, outside: str = "zeros") -> Value:
     """GridSample in the grid's float32: TensorRT wants one type for both, and a float16 grid is too coarse."""
     if dtype == ir.DataType.FLOAT:
         return op.GridSample(maps, grid, padding_mode=outside, **SAMPLING)
     return op.Cast(_sampled(op.Cast(maps, to=ir.DataType.FLOAT), grid, ir.DataType.FLOAT, outside), to=dtype)
 
 
-def grid_sample(input, offset_mask, weight, bias, stride, padding, dilation, operands):
+def grid_sample(
+    input: Value, offset_mask: Value, weight: Value, bias: Value | None, stride: Sequence[int], padding: Sequence[int],
+    dilation: Sequence[int], operands: str,
+) -> Value:  # fmt: skip
     """GridSample, the masks, and a product: for runtimes that have no DeformConv."""
     O, group_channels, kh, kw = weight.shape
     C, taps = input.shape[1], kh * kw
@@ -70,7 +74,10 @@ def grid_sample(input, offset_mask, weight, bias, stride, padding, dilation, ope
     return op.Conv(columns, kernel, bias, group=C // group_channels)
 
 
-def deform_conv(input, offset_mask, weight, bias, stride, padding, dilation, operands):
+def deform_conv(
+    input: Value, offset_mask: Value, weight: Value, bias: Value | None, stride: Sequence[int], padding: Sequence[int],
+    dilation: Sequence[int], operands: str,
+) -> Value:  # fmt: skip
     """The standard's DeformConv node."""
     taps = weight.shape[2] * weight.shape[3]
     offset, mask, groups = _logits_split(offset_mask, taps)
@@ -89,7 +96,10 @@ def deform_conv(input, offset_mask, weight, bias, stride, padding, dilation, ope
     )
 
 
-def deform_plugin(input, offset_mask, weight, bias, stride, padding, dilation, operands):
+def deform_plugin(
+    input: Value, offset_mask: Value, weight: Value, bias: Value | None, stride: Sequence[int], padding: Sequence[int],
+    dilation: Sequence[int], operands: str,
+) -> Value:  # fmt: skip
     """The project's own node."""
     taps = weight.shape[2] * weight.shape[3]
     inputs = [input, offset_mask, weight, *([] if bias is None else [bias])]
@@ -99,12 +109,15 @@ def deform_plugin(input, offset_mask, weight, bias, stride, padding, dilation, o
     )  # fmt: skip
 
 
-def _of_length(sizes: Any, axis: int) -> Any:
+def _of_length(sizes: Value, axis: int) -> Value:
     """[sizes[axis]] zeros."""
     return op.ConstantOfShape(op.Slice(sizes, ints(axis), ints(axis + 1)))
 
 
-def inr_query(maps, colours, times, lr_size, size, weights, feat_widths, flow_widths, encode_widths, HH, WW):
+def inr_query(
+    maps: Value, colours: Value | None, times: Value, lr_size: Value, size: Value, weights: Value,
+    feat_widths: Sequence[int], flow_widths: Sequence[int], encode_widths: Sequence[int], HH: Value, WW: Value,
+) -> tuple[Value, Value]:  # fmt: skip
     """The project's own node; HH and WW repeat `size`."""
     lengths = [_of_length(sizes, axis) for sizes in (lr_size, size) for axis in (0, 1)]
     # An input that is not there must be left out: TensorRT's parser would hand the plugin a null tensor.
@@ -115,15 +128,15 @@ def inr_query(maps, colours, times, lr_size, size, weights, feat_widths, flow_wi
     )  # fmt: skip
 
 
-def sample(maps, grid, outside="zeros"):
+def sample(maps: Value, grid: Value, outside: str = "zeros") -> Value:
     return _sampled(maps, grid, maps.dtype, outside)
 
 
-def conv2d(input, weight, bias, stride, padding):
+def conv2d(input: Value, weight: Value, bias: Value | None, stride: int, padding: int) -> Value:
     return op.Conv(input, weight, bias, pads=[padding] * 4, strides=[stride] * 2)
 
 
-def layers(phases, parameters):
+def layers(phases: Value, parameters: Sequence[Value]) -> Value:
     N, size = op.Shape(phases, end=1), op.Shape(phases, start=2)
     z = op.Reshape(op.Transpose(phases, perm=[0, 2, 3, 1]), ints(-1, phases.shape[1]))
     for weight, bias in zip(parameters[::2], parameters[1::2], strict=True):
@@ -136,30 +149,30 @@ def layers(phases, parameters):
     return op.Transpose(z, perm=[0, 3, 1, 2])
 
 
-def mix(weight, input):
+def mix(weight: Value, input: Value) -> Value:
     return op.MatMul(weight, input)
 
 
-def average(input, height, width):
+def average(input: Value, height: int, width: int) -> Value:
     pads = [height // 2, width // 2] * 2
     return op.AveragePool(input, kernel_shape=[height, width], pads=pads, strides=[1, 1], count_include_pad=0)
 
 
-def leaky_relu(input, slope):
+def leaky_relu(input: Value, slope: float) -> Value:
     return op.LeakyRelu(input, alpha=slope)
 
 
-def _vector(number: Any) -> Any:
+def _vector(number: int | Value) -> Value:
     """[1], of a number that the graph holds or computes."""
     return ints(number) if isinstance(number, int) else op.Reshape(number, ints(-1))
 
 
-def resize(input, height, width):
+def resize(input: Value, height: int | Value, width: int | Value) -> Value:
     sizes = op.Concat(op.Shape(input, end=2), _vector(height), _vector(width), axis=0)
     return op.Resize(input, None, None, sizes, mode="linear", coordinate_transformation_mode="half_pixel")
 
 
-def doubled(input):
+def doubled(input: Value) -> Value:
     scales = real([1, 1, 2, 2])
     return op.Resize(input, None, scales, mode="linear", coordinate_transformation_mode="half_pixel")
 

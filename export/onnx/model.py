@@ -121,7 +121,7 @@ def export_query(model: VideoINR, options: Options) -> Any:
 
 
 def to_onnx(
-    model: VideoINR,
+    model: object,
     destination: str | os.PathLike[str],
     *,
     profile: str = "portable",
@@ -157,7 +157,8 @@ def to_onnx(
     version. Nothing is written if the export fails.
 
     Raises:
-        UsageError: an option out of its range, or a file that exists and `overwrite` is not set.
+        UsageError: a network that cannot be exported, an option out of its range, or a file that exists and `overwrite`
+            is not set.
         VinrError: a package that the export needs is not installed, or the files cannot be written.
     """
     from vinr_engine.export.packages import require
@@ -173,12 +174,12 @@ def to_onnx(
         if path.exists() and not overwrite:
             raise UsageError(f"{path} exists: choose another name, or --overwrite")
     files.check_writable(pair.encoder.parent)
-    model = _prepared(model, getattr(torch, dtype))
-    programs = export_encoder(model, options), export_query(model, options)
+    network = _prepared(metadata.exportable(model), getattr(torch, dtype))
+    programs = export_encoder(network, options), export_query(network, options)
     files.make_folder(pair.encoder.parent)
     with contextlib.ExitStack() as both:  # or neither: they take their places one right after the other
         for program, path, graph in zip(programs, (pair.encoder, pair.query), ("encoder", "query"), strict=True):
-            program.model.metadata_props.update(metadata.of(model, options, graph))
+            program.model.metadata_props.update(metadata.of(network, options, graph))
             program.model.producer_name, program.model.producer_version = "vinr_engine", __version__
             both.enter_context(files.reported(path))
             program.save(both.enter_context(files.draft(path)), external_data=False)

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from vinr_engine.export.onnx.sampling import sample
-from vinr_engine.models.videoinr.network import DETAIL_UPSAMPLE, FLOW_UNIT
+from vinr_engine.models.videoinr.initialise import FLOW_UNIT
+from vinr_engine.models.videoinr.network import DETAIL_UPSAMPLE
 
 
 def bicubic_weights(n: Tensor, padded: int, n_out: int) -> Tensor:

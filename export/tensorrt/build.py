@@ -83,9 +83,11 @@ class _Build:
     def _logger(self) -> Any:
         trt, messages = self.trt, self.messages
 
-        class Logger(trt.ILogger):  # type: ignore[misc]
+        base: Any = trt.ILogger
+
+        class Logger(base):
             def __init__(self) -> None:
-                trt.ILogger.__init__(self)
+                base.__init__(self)
 
             def log(self, severity: Any, message: str) -> None:
                 if severity <= trt.ILogger.ERROR:
@@ -144,7 +146,7 @@ def _profile(profile: str | None, ahead: bool, with_library: bool) -> str:
 
 
 def to_tensorrt(
-    model: VideoINR,
+    model: object,
     destination: str | os.PathLike[str],
     *,
     builder: str | None = None,
@@ -175,12 +177,15 @@ def to_tensorrt(
         note: gets a line for each step.
 
     Raises:
-        UsageError: an option out of its range, a builder that is not installed, a file that exists.
+        UsageError: a network that cannot be exported, an option out of its range, a builder that is not installed, a
+            file that exists.
         VinrError: the builder refuses a graph, or a file cannot be written.
     """
+    from vinr_engine.export.metadata import exportable
     from vinr_engine.export.onnx.model import to_onnx
 
-    files, limits, say = paths(destination), limits or Limits(), note or (lambda text: None)
+    network = exportable(model)
+    engines, limits, say = paths(destination), limits or Limits(), note or (lambda text: None)
     unknown = [t for t in targets if t not in TARGETS]
     if unknown:
         raise UsageError(f"--gpu must be of {', '.join(TARGETS)}, got {', '.join(unknown)}")
@@ -195,10 +200,10 @@ def to_tensorrt(
         raise UsageError("--timing-cache is for tensorrt; tensorrt-rtx has none")
     if not ahead and targets:
         raise UsageError("--gpu is for tensorrt-rtx; tensorrt builds for the GPU at hand")
-    for path in asdict(files).values():
+    for path in asdict(engines).values():
         if path.exists() and not overwrite:
             raise UsageError(f"{path} exists: choose another name, or --overwrite")
-    files.check_writable(files.encoder.parent)
+    files.check_writable(engines.encoder.parent)
     cache_path = None if timing_cache is None else Path(timing_cache)
     cache = b"" if cache_path is None else _cached(cache_path)
     chosen = (tuple(targets) or TARGETS) if ahead else ()
@@ -208,28 +213,27 @@ def to_tensorrt(
     plans: dict[str, bytes] = {}
     with tempfile.TemporaryDirectory() as folder:
         say("exporting the graphs")
-        pair = to_onnx(model, folder, profile=profile, dtype=dtype, frame_upsample=FRAME_UPSAMPLE, layers="whole")
+        pair = to_onnx(network, folder, profile=profile, dtype=dtype, frame_upsample=FRAME_UPSAMPLE, layers="whole")
         for graph, path in (("query", pair.query), ("encoder", pair.encoder)):
             say(f"building the {graph}")
             began = time.monotonic()
-            plan = plans[graph] = build.run(graph, path, map_width(model))
+            plan = plans[graph] = build.run(graph, path, map_width(network))
             seconds = round(time.monotonic() - began, 1)
             graphs[graph] = {"bytes": len(plan), "seconds": seconds, "sha256": fingerprint(plan)}
     report = Report(
         version=__version__, builder=f"{name} {module.__version__}", targets=chosen, dtype=dtype, limits=limits,
-        workspace=workspace, config=model.config, frame_upsample=FRAME_UPSAMPLE, profile=profile, graphs=graphs,
+        workspace=workspace, config=network.config, frame_upsample=FRAME_UPSAMPLE, profile=profile, graphs=graphs,
     )  # fmt: skip
-    files.make_folder(files.encoder.parent)
+    files.make_folder(engines.encoder.parent)
     with ExitStack() as all_or_none:
-        for path, data in (
-            (files.encoder, plans["encoder"]), (files.query, plans["query"]), (files.report, report.to_json().encode())
-        ):  # fmt: skip
+        plans["report"] = report.to_json().encode()
+        for name, path in asdict(engines).items():
             all_or_none.enter_context(files.reported(path))
-            all_or_none.enter_context(files.draft(path)).write_bytes(data)
+            all_or_none.enter_context(files.draft(path)).write_bytes(plans[name])
     if cache_path is not None:
         with files.reported(cache_path), files.draft(cache_path) as new:
             new.write_bytes(build.cache)
-    return files
+    return engines
 
 
 def _cached(path: Path) -> bytes:

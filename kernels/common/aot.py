@@ -29,7 +29,7 @@ class Configuration:
 
     name: op, pass and precision, such as "deform_conv2d forward float16"
     kernel: what `triton.jit` made
-    signature: the Triton type of every argument that is no constexpr, such as "*fp16", "i32"
+    signature: the Triton type of every argument that is no constexpr, such as "*fp16", "i32", or those of a tuple
     constexprs: the values of the others; an integer argument that is 1 in every launch may stand here too
     aligned: arguments that are divisible by 16, or point to addresses that are
     matrix: whether it must hold matrix instructions and neither spill nor use local memory
@@ -37,7 +37,7 @@ class Configuration:
 
     name: str
     kernel: Any
-    signature: Mapping[str, str]
+    signature: Mapping[str, str | tuple[str, ...]]
     constexprs: Mapping[str, Any]
     num_warps: int
     num_stages: int

@@ -23,20 +23,20 @@ FIXED_POINT_BITS = 38  # of the largest number, where sums must not depend on th
 
 
 class Source(NamedTuple):
-    """Maps [_, H, W, stride], of which `count` channels from `first` on are read.
+    """Maps [_, H, W, stride], of which `channels` from `first` on are read.
 
     Rows come in groups of `points`; `repeat` groups in turn read one map, and row 0 is in group `group`.
     """
 
     maps: Tensor
     first: int
-    count: int
+    channels: int
     points: int
     repeat: int = 1
     group: int = 0
 
-    def channels(self) -> tuple[int, int, int]:
-        return self.first, self.count, self.maps.shape[3]
+    def span(self) -> tuple[int, int, int]:
+        return self.first, self.channels, self.maps.shape[3]
 
 
 def _grid(rows: int) -> tuple[int]:
@@ -52,8 +52,8 @@ def add_samples(source: Source, positions: Tensor, out: Tensor, column: int, add
     height, width = source.maps.shape[1:3]
     sample_rows[_grid(len(out))](
         source.maps, positions, out, len(out), source.points, source.group, source.repeat, height, width,
-        FROM=source.channels(), OUT=(column, out.shape[1]), ADD=add, NEAREST=nearest,
-        LARGE=passes_32_bits(source.maps), M=ROWS, C=chunk_of(source.count), num_warps=4, **OPTIONS,
+        FROM=source.span(), OUT=(column, out.shape[1]), ADD=add, NEAREST=nearest,
+        LARGE=passes_32_bits(source.maps), M=ROWS, C=chunk_of(source.channels), num_warps=4, **OPTIONS,
     )  # fmt: skip
 
 
@@ -67,26 +67,27 @@ def _fixed_point_scale(d: Tensor) -> Tensor:
 def scatter(
     source: Source, positions: Tensor, d_rows: Tensor, column: int, d_maps: Tensor | None, wants_positions: bool,
     nearest: bool = False,
-) -> Tensor | None:  # fmt: skip
-    """Add the gradient of `add_samples` to d_maps, float32 and like the maps, and return that of the positions.
+) -> Tensor:  # fmt: skip
+    """Add the gradient of `add_samples` to d_maps, float32 and like the maps, and return that of the positions, [0, 2]
+    if it is not wanted.
 
     Sums of float32 depend on their order; where torch asks for deterministic algorithms, whole numbers are summed.
     """
     rows = len(d_rows)
-    d_positions = torch.empty(rows, 2, dtype=torch.float32, device=d_rows.device) if wants_positions else None
-    fixed = d_maps is not None and torch.are_deterministic_algorithms_enabled()
-    to, scale = d_maps, d_rows
-    if fixed:
-        scale = _fixed_point_scale(d_rows[:, column : column + source.count])
+    d_positions = d_rows.new_empty(rows if wants_positions else 0, 2, dtype=torch.float32)
+    to, scale, fixed = d_rows if d_maps is None else d_maps, d_rows, torch.are_deterministic_algorithms_enabled()
+    if d_maps is not None and fixed:
+        scale = _fixed_point_scale(d_rows[:, column : column + source.channels])
         to = torch.zeros_like(d_maps, dtype=torch.int64)
     height, width = source.maps.shape[1:3]
     sample_rows_backward[_grid(rows)](
-        d_rows, source.maps, positions, d_rows if to is None else to, d_rows if d_positions is None else d_positions,
-        scale, rows, source.points, source.group, source.repeat, height, width, FROM=source.channels(),
-        D=(column, d_rows.shape[1]), WANTS_MAPS=to is not None, WANTS_POSITIONS=wants_positions, FIXED=fixed,
-        NEAREST=nearest, LARGE=passes_32_bits(source.maps), M=ROWS, C=chunk_of(source.count), num_warps=4, **OPTIONS,
+        d_rows, source.maps, positions, to, d_positions if wants_positions else d_rows,
+        scale, rows, source.points, source.group, source.repeat, height, width, FROM=source.span(),
+        D=(column, d_rows.shape[1]), WANTS_MAPS=d_maps is not None, WANTS_POSITIONS=wants_positions,
+        FIXED=d_maps is not None and fixed, NEAREST=nearest, LARGE=passes_32_bits(source.maps), M=ROWS,
+        C=chunk_of(source.channels), num_warps=4, **OPTIONS,
     )  # fmt: skip
-    if fixed:
+    if d_maps is not None and fixed:
         d_maps += (to.double() / scale).to(d_maps.dtype)
     return d_positions
 

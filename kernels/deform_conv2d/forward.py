@@ -17,9 +17,9 @@ from vinr_engine.kernels.common.tuning import autotune, configuration
 class Geometry(NamedTuple):
     """Where taps lie, as a kernel's constexpr: numbers of (y, x), and the kernel's columns."""
 
-    stride: tuple[int, int]
-    padding: tuple[int, int]
-    dilation: tuple[int, int]
+    stride: tuple[int, ...]
+    padding: tuple[int, ...]
+    dilation: tuple[int, ...]
     columns: int
 
 

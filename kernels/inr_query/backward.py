@@ -23,7 +23,7 @@ def inr_query_backward(grad_image: Tensor, grad_flow: Tensor, *call: Any) -> Non
     A few images at a time go back through the network, all in float32.
     """
     *arguments, wants_colours, operands, d_maps, d_colours, d_weights = call
-    query = Query(*arguments, operands)
+    query = Query(*[*arguments, operands])
     for gradient in (d_maps, d_colours, d_weights):
         gradient.zero_()
     images, pixels = query.B * query.T, query.size[0] * query.size[1]
@@ -107,7 +107,7 @@ class ImageGroup:
 
     def _sample(self, parts: Sequence[tuple[Source, Tensor, bool]]) -> Tensor:
         """The sum of the parts' samples."""
-        out = self.hr.new_empty(self.rows, parts[0][0].count)
+        out = self.hr.new_empty(self.rows, parts[0][0].channels)
         for i, (source, positions, nearest) in enumerate(parts):
             add_samples(source, positions, out, 0, add=i > 0, nearest=nearest)
         return out

@@ -54,7 +54,7 @@ def _query_pair(
     pointer = POINTERS.get(operands, "*fp32")
     pointers = dict.fromkeys(("maps", "colours", "matrices", "scratch", "hr"), pointer)
     pointers |= dict.fromkeys(("times", "vectors", "flow"), "*fp32")
-    feat, flow, encode = layout(*nets, upsampled).networks
+    feat, flow, encode = layout(nets[0], nets[1], nets[2], upsampled).networks
     maps, features = map_channels(nets), padded(nets[0][-1].shape[0])
     passes: Sequence[tuple[str, Any, dict[str, str], dict[str, Any]]] = (
         ("decode", forward.decode, {}, dict(FEAT=feat, FLOW=flow, FEAT_MAP=maps[0], FLOW_MAP=maps[1])),

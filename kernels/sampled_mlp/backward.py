@@ -31,26 +31,25 @@ def sampled_mlp_backward(
 ) -> None:
     """The arguments of the torch op's backward op, and its results to fill; all is computed in float32."""
     B, N, outputs = grad.shape
-    some = maps[0] if maps else x
-    D = maps[0].shape[3] if maps else x_weight.shape[0]
-    tensors = [*first_layer(D, x_weight, bias, some), *layers]
+    tensors = [*first_layer(maps, x_weight, bias), *layers]
+    D = len(tensors[0])
     for gradient in (*d_maps, *d_positions, d_x, d_weights):
         gradient.zero_()
     if B * N == 0:
         return
     sources = [Source(m.detach().contiguous(), 0, D, N) for m in maps]
     rows = [p.detach().float().reshape(B * N, 2).contiguous() for p in positions]
-    sums = torch.empty(B * N, D, device=grad.device) if maps else None
+    sums = torch.empty(B * N, D if maps else 0, device=grad.device)
     for i, source in enumerate(sources):
         add_samples(source, rows[i], sums, 0, add=i > 0, nearest=nearest[i])
     d_sums, of_x, of_weights = mlp_gradients(
-        grad.detach().float().reshape(B * N, outputs).contiguous(), sums,
+        grad.detach().float().reshape(B * N, outputs).contiguous(), sums if maps else None,
         None if x is None else x.detach().float().reshape(B * N, -1).contiguous(), tensors, activation, omega,
         operands, wants_sums=bool(maps), wants_x=wanted[2],
     )  # fmt: skip
     for i, source in enumerate(sources):
         moves = wanted[1] and not nearest[i]
-        if wanted[0] or moves:
+        if d_sums is not None and (wanted[0] or moves):
             d_at = scatter(source, rows[i], d_sums, 0, d_maps[i] if wanted[0] else None, moves, nearest=nearest[i])
             if moves:
                 d_positions[i].copy_(d_at.view(B, N, 2))

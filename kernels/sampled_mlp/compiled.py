@@ -27,8 +27,10 @@ def _mlp(name: str, widths: Sequence[int], X: int, activation: str, operands: st
     (layers,) = plan((shapes,), (Split((X,)),)).networks
     shared = mlp_constants(layers, operands, activation, OMEGA, capability)
     warps = shared.pop("num_warps")
-    pointers = dict(maps=(pointer,), positions=("*fp32",), x="*fp32", x_matrices="*fp32", matrices=pointer,
-                    vectors="*fp32", scratch=pointer, out=pointer)  # fmt: skip
+    pointers: dict[str, str | tuple[str, ...]] = dict(
+        maps=(pointer,), positions=("*fp32",), x="*fp32", x_matrices="*fp32", matrices=pointer, vectors="*fp32",
+        scratch=pointer, out=pointer,
+    )  # fmt: skip
     return Configuration(
         name=f"sampled_mlp forward {name}",
         kernel=forward.sampled_mlp,

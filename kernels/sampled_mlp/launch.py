@@ -24,10 +24,11 @@ from vinr_engine.kernels.common.tuning import OPTIONS
 from vinr_engine.kernels.sampled_mlp import forward
 
 
-def first_layer(D: int, x_weight: Tensor | None, bias: Tensor | None, like: Tensor) -> tuple[Tensor, Tensor]:
+def first_layer(maps: Sequence[Tensor], x_weight: Tensor | None, bias: Tensor | None) -> tuple[Tensor, Tensor]:
     """Weight [D, X] and bias of the first layer, with no columns and zeros where they are not given."""
-    weight = like.new_empty(D, 0) if x_weight is None else x_weight
-    return weight, like.new_zeros(D) if bias is None else bias
+    if x_weight is None:
+        x_weight = maps[0].new_empty(maps[0].shape[3], 0)
+    return x_weight, x_weight.new_zeros(len(x_weight)) if bias is None else bias
 
 
 def mlp_constants(
@@ -67,18 +68,16 @@ def sampled_mlp(
     if out.numel() == 0:
         return
     dtype = arithmetic(operands)[0]
-    some = maps[0] if maps else x
-    D = maps[0].shape[3] if maps else x_weight.shape[0]
-    first = first_layer(D, x_weight, bias, some)
-    X = first[0].shape[1]
+    first = first_layer(maps, x_weight, bias)
+    D, X = first[0].shape
     shapes = tuple(tuple(w.shape) for w in (first[0], *layers[::2]))
     all_layers, first_alone = plan((shapes,), (Split((X,)),)), plan((shapes[:1],), (Split((X,)),))
-    constants = mlp_constants(all_layers.networks[0], operands, activation, omega, capability_of(some.device))
+    constants = mlp_constants(all_layers.networks[0], operands, activation, omega, capability_of(out.device))
     short = omega if constants["SHORT"] and activation == "sine" else None
-    matrices, vectors = pack(all_layers, [*first, *layers], dtype, some.device, short)
-    x_matrices = matrices if dtype == torch.float32 else pack(first_alone, first, torch.float32, some.device)[0]
+    matrices, vectors = pack(all_layers, [*first, *layers], dtype, out.device, short)
+    x_matrices = matrices if dtype == torch.float32 else pack(first_alone, first, torch.float32, out.device)[0]
     maps = [m.detach().to(dtype).contiguous() for m in maps]
-    forward.sampled_mlp[(programs(some.device),)](
+    forward.sampled_mlp[(programs(out.device),)](
         tuple(maps), tuple(p.detach().float().contiguous() for p in positions), tuple(m.shape[1] for m in maps),
         tuple(m.shape[2] for m in maps), x_matrices if x is None else x.detach().contiguous(), x_matrices, matrices,
         vectors, new_scratch(constants, matrices), out, out.shape[0] * out.shape[1], out.shape[1],

@@ -131,7 +131,8 @@ def tensorrt(
     """
     import json
 
-    from vinr_engine.export.tensorrt.build import Limits, to_tensorrt
+    from vinr_engine.export.tensorrt.build import to_tensorrt
+    from vinr_engine.export.tensorrt.engine_files import Limits
     from vinr_engine.video import enlarge
 
     enlarge.check_weights(weights, untrained, given=False)
