@@ -11,7 +11,7 @@ from vinr_engine import cuda, reference
 from vinr_engine.backends import LOW_PRECISION, chosen_operands
 from vinr_engine.kernels.deform_conv2d import limits
 from vinr_engine.ops.checks import check, check_device, check_floating, check_rank, check_shape
-from vinr_engine.ops.op import Backend, Op, on_the_cpu, tensors_of
+from vinr_engine.ops.op import Backend, Op, on_the_cpu, tensors_of, triton_kernel
 
 OP = "deform_conv2d"
 PACKED = "deform_conv2d_packed"
@@ -309,23 +309,13 @@ def _gradient(ctx: Any, backward: Any, grad_output: Tensor) -> tuple[Tensor | No
     return *(g if wanted else None for g, wanted in zip(grads, ctx.wanted, strict=True)), None, None, None, None
 
 
-def _on_triton(arguments: Any) -> str:
-    return limits.refusal(*tensors_of(arguments))
-
-
-def _on_cuda(arguments: Any) -> str:
-    return cuda.refusal(*tensors_of(arguments))
-
-
-def _triton(name: str) -> Any:
-    """A launch of Triton kernels; Triton is loaded when one first runs."""
-
-    def run(*arguments: Any) -> None:
-        from vinr_engine.kernels.deform_conv2d import launch
-
-        getattr(launch, name)(*arguments)
-
-    return run
+def _backends(name: str) -> dict[str, Backend]:
+    forward, backward = (triton_kernel("deform_conv2d.launch", f"{name}{suffix}") for suffix in ("", "_backward"))
+    return {
+        "cpu": Backend(on_the_cpu),
+        "triton": Backend(lambda a: limits.refusal(*tensors_of(a)), forward, backward),
+        "cuda": Backend(lambda a: cuda.refusal(*tensors_of(a))),
+    }
 
 
 _GEOMETRY = "int[2] stride, int[2] padding, int[2] dilation"
@@ -343,11 +333,7 @@ DEFORM_CONV2D = Op(
     fake_backward=_fake_backward,
     save=_save,
     gradient=_gradient,
-    backends={
-        "cpu": Backend(on_the_cpu),
-        "triton": Backend(_on_triton, _triton("deform_conv2d"), _triton("deform_conv2d_backward")),
-        "cuda": Backend(_on_cuda),
-    },
+    backends=_backends(OP),
 )
 
 DEFORM_CONV2D_PACKED = Op(
@@ -362,9 +348,5 @@ DEFORM_CONV2D_PACKED = Op(
     fake_backward=_fake_packed_backward,
     save=_save,
     gradient=_gradient,
-    backends={
-        "cpu": Backend(on_the_cpu),
-        "triton": Backend(_on_triton, _triton("deform_conv2d_packed"), _triton("deform_conv2d_packed_backward")),
-        "cuda": Backend(_on_cuda),
-    },
+    backends=_backends(PACKED),
 )

@@ -14,7 +14,7 @@ from vinr_engine.backends import LOW_PRECISION, chosen_operands
 from vinr_engine.kernels.common import runtime
 from vinr_engine.ops.checks import check, check_device, check_layers, check_rank, check_shape
 from vinr_engine.ops.hoisting import hoist
-from vinr_engine.ops.op import Backend, Op, computed_in, gradient_operands, on_the_cpu, tensors_of
+from vinr_engine.ops.op import Backend, Op, computed_in, gradient_operands, on_the_cpu, tensors_of, triton_kernel
 from vinr_engine.reference.mlp import Layer
 
 OMEGA = 30.0
@@ -229,18 +229,6 @@ def _on_cuda(a: Arguments) -> str:
     return _refusal(a, WIDEST_ON_CUDA, DEEPEST_ON_CUDA) or cuda.refusal(*tensors_of(a))
 
 
-def _launch(*arguments: Any) -> None:
-    from vinr_engine.kernels.inr_query import launch
-
-    launch.inr_query(*arguments)
-
-
-def _launch_backward(*arguments: Any) -> None:
-    from vinr_engine.kernels.inr_query import backward
-
-    backward.inr_query_backward(*arguments)
-
-
 # On hoisted maps. feat, flow and encode hold weight and bias of each layer in turn, the first layer's columns without
 # those that were hoisted.
 _ARGUMENTS = (
@@ -263,7 +251,11 @@ INR_QUERY = Op(
     gradient=_gradient,
     backends={
         "cpu": Backend(lambda a: _wants_times(a) or on_the_cpu(a)),
-        "triton": Backend(_on_triton, _launch, _launch_backward),
+        "triton": Backend(
+            _on_triton,
+            triton_kernel("inr_query.launch", "inr_query"),
+            triton_kernel("inr_query.backward", "inr_query_backward"),
+        ),
         "cuda": Backend(_on_cuda),
     },
 )

@@ -7,6 +7,7 @@ From an `Op` follow the torch ops `vinr::<name>` (kernels of the CPU and of CUDA
 
 from __future__ import annotations
 
+import importlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -252,6 +253,15 @@ def on_the_cpu(arguments: Any, dtypes: Sequence[torch.dtype] = ()) -> str:
 def on_triton(arguments: Any) -> str:
     """Why Triton kernels cannot take the tensors of `arguments`; empty if they can."""
     return runtime.refusal(*tensors_of(arguments))
+
+
+def triton_kernel(module: str, name: str) -> Callable[..., None]:
+    """A function of `vinr_engine.kernels.<module>`; Triton is loaded when it first runs."""
+
+    def run(*arguments: Any) -> None:
+        getattr(importlib.import_module(f"vinr_engine.kernels.{module}"), name)(*arguments)
+
+    return run
 
 
 def gradient_operands(operands: str) -> str:

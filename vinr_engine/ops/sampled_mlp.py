@@ -12,7 +12,16 @@ from vinr_engine import reference
 from vinr_engine.backends import LOW_PRECISION, chosen_operands
 from vinr_engine.kernels.common import runtime
 from vinr_engine.ops.checks import check, check_device, check_floating, check_layers, check_rank, check_shape
-from vinr_engine.ops.op import Backend, Op, computed_in, gradient_operands, on_the_cpu, on_triton, tensors_of
+from vinr_engine.ops.op import (
+    Backend,
+    Op,
+    computed_in,
+    gradient_operands,
+    on_the_cpu,
+    on_triton,
+    tensors_of,
+    triton_kernel,
+)
 from vinr_engine.reference.mlp import ACTIVATIONS, Layer
 from vinr_engine.reference.sampling import SAMPLERS
 
@@ -264,18 +273,6 @@ def _on_triton(a: Arguments) -> str:
     return on_triton(a)
 
 
-def _launch(*arguments: Any) -> None:
-    from vinr_engine.kernels.sampled_mlp import launch
-
-    launch.sampled_mlp(*arguments)
-
-
-def _launch_backward(*arguments: Any) -> None:
-    from vinr_engine.kernels.sampled_mlp import backward
-
-    backward.sampled_mlp_backward(*arguments)
-
-
 # Maps [B, H, W, D] channels-last, positions [B, N, 2] (y, x) in pixels of their maps; layers holds weight and bias of
 # each layer after the first in turn.
 _ARGUMENTS = (
@@ -298,6 +295,10 @@ SAMPLED_MLP = Op(
     gradient=_gradient,
     backends={
         "cpu": Backend(lambda a: on_the_cpu(a, CPU_DTYPES)),
-        "triton": Backend(_on_triton, _launch, _launch_backward),
+        "triton": Backend(
+            _on_triton,
+            triton_kernel("sampled_mlp.launch", "sampled_mlp"),
+            triton_kernel("sampled_mlp.backward", "sampled_mlp_backward"),
+        ),
     },
 )
