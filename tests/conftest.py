@@ -76,5 +76,12 @@ def triton_device():
 
 
 @pytest.fixture
+def device(triton_device):
+    """The device of tensors for the triton backend, which runs the test."""
+    with vinr.backend("triton"):
+        yield triton_device
+
+
+@pytest.fixture
 def rng():
     return torch.Generator().manual_seed(0)

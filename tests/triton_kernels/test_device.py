@@ -11,13 +11,13 @@ if runtime.unavailable():
 from triton.runtime.interpreter import GridExecutor
 
 from benchmarks.tolerances import OP, relative_error
+from ops.deform_conv2d.triton_cases import SMALL, gradients, moved, packed, unpacked
 from ops.inr_query.samples import cast, problem
 from ops.inr_query.samples import gradients as query_gradients
+from ops.inr_query.test_triton import on as query_on
 from ops.sampled_mlp.samples import Sample
 from ops.sampled_mlp.samples import gradients as mlp_gradients
-from triton_kernels.deform_conv2d_cases import SMALL, gradients, moved, packed, unpacked
-from triton_kernels.test_inr_query import on as query_on
-from triton_kernels.test_sampled_mlp import on
+from ops.sampled_mlp.test_triton import on
 
 
 def deform_conv2d(device):

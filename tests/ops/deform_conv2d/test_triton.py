@@ -9,7 +9,7 @@ import torch
 import vinr_engine as vinr
 from benchmarks.tolerances import OP_GRADIENT, relative_error
 from ops.deform_conv2d.samples import Sample
-from triton_kernels.deform_conv2d_cases import (
+from ops.deform_conv2d.triton_cases import (
     SMALL,
     check,
     gradients,
