@@ -15,7 +15,7 @@ from vinr_engine._version import __version__
 from vinr_engine.errors import UsageError, WeightsError
 from vinr_engine.export.options import Options
 from vinr_engine.export.packages import require
-from vinr_engine.models import VideoINR
+from vinr_engine.models import Network, VideoINR
 
 PREFIX = "vinr_engine"  # of the keys
 FORMAT = 2  # of these facts and of the graphs' inputs and outputs; a reader refuses any other
@@ -32,7 +32,7 @@ class Facts:
     options: Options
 
 
-def exportable(model: object) -> VideoINR:
+def exportable(model: Network) -> VideoINR:
     """The network, if it is one that can be exported. Raises UsageError."""
     if not isinstance(model, VideoINR):
         raise UsageError(f"a {type(model).__name__} cannot be exported: of all networks, VideoINR alone")

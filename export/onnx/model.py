@@ -20,7 +20,7 @@ from vinr_engine._version import __version__
 from vinr_engine.errors import UsageError
 from vinr_engine.export import metadata
 from vinr_engine.export.options import Options
-from vinr_engine.models import VideoINR
+from vinr_engine.models import Network, VideoINR
 
 EXAMPLE = (16, 24)  # h', w' of the frames that the graphs are traced with
 
@@ -121,7 +121,7 @@ def export_query(model: VideoINR, options: Options) -> Any:
 
 
 def to_onnx(
-    model: object,
+    model: Network,
     destination: str | os.PathLike[str],
     *,
     profile: str = "portable",

@@ -19,7 +19,7 @@ from vinr_engine.errors import UsageError, VinrError, reason
 from vinr_engine.export.options import DTYPES, PROFILES
 from vinr_engine.export.tensorrt import plugin_library as library
 from vinr_engine.export.tensorrt.engine_files import TARGETS, Files, Limits, Report, fingerprint, paths
-from vinr_engine.models import VideoINR
+from vinr_engine.models import Network, VideoINR
 from vinr_engine.models.videoinr.network import DETAIL_UPSAMPLE
 
 MODULES = {"tensorrt": ("tensorrt",), "tensorrt-rtx": ("tensorrt_rtx", "tensorrt_rtx_bindings")}
@@ -146,7 +146,7 @@ def _profile(profile: str | None, ahead: bool, with_library: bool) -> str:
 
 
 def to_tensorrt(
-    model: object,
+    model: Network,
     destination: str | os.PathLike[str],
     *,
     builder: str | None = None,

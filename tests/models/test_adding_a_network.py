@@ -12,7 +12,9 @@ import yaml
 import vinr_engine as vinr
 from training.runs import content
 from video.clips import panning, read, write
+from vinr_engine.errors import UsageError
 from vinr_engine.evaluation.evaluate import evaluate
+from vinr_engine.export import to_onnx
 from vinr_engine.models.network import networks
 from vinr_engine.models.tiled import Tiled
 from vinr_engine.training import config, loop
@@ -60,8 +62,10 @@ def test_tiles(page, rng):
 
 def test_evaluation(page):
     for tile in (0, 72):
-        (result,) = evaluate(["in.mp4"], model=page.Sharpened(), scales=[2], keeps=[2], tile=tile).results
-        assert 15 < result.mean(result.methods[0], "all")[0] < 60
+        found = evaluate(["in.mp4"], model=page.Sharpened(), scales=[2], keeps=[2], tile=tile)
+        (result,) = found.results
+        assert 15 < result.mean("Sharpened", "all")[0] < 60
+        assert "Sharpened above bicubic + blend" in found.as_text()
 
 
 def test_training(page, tmp_path):
@@ -80,6 +84,12 @@ def test_a_checkpoint_of_a_network_that_is_not_registered(page, monkeypatch):
         patch.delitem(networks, "Sharpened")
         with pytest.raises(vinr.CheckpointError, match="'Sharpened' that nobody has registered here; known: VideoINR"):
             vinr.load_network("a.safetensors")
+
+
+def test_an_export_names_what_it_takes(page):
+    pytest.importorskip("onnx")
+    with pytest.raises(UsageError, match="a Sharpened cannot be exported"):
+        to_onnx(page.Sharpened(), "out")
 
 
 def test_a_name_is_taken_once():

@@ -10,7 +10,7 @@ from typing import Any
 
 from vinr_engine.evaluation.metrics import Variant
 from vinr_engine.evaluation.protocol import SUBSETS, decimal
-from vinr_engine.evaluation.restore import BLEND, NEAREST, NETWORK
+from vinr_engine.evaluation.restore import BLEND, NEAREST
 from vinr_engine.evaluation.results import Figures, Result
 
 
@@ -52,15 +52,18 @@ def main_table(result: Result) -> list[str]:
 def gains(result: Result) -> list[str]:
     """One line for each baseline."""
     lines = []
+    network = result.methods[0]
+    if network == BLEND:
+        return []
     for baseline in (BLEND, NEAREST):
         parts = []
         for subset in _subsets(result):
-            gain = result.gain(NETWORK, baseline, subset) if baseline == BLEND or subset == "between" else None
+            gain = result.gain(network, baseline, subset) if baseline == BLEND or subset == "between" else None
             if gain is not None:
                 worst = f" (lowest clip {gain[1]:+.2f})" if len(result.clips) > 1 else ""
                 parts.append(f"{subset} {gain[0]:+.2f}{worst}")
         if parts:
-            lines.append(f"{NETWORK} above {baseline}, dB: {', '.join(parts)}")
+            lines.append(f"{network} above {baseline}, dB: {', '.join(parts)}")
     return ["", *lines] if lines else []
 
 

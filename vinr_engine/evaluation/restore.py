@@ -12,13 +12,14 @@ from torch import Tensor
 from vinr_engine.errors import SourceError
 from vinr_engine.evaluation.metrics import WINDOW, quantise
 from vinr_engine.evaluation.protocol import Protocol, decimal
-from vinr_engine.models.network import Network
+from vinr_engine.models.network import Network, NetworkModule
 from vinr_engine.models.tiled import Tiled
 from vinr_engine.training.resize import resize
 from vinr_engine.video.enlarge import Enlarger, Slot
 from vinr_engine.video.io.colour import Array
 
 NETWORK, BLEND, NEAREST = "VideoINR", "bicubic + blend", "bicubic, nearest"
+"""Names of methods; the first is that of networks that are no module, and cannot tell their own."""
 
 
 def true_size(height: int, width: int, crop: tuple[int, int] | None, protocol: Protocol, name: str) -> tuple[int, int]:
@@ -97,6 +98,7 @@ class Restorer:
         """`model`: None leaves the network out. `tile`: see Tiled; 0 for whole frames."""
         self.size, self.protocol = size, protocol
         s = protocol.scale
+        self.network = type(model).__name__ if isinstance(model, NetworkModule) else NETWORK
         if model is not None and tile and max(size) > tile * s:
             model = Tiled(model, tile, s)
         self.enlarger = None if model is None else Enlarger(model, size, device, dtype)
@@ -105,7 +107,7 @@ class Restorer:
     @property
     def methods(self) -> tuple[str, ...]:
         """Names, the network's first."""
-        return (*([NETWORK] if self.enlarger else []), BLEND, *([] if self.protocol.still else [NEAREST]))
+        return (*([self.network] if self.enlarger else []), BLEND, *([] if self.protocol.still else [NEAREST]))
 
     def shrink(self, truth: Tensor) -> Shrunk:
         """Lose what the protocol loses of a frame [3, H, W]."""
@@ -121,7 +123,7 @@ class Restorer:
         for t in times:
             pictures: dict[str, Tensor] = {}
             if pair is not None:
-                pictures[NETWORK] = torch.from_numpy(pair.at(t)).to(self.device)
+                pictures[self.network] = torch.from_numpy(pair.at(t)).to(self.device)
             pictures[BLEND] = torch.lerp(first.bicubic, second.bicubic, float(t))
             if 0 < t < 1 and NEAREST in self.methods:
                 pictures[NEAREST] = first.bicubic if t <= Fraction(1, 2) else second.bicubic

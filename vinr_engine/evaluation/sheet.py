@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from vinr_engine.evaluation.metrics import luma, quantise
-from vinr_engine.evaluation.restore import BLEND, NETWORK
+from vinr_engine.evaluation.restore import BLEND, NEAREST
 
 CROP = 96
 """Largest side of a crop in pixels of the frame."""
@@ -53,9 +53,8 @@ def row(title: str, truth: Tensor, pictures: dict[str, Tensor], captions: dict[s
         return pixels.copy()
 
     crops = {"ground truth": (crop(truth), f"at {left}, {top}")}
-    for name in (BLEND, NETWORK):
-        if name in pictures:
-            crops[name] = crop(pictures[name]), captions[name]
+    for name in (BLEND, *(name for name in pictures if name not in (BLEND, NEAREST))):
+        crops[name] = crop(pictures[name]), captions[name]
     return Row(title, crops)
 
 
