@@ -19,10 +19,10 @@ from vinr_engine.evaluation import sheet
 from vinr_engine.evaluation.evaluate import evaluate
 from vinr_engine.evaluation.metrics import Variant, measure
 from vinr_engine.evaluation.protocol import Protocol, named
+from vinr_engine.evaluation.resize import resize
 from vinr_engine.evaluation.restore import BLEND, NEAREST, NETWORK
 from vinr_engine.evaluation.results import ClipFacts, Frame, Result
 from vinr_engine.models.tiled import MARGIN, Tiled, spans
-from vinr_engine.training.resize import resize
 
 
 @pytest.fixture(scope="module")

@@ -9,11 +9,11 @@ from training.runs import write_clip
 from video.clips import panning
 from video.clips import write as write_video
 from vinr_engine.errors import DataError
+from vinr_engine.evaluation.resize import resize
 from vinr_engine.training.batches import Batches, open_source
 from vinr_engine.training.clips import ClipSource, find_clips, read_crop
 from vinr_engine.training.config import Data, Stage
 from vinr_engine.training.prepare import prepare
-from vinr_engine.training.resize import resize
 
 
 @pytest.fixture

@@ -12,9 +12,9 @@ from torch import Tensor
 from vinr_engine.errors import SourceError
 from vinr_engine.evaluation.metrics import WINDOW, quantise
 from vinr_engine.evaluation.protocol import Protocol, decimal
+from vinr_engine.evaluation.resize import resize
 from vinr_engine.models.network import Network, NetworkModule
 from vinr_engine.models.tiled import Tiled
-from vinr_engine.training.resize import resize
 from vinr_engine.video.enlarge import Enlarger, Slot
 from vinr_engine.video.io.colour import Array
 

@@ -6,28 +6,16 @@ a batch without talking; and makes each epoch differ.
 
 from __future__ import annotations
 
-from typing import Protocol
-
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from vinr_engine.evaluation.resize import resize
+from vinr_engine.training.clips import ClipSource
 from vinr_engine.training.config import Data, Stage
 from vinr_engine.training.procedural import Scene
-from vinr_engine.training.resize import resize
-
-FRAMES = 9  # consecutive frames of a sample: its inputs are the first and the last
-Batch = dict[str, Tensor]
-"""frames [B, 2, 3, h, w], target [B, T, 3, HH, WW], times [T, B]; procedural: also flow [B, T, 4, HH, WW]."""
-
-
-class Source(Protocol):
-    """What makes a sample of `Batch` (no B), all of it drawn from `rng`; `times` [T], of which 8 t is whole."""
-
-    def sample(
-        self, rng: np.random.Generator, times: Tensor, input_crop: int, scale: float, target_shrink: float
-    ) -> Batch: ...
+from vinr_engine.training.samples import FRAMES, Batch, Source
 
 
 class ProceduralSource:
@@ -53,8 +41,6 @@ def open_source(data: Data) -> Source:
     """The source of a configuration. Raises DataError."""
     if data.source == "procedural":
         return ProceduralSource(data)
-    from vinr_engine.training.clips import ClipSource
-
     return ClipSource(data)
 
 

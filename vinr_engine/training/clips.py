@@ -13,9 +13,9 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from vinr_engine.errors import DataError, reason
-from vinr_engine.training.batches import FRAMES, Batch
+from vinr_engine.evaluation.resize import resize, resized_length
 from vinr_engine.training.config import Data
-from vinr_engine.training.resize import resize, resized_length
+from vinr_engine.training.samples import FRAMES, Batch
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 NUMBER = re.compile(r"(\d+)$")  # ends a frame's name, with or without zeros in front

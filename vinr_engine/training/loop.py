@@ -21,10 +21,11 @@ from vinr_engine.models import CheckpointError, NetworkModule, load_network, sav
 from vinr_engine.models.layers.siren import SineLayer
 from vinr_engine.training import state as states
 from vinr_engine.training import validate as validation
-from vinr_engine.training.batches import Batch, Batches, Source, open_source
+from vinr_engine.training.batches import Batches, open_source
 from vinr_engine.training.config import Config, Stage
 from vinr_engine.training.journal import Journal
 from vinr_engine.training.objective import Objective
+from vinr_engine.training.samples import Batch, Source
 from vinr_engine.training.schedule import learning_rate
 
 WEIGHTS = "weights.safetensors"

@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 from vinr_engine.errors import ConfigError
 from vinr_engine.models import NetworkModule
-from vinr_engine.training.batches import Batch
 from vinr_engine.training.config import Stage
 from vinr_engine.training.losses import LOSSES
+from vinr_engine.training.samples import Batch
 
 
 class Objective(nn.Module):

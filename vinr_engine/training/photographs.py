@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from vinr_engine.errors import DataError
-from vinr_engine.training.resize import resize
+from vinr_engine.evaluation.resize import resize
 
 FOLDERS = {"skimage": "data", "sklearn": "datasets/images", "matplotlib": "mpl-data/sample_data"}
 # How often each is drawn. Pictures of the world count most; textures, text and science add kinds of edges.

@@ -14,8 +14,8 @@ from vinr_engine import files
 from vinr_engine.evaluation.metrics import luma
 from vinr_engine.models import NetworkModule
 from vinr_engine.models.layers.warped_blend import bicubic, warped_blend
-from vinr_engine.training.batches import Batch, Source
 from vinr_engine.training.config import Validation
+from vinr_engine.training.samples import Batch, Source
 
 SEED = 20220607
 TIMES = (0.0, 0.5)  # an end, and the moment hardest to guess

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.tolerances import RESIZE
-from vinr_engine.training.resize import resize
+from vinr_engine.evaluation.resize import resize
 
 GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "training_pieces.npz")
 SCALES = {"1_2": 1 / 2, "1_4": 1 / 4, "1_8": 1 / 8, "x2.7_down": 1 / 2.7, "up3": 3.0}
