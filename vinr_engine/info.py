@@ -9,6 +9,8 @@ import platform
 from pathlib import Path
 from typing import Any
 
+from vinr_engine._version import __version__
+
 OPTIONAL = ("triton", "onnx", "onnxruntime", "tensorrt")
 
 
@@ -71,7 +73,6 @@ def gather() -> dict[str, Any]:
     """Facts by section, JSON-able."""
     import torch
 
-    import vinr_engine
     from vinr_engine import backends
     from vinr_engine.ops.op import OPS
 
@@ -86,7 +87,7 @@ def gather() -> dict[str, Any]:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
         "versions": {
-            "vinr_engine": vinr_engine.__version__,
+            "vinr_engine": __version__,
             "python": platform.python_version(),
             "torch": torch.__version__,
             **_video_libraries(),

@@ -15,8 +15,8 @@ from typing import Any
 
 import torch
 
-import vinr_engine
-from vinr_engine import files
+from vinr_engine import backends, files
+from vinr_engine._version import __version__
 from vinr_engine.errors import SourceError, UsageError
 from vinr_engine.evaluation import perceptual, report, sheet
 from vinr_engine.evaluation.clips import check, find
@@ -123,7 +123,7 @@ def evaluate(
     frame, paired with itself, by default at scales 2, 3 and 4. crop: "WxH" or (width, height), the middle of each
     frame. max_frames: the first so many of each clip. tile: see models.tiled, 0 for whole frames. output: a folder for
     results.json, frames.csv and a picture sheet a result; it appears complete or not at all.
-    device, backend, dtype: see video.upscale. progress(done, total) after each frame; note(text) gets remarks.
+    device, backend, dtype: see video.job.NetworkOptions. progress(done, total) after each frame; note(text): remarks.
 
     No more than one window of frames is in memory. Raises UsageError, SourceError, SinkError, WeightsError, all
     VinrError with a message of one line.
@@ -166,7 +166,7 @@ def evaluate(
         options = dataclasses.replace(options, distance=perceptual.lpips(target or torch.device("cpu")))
     used = "none" if baselines else "given model" if given else "default" if weights is None else os.fspath(weights)
     settings = {
-        "vinr_engine": vinr_engine.__version__, "torch": torch.__version__,
+        "vinr_engine": __version__, "torch": torch.__version__,
         "weights": used,
         "device": str(target or "the model's"), "backend": backend, "dtype": dtype, "tile": tile,
         "crop": None if middle is None else list(middle), "max_frames": max_frames, "still": still,
@@ -178,7 +178,7 @@ def evaluate(
         result = Result(one, ())
         rows = sheets.setdefault(f"sheet_x{decimal(one.scale).replace('/', '-')}_k{one.keep}.png", [])
         try:
-            with torch.inference_mode(), vinr_engine.backend(backend):
+            with torch.inference_mode(), backends.backend(backend):
                 for clip in clips:
                     rows += run_clip(clip, one, options, result, len(clips), sheet.MAX_ROWS - len(rows))
         except (MemoryError, RuntimeError) as error:
