@@ -18,7 +18,7 @@ from vinr_engine.models import (
 )
 
 if TYPE_CHECKING:
-    from vinr_engine.video.upscale import upscale
+    from vinr_engine.video.render import upscale
 
 __all__ = [
     "BackendError",
@@ -40,7 +40,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     # The video libraries are loaded when they are first used: a training script needs none of them.
     if name == "upscale":
-        from vinr_engine.video.upscale import upscale
+        from vinr_engine.video.render import upscale
 
         return upscale
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -16,8 +16,9 @@ from torch import Tensor
 from vinr_engine import files
 from vinr_engine.models.network import Network, Size, Times, times_tensor
 from vinr_engine.video import enlarge
+from vinr_engine.video.job import NetworkOptions
 from vinr_engine.video.progress import Bar
-from vinr_engine.video.upscale import upscale
+from vinr_engine.video.render import upscale
 
 SPACE, TIME = 4, 8
 CLIP = Path(__file__).parent / "assets" / "demo.mp4"
@@ -37,11 +38,8 @@ class Resize(Network):
 
 def run(
     out_dir: str | os.PathLike[str],
+    options: NetworkOptions,
     *,
-    weights: str | None = None,
-    device: str = "auto",
-    backend: str = "auto",
-    dtype: str = "float32",
     quiet: bool = False,
     say: Callable[[str], None] = print,
 ) -> list[Path]:
@@ -49,12 +47,9 @@ def run(
 
     Raises what `upscale` raises, all VinrError with a message of one line.
     """
-    enlarge.check_device(device)
-    enlarge.check_dtype(dtype, device)
-    enlarge.check_backend(backend)
-    enlarge.check_weights(weights, False, False)
-    device = str(enlarge.resolve_device(device, dtype))
-    model = enlarge.load(weights)
+    enlarge.check(options)
+    device = str(enlarge.resolve_device(options.device, options.dtype))
+    model = enlarge.load(options.weights)
     folder = Path(out_dir)
     files.make_folder(folder)
     common: dict[str, Any] = {"space": SPACE, "time": TIME, "overwrite": True}
@@ -63,8 +58,9 @@ def run(
         upscale(CLIP, low, model=Resize("nearest"), device="cpu", **common)
         upscale(CLIP, bicubic, model=Resize("bicubic"), device="cpu", **common)
         done = upscale(
-            CLIP, ours, model=model, device=device, backend=backend, dtype=dtype, progress=bar.update, **common
-        )
+            CLIP, ours, model=model, device=device, backend=options.backend, dtype=options.dtype, progress=bar.update,
+            **common,
+        )  # fmt: skip
     rows = [("low resolution, pixels repeated", low), ("bicubic, frames repeated", bicubic)]
     name = "VideoINR"
     comparison = folder / "comparison.png"
@@ -76,7 +72,7 @@ def run(
     say(f"to {done.frames_out} frames, {width}x{height}, in {speed}. Compare:")
     for text, path in ((*rows[0],), (*rows[1],), (name, ours), ("the three side by side", comparison)):
         say(f"  {path}  {text}")
-    say(f"Weights: {weights or enlarge.DEFAULT_NAME}")
+    say(f"Weights: {enlarge.name_of(options)}")
     return [low, bicubic, ours, comparison]
 
 

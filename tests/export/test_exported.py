@@ -18,8 +18,8 @@ from vinr_engine.export.metadata import PREFIX
 from vinr_engine.export.onnx import model as onnx_model
 from vinr_engine.export.options import Options
 from vinr_engine.export.runtimes import exported
+from vinr_engine.video.render import upscale
 from vinr_engine.video.schedule import Multiply, Rate
-from vinr_engine.video.upscale import upscale
 
 OPTIONS = Options("portable", "grid_sample", "float32", 4, None, None, 20, "blocks")
 

@@ -11,7 +11,7 @@ from PIL import Image
 from video.clips import Blend, av, leftovers, panning, read, write
 from vinr_engine.errors import Cancelled, SinkError, SourceError, UsageError, VinrError, WeightsError
 from vinr_engine.video.io import sink
-from vinr_engine.video.upscale import upscale
+from vinr_engine.video.render import upscale
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pytest
 from video.clips import Blend, av, panning, read, scene, write
 from vinr_engine.video.io import colour, planes
 from vinr_engine.video.io.colour import Colour
-from vinr_engine.video.upscale import upscale
+from vinr_engine.video.render import upscale
 
 MATRICES = {"bt601": 6, "bt709": 1, "bt2020": 9}
 

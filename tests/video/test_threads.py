@@ -15,8 +15,8 @@ import pytest
 from video.clips import Blend, leftovers, panning, read, write
 from vinr_engine.errors import Cancelled, SinkError, SourceError, VinrError
 from vinr_engine.video.io import sink, video_source
+from vinr_engine.video.render import upscale
 from vinr_engine.video.threads import WAITING, ReadAhead, WriteBehind
-from vinr_engine.video.upscale import upscale
 
 PATIENCE = 30  # seconds: what takes longer hangs
 
@@ -243,7 +243,7 @@ class Together(Blend):
         super().__init__()
         self.begun, self.third = [], threading.Event()
 
-    def query(self, features, frames, times, size):
+    def query(self, features, frames, times, size, *, shared=None):
         self.begun.append(threading.current_thread().name)
         if len(self.begun) == 3:
             self.third.set()

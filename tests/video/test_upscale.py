@@ -13,7 +13,7 @@ import vinr_engine as vinr
 from video.clips import Blend, av, leftovers, panning, read, samples, scene, seconds, write
 from vinr_engine import backends
 from vinr_engine.errors import SinkError
-from vinr_engine.video.upscale import upscale
+from vinr_engine.video.render import upscale
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "mkv", "webm"])
@@ -245,7 +245,7 @@ sys.path.insert(0, sys.argv[1])
 import torch
 torch.set_num_threads(1)
 from video.clips import Blend
-from vinr_engine.video.upscale import upscale
+from vinr_engine.video.render import upscale
 upscale(sys.argv[2], sys.argv[3], space=2, time=2, model=Blend())
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """

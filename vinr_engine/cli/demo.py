@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from vinr_engine.cli.options import Backend, Device, Dtype, Weights
+from vinr_engine.cli.options import taking
+from vinr_engine.video.job import NetworkOptions
 
 
+@taking(NetworkOptions)
 def demo(
+    options: dict[str, Any],
     out_dir: Annotated[str, typer.Argument(metavar="[OUT_DIR]", help="Folder for the results.")] = "vinr_demo",
-    weights: Weights = None,
-    device: Device = "auto",
-    backend: Backend = "auto",
-    dtype: Dtype = "float32",
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")] = False,
 ) -> None:
     """Upscale the clip that comes with the package, and compare.
@@ -23,6 +22,4 @@ def demo(
     """
     from vinr_engine import demo as demonstration
 
-    demonstration.run(
-        out_dir, weights=weights, device=device, backend=backend, dtype=dtype, quiet=quiet, say=typer.echo
-    )
+    demonstration.run(out_dir, NetworkOptions(**options), quiet=quiet, say=typer.echo)

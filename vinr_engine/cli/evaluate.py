@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from vinr_engine.cli.options import Backend, Device, Dtype, Weights
+from vinr_engine.cli.options import taking
+from vinr_engine.video.job import NetworkOptions
 
 
 def _several(text: str | None) -> list[str] | None:
     return None if text is None else [part.strip() for part in text.split(",")]
 
 
+@taking(NetworkOptions)
 def evaluate(
+    options: dict[str, Any],
     sources: Annotated[
         list[str],
         typer.Argument(
@@ -21,7 +24,6 @@ def evaluate(
             help="Videos, folders of frames or of clips, data sets; photographs with --still.",
         ),
     ],
-    weights: Weights = None,
     baselines: Annotated[bool, typer.Option("--baselines", help="Only the baselines, no network.")] = False,
     protocol: Annotated[str, typer.Option(help="vinr, or videoinr: the published choices.")] = "vinr",
     layout: Annotated[str, typer.Option(help="auto, gopro, adobe240 or vid4.")] = "auto",
@@ -53,9 +55,6 @@ def evaluate(
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace earlier results in DIR.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
-    device: Device = "auto",
-    backend: Backend = "auto",
-    dtype: Dtype = "float32",
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar, no table of variants.")] = False,
 ) -> None:
     """Measure a checkpoint on true clips: PSNR and SSIM, beside bicubic enlargement and blending.
@@ -69,9 +68,9 @@ def evaluate(
 
     with Bar(quiet, "evaluate") as bar:
         found = run(
-            sources, weights=weights, baselines=baselines, protocol=protocol, layout=layout, names=names,
+            sources, baselines=baselines, protocol=protocol, layout=layout, names=names,
             scales=_several(scale), keeps=_several(keep), still=still, windows=windows, border=border, bicubic=bicubic,
             exact_input=exact_input, crop=crop, max_frames=max_frames, tile=tile, lpips=lpips, output=output,
-            overwrite=overwrite, device=device, backend=backend, dtype=dtype, progress=bar.update, note=bar.note,
+            overwrite=overwrite, **options, progress=bar.update, note=bar.note,
         )  # fmt: skip
     typer.echo(found.as_json() if as_json else found.as_text(variants=not quiet), nl=False)

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from vinr_engine._version import __version__
 from vinr_engine.cli import export
 from vinr_engine.cli.bench import bench
 from vinr_engine.cli.demo import demo
@@ -38,9 +39,7 @@ KEEPING = {
 def version(value: bool) -> None:
     """Print the version and stop."""
     if value:
-        import vinr_engine
-
-        typer.echo(f"vinr {vinr_engine.__version__}")
+        typer.echo(f"vinr {__version__}")
         raise typer.Exit
 
 

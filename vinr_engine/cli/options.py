@@ -1,23 +1,56 @@
-"""Options that several commands share."""
+"""Options of a command from the fields of the dataclass that holds its arguments."""
 
 from __future__ import annotations
 
-from typing import Annotated
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import MISSING, Field, fields
+from typing import Annotated, Any
 
 import typer
 
-Weights = Annotated[
-    str | None,
-    typer.Option(
-        metavar="FILE",
-        help="Checkpoint: the published latest_G.pth of VideoINR, or a .safetensors [default: the package's own].",
-    ),
-]
-Untrained = Annotated[
-    bool, typer.Option("--untrained", help="Random weights: tries the tool; the picture means nothing.")
-]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
-Backend = Annotated[str, typer.Option(help="auto, reference, cpu, triton or cuda (see vinr info).")]
-Dtype = Annotated[
-    str, typer.Option(help="float32, float64, bfloat16 or (GPU) float16; the last two are faster and less exact.")
-]
+
+def taking(kind: type[Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Decorates a command whose first argument is a dict with values for fields of the dataclass ``kind``.
+
+    The command line shows every field that was declared with help (see `video.job.option`), those of ``kind`` itself
+    before those that it inherits, then the command's own parameters.
+    """
+    inherited = {field.name for base in kind.__mro__[1:-1] for field in fields(base)}
+    chosen = sorted((f for f in fields(kind) if "help" in f.metadata), key=lambda f: f.name in inherited)
+
+    def decorate(run: Callable[..., None]) -> Callable[..., None]:
+        own = list(inspect.signature(run, eval_str=True).parameters.values())[1:]
+
+        @functools.wraps(run)
+        def command(**values: Any) -> None:
+            given = {field.name: _value(field, values.pop(field.name)) for field in chosen}
+            run(given, **values)
+
+        parameters = sorted([*map(_parameter, chosen), *own], key=lambda p: p.default is not p.empty)
+        command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        command.__annotations__ = {p.name: p.annotation for p in parameters}
+        return command
+
+    return decorate
+
+
+def _value(field: Field[Any], given: Any) -> Any:
+    """A flag says whether to turn the default round; anything else is the value itself."""
+    return field.default != given if field.metadata["flag"] else given
+
+
+def _parameter(field: Field[Any]) -> inspect.Parameter:
+    facts = field.metadata
+    kind, info = facts["kind"], typer.Option(metavar=facts["metavar"], help=facts["help"])
+    default = field.default
+    if default is MISSING:
+        info, default = typer.Argument(metavar=facts["metavar"], help=facts["help"]), inspect.Parameter.empty
+    elif facts["flag"]:
+        info, default = typer.Option(facts["flag"], help=facts["help"]), False
+    elif default is None:
+        kind, info.show_default = kind | None, False
+    return inspect.Parameter(
+        field.name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=default, annotation=Annotated[kind, info]
+    )

@@ -15,12 +15,11 @@ from PIL import Image
 from vinr_engine import files
 from vinr_engine.errors import SourceError, UsageError, reason
 from vinr_engine.video.io import image_source
+from vinr_engine.video.io.containers import VIDEO_SUFFIXES
 from vinr_engine.video.io.image_source import ImageSource
-from vinr_engine.video.io.paths import source_kind
+from vinr_engine.video.io.inputs import source_kind
 from vinr_engine.video.io.source import OpenSource, Picture, SourceInfo
 from vinr_engine.video.io.video_source import VideoSource
-
-VIDEO_SUFFIXES = (".mp4", ".mkv", ".webm", ".mov", ".avi", ".m4v", ".mpg", ".y4m")
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,10 @@ from pathlib import Path
 
 from vinr_engine import files
 from vinr_engine.errors import DataError, SinkError, VinrError, reason
-from vinr_engine.video.io.sink import FRAMES, FolderSink
+from vinr_engine.video.io.containers import VIDEO_SUFFIXES
+from vinr_engine.video.io.outputs import Frames
+from vinr_engine.video.io.sink import FolderSink
 from vinr_engine.video.io.video_source import VideoSource
-
-SUFFIXES = (".mp4", ".mkv", ".webm", ".mov", ".avi", ".m4v", ".mpg", ".mpeg", ".ts")
 
 
 @dataclass
@@ -32,8 +32,8 @@ def extract(video: Path, clip: Path) -> int:
 
     Raises VinrError.
     """
-    files.check_new(str(clip), folder=True, overwrite=False, ours=FRAMES)
-    with files.draft(clip, folder=True, ours=FRAMES, kind=SinkError) as new, VideoSource(video) as source:
+    files.check_new(str(clip), folder=True, overwrite=False, ours=Frames.ours)
+    with files.draft(clip, folder=True, ours=Frames.ours, kind=SinkError) as new, VideoSource(video) as source:
         sink = FolderSink(new, str(clip), (source.info.width, source.info.height), source.info)
         for picture in source.pictures():
             sink.write(picture.rgb, picture.time, picture.duration)
@@ -69,9 +69,9 @@ def prepare(
     source, target = Path(videos), Path(out)
     if not source.is_dir():
         raise DataError(f"no such folder: {source}")
-    found = sorted(p for p in source.iterdir() if p.suffix.lower() in SUFFIXES and not p.name.startswith("."))
+    found = sorted(p for p in source.iterdir() if p.suffix.lower() in VIDEO_SUFFIXES and not p.name.startswith("."))
     if not found:
-        raise DataError(f"no videos in {source} ({', '.join(SUFFIXES)})")
+        raise DataError(f"no videos in {source} ({', '.join(VIDEO_SUFFIXES)})")
     names: dict[str, Path] = {}
     for path in found:
         if path.stem in names:

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vinr_engine.errors import SourceError, UsageError, VinrError, WeightsError, reason
-from vinr_engine.models import Network, NetworkModule
+from vinr_engine.models import CheckpointError, Network, NetworkModule, VideoINR, load_network
 
 from . import transfers
 from .io.colour import Array
+from .job import NetworkOptions
 from .threads import WAITING, join
 
 if TYPE_CHECKING:
@@ -105,19 +106,33 @@ def load(weights: str | os.PathLike[str] | None, untrained: bool = False) -> Net
     """The network of a checkpoint, the package's own for None; or an untrained one of the published size, of SEED."""
     import torch
 
-    import vinr_engine as vinr
-
     if untrained:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(SEED)
-            return vinr.VideoINR()
+            return VideoINR()
     weights = DEFAULT_WEIGHTS if weights is None else weights
     try:
-        return vinr.load_network(weights)
-    except vinr.CheckpointError as error:
+        return load_network(weights)
+    except CheckpointError as error:
         raise WeightsError(reason(error)) from None
     except OSError as error:
         raise WeightsError(f"cannot read {weights}: {reason(error)}") from None
+
+
+def check(options: NetworkOptions, untrained: bool = False) -> str:
+    """The backend to use, after all that can be refused before a file is opened; UsageError, WeightsError."""
+    check_device(options.device)
+    check_dtype(options.dtype, options.device)
+    backend = check_backend(options.backend)
+    check_weights(options.weights, untrained, options.model is not None)
+    return backend
+
+
+def name_of(options: NetworkOptions) -> str:
+    """Where the weights come from, as text."""
+    if options.model is not None:
+        return options.model.name
+    return DEFAULT_NAME if options.weights is None else os.fspath(options.weights)
 
 
 class Slot:

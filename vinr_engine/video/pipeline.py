@@ -30,12 +30,12 @@ class Pipeline:
 
     def __init__(
         self, enlarger: Enlarger, clock: Clock, sink: WriteBehind, detector: CutDetector | None,
-        lead: Fraction = Fraction(0), copies: bool = True,
-        progress: Callable[[int], None] | None = None, cancel: Callable[[], bool] | None = None,
+        lead: Fraction, copies: bool, total: int | None,
+        progress: Callable[[int, int | None], None] | None, cancel: Callable[[], bool] | None,
     ) -> None:  # fmt: skip
-        """``lead`` is added to output times; without ``copies`` nothing follows the last input frame."""
+        """``lead`` is added to output times; without ``copies`` nothing follows the last input frame. See Plan, Job."""
         self.enlarger, self.clock, self.sink, self.detector = enlarger, clock, sink, detector
-        self.lead, self.copies = lead, copies
+        self.lead, self.copies, self.total = lead, copies, total
         self.progress, self.cancel = progress, cancel
         self.counts = Counts()
 
@@ -91,4 +91,4 @@ class Pipeline:
             self.sink.write(picture, time - first + self.lead, following - time)
             self.counts.frames_out += 1
             if self.progress is not None:
-                self.progress(self.counts.frames_out)
+                self.progress(self.counts.frames_out, self.total)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from .io.colour import Array
 
 if TYPE_CHECKING:
-    from .io.sink import Sink
+    from .io.outputs import Sink
 
 WAITING = 2
 """Items at most that wait between two threads."""

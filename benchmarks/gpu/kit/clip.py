@@ -10,7 +10,6 @@ cost the same.
 from __future__ import annotations
 
 import contextlib
-import importlib
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -25,6 +24,8 @@ import torch
 import vinr_engine as vinr
 from benchmarks.common.files import write_json
 from benchmarks.gpu.kit import pieces
+from vinr_engine.video.io.sink import VideoSink
+from vinr_engine.video.io.video_source import VideoSource
 
 FPS = 25
 
@@ -104,16 +105,11 @@ def draw(path: Path, width: int, height: int, frames: int) -> None:
 
 def measure(row: Row, source: Path, folder: Path, network: Any, device: str) -> None:
     """Fill a row in, from the second of two runs: kernels are compiled in the first."""
-    upscale = importlib.import_module("vinr_engine.video.upscale")
     busy = Busy()
     for _ in range(2):
         busy = Busy()
         with contextlib.ExitStack() as stack:
-            for kind, method, timed in (
-                ("VideoSource", "pictures", busy.reading),
-                ("VideoSink", "write", busy.writing),
-            ):
-                owner = getattr(upscale, kind)
+            for owner, method, timed in ((VideoSource, "pictures", busy.reading), (VideoSink, "write", busy.writing)):
                 stack.enter_context(mock.patch.object(owner, method, timed(getattr(owner, method))))
             summary = vinr.upscale(
                 source, folder / "out.mp4", model=network, space=4, time=row.time, device=device, dtype=row.precision,

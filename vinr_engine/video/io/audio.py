@@ -10,6 +10,7 @@ import av
 
 from vinr_engine.errors import SinkError, SourceError, reason
 
+from .containers import suffixes
 from .video_source import open_container
 
 
@@ -42,8 +43,9 @@ class AudioCopy:
             try:
                 target = out.add_stream_from_template(stream)
             except (ValueError, av.error.FFmpegError):
+                other = suffixes(any_audio=True)
                 raise SinkError(
-                    f"{Path(dst).suffix} cannot hold {name} audio: use --no-audio or a .mkv output"
+                    f"{Path(dst).suffix} cannot hold {name} audio: use --no-audio or a {other} output"
                 ) from None
             target.metadata.update({k: v for k, v in stream.metadata.items() if k in ("language", "title")})
             self._out[stream.index] = target

@@ -10,19 +10,8 @@ import av
 from vinr_engine.errors import UsageError
 
 from . import planes
-from .paths import CONTAINERS
+from .containers import CONTAINERS, ENCODERS, MAX_CRF, Container, Encoder, listed
 from .source import SourceInfo
-
-DEFAULT_CODEC = {".mp4": "libx264", ".mkv": "libx264", ".webm": "libvpx-vp9"}
-# Of the encoders that have this option.
-DEFAULT_CRF = {"libx264": 17, "libx265": 18, "libvpx-vp9": 22, "libvpx": 8, "libsvtav1": 22, "libaom-av1": 20}
-MAX_CRF = 63
-ROW_THREADED = ("libvpx-vp9", "libaom-av1")  # encoders with FFmpeg's options row-mt and cpu-used
-SUGGESTED = {
-    ".mp4": ("libx264", "libx265", "libsvtav1", "libaom-av1"),
-    ".mkv": ("libx264", "libx265", "libvpx-vp9", "libsvtav1", "ffv1", "prores_ks"),
-    ".webm": ("libvpx-vp9", "libvpx", "libsvtav1", "libaom-av1"),
-}
 
 
 @dataclass(frozen=True)
@@ -30,7 +19,7 @@ class Encoding:
     """An encoder that exists and fits its container."""
 
     codec: str
-    container: str
+    container: Container
     pixel_format: str
     options: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
@@ -40,11 +29,6 @@ class Encoding:
         """Whether the pixel format stores less chroma than luma, so that sides must be even."""
         form = planes.layout(self.pixel_format)
         return form is not None and form.ratio != (1, 1)
-
-
-def available(suffix: str) -> list[str]:
-    """The suggested encoders for a container that this build of FFmpeg has."""
-    return [name for name in SUGGESTED[suffix] if _codec(name) is not None]
 
 
 def _codec(name: str) -> av.Codec | None:
@@ -58,41 +42,40 @@ def _codec(name: str) -> av.Codec | None:
 def choose(dst: str, codec: str | None, crf: float | None, info: SourceInfo) -> Encoding:
     """The encoder for DST; UsageError names alternatives when ``codec`` is unknown or does not fit."""
     suffix = Path(dst).suffix.lower()
-    name = codec or DEFAULT_CODEC[suffix]
+    container = CONTAINERS[suffix]
+    name = codec or container.encoders[0]
     found = _codec(name)
-    choices = ", ".join(available(suffix))
+    choices = ", ".join(other for other in container.encoders if _codec(other) is not None)
     if found is None:
         raise UsageError(f"--codec {name}: no such video encoder here; for {suffix} try {choices}")
-    if not _fits(name, suffix):
+    if not _fits(name, container):
         raise UsageError(f"--codec {name} does not go into {suffix}; try {choices}")
-    options: dict[str, str] = {}
-    if crf is not None and name not in DEFAULT_CRF:
+    encoder = ENCODERS.get(name, Encoder())
+    if crf is not None and encoder.crf is None:
         raise UsageError(f"--crf does not exist for the encoder {name}")
     if crf is not None and not 0 <= crf <= MAX_CRF:
         raise UsageError(f"--crf must be from 0 (best) to {MAX_CRF}, got {crf:g}")
-    value = crf if crf is not None else DEFAULT_CRF.get(name)
+    options = dict(encoder.options)
+    value = encoder.crf if crf is None else crf
     if value is not None:
         options["crf"] = f"{value:g}"
-    if name == "libx265":
-        options["x265-params"] = "log-level=error"  # it writes to standard error by itself
-    if name in ROW_THREADED:
-        options |= {"row-mt": "1", "cpu-used": "3"}
     pixel_format = _pixel_format(found, info)
-    notes = []
     form = planes.layout(pixel_format)
     bits = form.bits if form else 8
+    notes = []
     if info.bits > bits:
-        deeper = " (--codec libx265 or libsvtav1 keeps 10)" if suffix != ".webm" else " (--codec libsvtav1 keeps 10)"
-        notes.append(f"the input has {info.bits} bits a channel, {name} writes {bits}{deeper if bits == 8 else ''}")
-    return Encoding(name, CONTAINERS[suffix], pixel_format, options, tuple(notes))
+        deep = [other for other in container.encoders if other in ENCODERS and ENCODERS[other].deep]
+        hint = f" (--codec {listed(deep)} keeps 10)" if bits == 8 and deep else ""
+        notes.append(f"the input has {info.bits} bits a channel, {name} writes {bits}{hint}")
+    return Encoding(name, container, pixel_format, options, tuple(notes))
 
 
-def _fits(codec: str, suffix: str) -> bool:
+def _fits(codec: str, container: Container) -> bool:
     import io
 
-    with av.open(io.BytesIO(), "w", format=CONTAINERS[suffix]) as container:
+    with av.open(io.BytesIO(), "w", format=container.muxer) as out:
         try:
-            container.add_stream(codec, rate=25)
+            out.add_stream(codec, rate=25)
         except (ValueError, av.error.FFmpegError):
             return False
     return True

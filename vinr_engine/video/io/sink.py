@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from fractions import Fraction
 from pathlib import Path
-from typing import Protocol
 
 import av
 import numpy as np
@@ -15,28 +13,9 @@ from vinr_engine.errors import SinkError, reason
 from . import planes
 from .audio import AudioCopy
 from .colour import Array, for_encoding
+from .containers import FRAME_NAME, suffixes
 from .encoders import Encoding
 from .source import SourceInfo
-
-FRAME_NAME = "frame_{:06d}.png"
-FRAMES = re.compile(r"frame_\d{6,}\.png")
-"""What may lie in a folder of PNG frames that is replaced."""
-
-
-class Sink(Protocol):
-    """An output being written; every method raises SinkError when the output cannot be written."""
-
-    def write(self, rgb: Array | None, time: Fraction, duration: Fraction) -> None:
-        """Add a frame, RGB [3, H, W] in [0, 1], shown at ``time`` for ``duration`` seconds; None repeats the last."""
-        ...
-
-    def finish(self) -> None:
-        """Complete the output."""
-        ...
-
-    def close(self) -> None:
-        """Release the files; after ``finish`` or instead of it."""
-        ...
 
 
 class VideoSink:
@@ -54,9 +33,9 @@ class VideoSink:
         self.tick = tick
         self._frame: av.VideoFrame | None = None
         self._pts = -1
-        options = {"movflags": "+faststart"} if encoding.container == "mp4" else {}
+        container = encoding.container
         try:
-            self.out = av.open(str(path), "w", format=encoding.container, container_options=options)
+            self.out = av.open(str(path), "w", format=container.muxer, container_options=dict(container.options))
         except (OSError, av.error.FFmpegError) as error:
             raise SinkError(f"cannot write {dst}: {reason(error)}") from None
         try:
@@ -90,7 +69,8 @@ class VideoSink:
         try:
             self.out.start_encoding()
         except (av.error.FFmpegError, ValueError) as error:
-            hint = "; --no-audio or a .mkv output may help" if self.audio is not None and self.audio.streams else ""
+            sound = self.audio is not None and self.audio.streams
+            hint = f"; --no-audio or a {suffixes(any_audio=True)} output may help" if sound else ""
             raise SinkError(f"cannot write {self.dst}: {reason(error)}{hint}") from None
 
     def write(self, rgb: Array | None, time: Fraction, duration: Fraction) -> None:

@@ -1,15 +1,17 @@
-"""Names on disk: what SRC and DST are."""
+"""What SRC is, and opening it."""
 
 from __future__ import annotations
 
 import os
+from fractions import Fraction
 from pathlib import Path
 
 from vinr_engine.errors import SourceError, UsageError
 
 from . import image_source
-
-CONTAINERS = {".mp4": "mp4", ".mkv": "matroska", ".webm": "webm"}
+from .image_source import ImageSource
+from .source import OpenSource
+from .video_source import VideoSource
 
 
 def source_kind(src: str) -> str:
@@ -29,19 +31,6 @@ def source_kind(src: str) -> str:
     raise SourceError(f"no such file: {src}")
 
 
-def sink_is_folder(dst: str) -> bool:
-    """Whether DST names a folder of PNG (no suffix, or an existing folder) rather than a video file."""
-    path = Path(dst)
-    if path.is_dir() or dst.endswith(os.sep):
-        return True
-    suffix = path.suffix.lower()
-    if suffix in CONTAINERS:
-        return False
-    if suffix == "" or not suffix[1:].isalnum() or suffix[1:].isdigit():
-        return True
-    raise UsageError(f"{dst}: the output is a .mp4, .mkv or .webm file or a folder for PNG frames, not {suffix}")
-
-
 def check_distinct(src: str, dst: str) -> None:
     """UsageError when DST is SRC itself, or the folder that holds SRC's pattern."""
     inputs = [src]
@@ -50,3 +39,12 @@ def check_distinct(src: str, dst: str) -> None:
     for one in inputs:
         if os.path.exists(dst) and os.path.exists(one) and os.path.samefile(one, dst):
             raise UsageError(f"{dst} is the input itself: choose another output")
+
+
+def open_source(src: str, rate: Fraction, start: Fraction | None, end: Fraction | None) -> OpenSource:
+    """The pictures of SRC from ``start`` until ``end``, in seconds; ``rate`` is that of images. SourceError."""
+    kind = source_kind(src)
+    if kind == "video":
+        return VideoSource(Path(src), start, end)
+    files = image_source.in_folder(Path(src)) if kind == "folder" else image_source.by_pattern(src)
+    return ImageSource(files, rate, start, end)

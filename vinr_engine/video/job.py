@@ -1,0 +1,107 @@
+"""What is asked of the video tool: its only list of arguments, with their help and defaults."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+from .io import containers, outputs
+
+if TYPE_CHECKING:
+    from vinr_engine.models import Network
+
+DEFAULT_SPACE = 4.0
+DEFAULT_TIME = 8
+DEFAULT_INPUT_FPS = 25
+Moment = str | float | Fraction
+
+
+def option(text: str, kind: type, default: Any = None, metavar: str | None = None, flag: str | None = None) -> Any:
+    """A field that is also an option of the command line, of type ``kind`` there. A ``flag`` turns the default round.
+
+    A default that ``text`` names in words is not shown a second time.
+    """
+    facts = {"help": text, "kind": kind, "metavar": metavar, "flag": flag}
+    return field(default=default, kw_only=True, metadata=facts)
+
+
+def argument(metavar: str, text: str) -> Any:
+    """A field that the command line takes by its place."""
+    return field(metadata={"help": text, "kind": str, "metavar": metavar, "flag": None})
+
+
+@dataclass(frozen=True)
+class NetworkOptions:
+    """Which network runs, where and how exactly: shared by the tools that run one.
+
+    ``model``: a vinr_engine.Network, such as a VideoINR or a vinr_engine.export.ExportedModel, in place of ``weights``,
+    a checkpoint; the package's own small network if neither is given. ``backend``: auto is the one in force, such as
+    VINR_BACKEND's. ``dtype``: bfloat16 and float16 are for the encoder, the query stays float32.
+    """
+
+    model: Network | None = field(default=None, kw_only=True)
+    weights: str | os.PathLike[str] | None = option(
+        "Checkpoint: the published latest_G.pth of VideoINR, or a .safetensors [default: the package's own].",
+        str, metavar="FILE",
+    )  # fmt: skip
+    device: str = option("auto, cpu, cuda, cuda:N or mps.", str, "auto")
+    backend: str = option("auto, reference, cpu, triton or cuda (see vinr info).", str, "auto")
+    dtype: str = option(
+        "float32, float64, bfloat16 or (GPU) float16; the last two are faster and less exact.", str, "float32"
+    )
+
+
+@dataclass(frozen=True)
+class Job(NetworkOptions):
+    """A clip to enlarge in space and time.
+
+    ``src`` is a video file, a folder of images (natural order) or a printf pattern; ``dst`` a video file, or a folder
+    for frame_000000.png and so on. It appears complete or not at all.
+
+    ``space`` and ``size``, ``time`` and ``fps`` exclude each other. Where the pixel format needs even sides (4:2:0),
+    sizes made by ``space`` are rounded to even numbers and an odd ``size`` is refused. With ``fps`` output frame n is
+    at the first frame's time + n / fps. Times are exact fractions of the input's timestamps, constant rate or not;
+    ``start`` and ``end`` count from the clip's first frame.
+
+    Counts: N input frames with ``time=k`` give a video of k N frames, of which the last k - 1 repeat the last input
+    frame's picture so that the duration stays; a folder gets (N - 1) k + 1 frames. With ``fps`` a video gets every n
+    before the last frame's end, a folder every n up to the last frame. A one-frame clip is enlarged and held. Across
+    a scene cut the earlier frame is held (``cuts=False`` interpolates there too).
+
+    Colour matrix, range, primaries, transfer and sample aspect ratio are kept, rotation tags are applied to the
+    picture, more than 8 bits stay where the encoder has them, alpha is not kept.
+
+    ``progress(done, total or None)`` is called after each output frame, ``cancel() -> True`` stops, ``note(text)`` gets
+    remarks of one line.
+    """
+
+    src: str = argument("SRC", "Video file, folder of images, or pattern such as frame_%04d.png.")
+    dst: str = argument("DST", f"A{outputs.titles(', or ')[1:]}.")
+    space: float | None = option(f"Enlargement in space, any positive number [default: {DEFAULT_SPACE:g}].", float)
+    size: str | tuple[int, int] | None = option(
+        "Output size in pixels instead of --space, such as 1280x720.", str, metavar="WxH"
+    )
+    time: int | None = option(f"Output frames per input frame [default: {DEFAULT_TIME}].", int)
+    fps: Moment | None = option("Output rate instead of --time: 60, 24000/1001, 29.97.", str, metavar="RATE")
+    codec: str | None = option(f"FFmpeg video encoder [default: {containers.default_codecs()}].", str)
+    crf: float | None = option(f"Encoder quality, lower is better [default: {containers.default_quality()}].", float)
+    start: Moment | None = option("First moment used: seconds or [HH:]MM:SS[.fff].", str, metavar="TIME")
+    end: Moment | None = option("Moment from which nothing is used.", str, metavar="TIME")
+    input_fps: Moment | None = option(
+        f"Rate of images, which have none [default: {DEFAULT_INPUT_FPS}].", str, metavar="RATE"
+    )
+    overwrite: bool = option("Replace DST if it exists.", bool, False, flag="--overwrite")
+    cuts: bool = option("Interpolate across scene cuts too.", bool, True, flag="--no-cuts")
+    audio: bool = option("Leave the audio out.", bool, True, flag="--no-audio")
+    untrained: bool = option(
+        "Random weights: tries the tool; the picture means nothing.", bool, False, flag="--untrained"
+    )
+    cuda_graphs: bool = option(
+        "Record the network's launches on a CUDA device once (never run so far).", bool, False, flag="--cuda-graphs"
+    )
+    progress: Callable[[int, int | None], None] | None = field(default=None, kw_only=True)
+    cancel: Callable[[], bool] | None = field(default=None, kw_only=True)
+    note: Callable[[str], None] | None = field(default=None, kw_only=True)

@@ -1,0 +1,99 @@
+"""What a job comes to for one source: sizes, times and counts. Pure: no files, no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+from vinr_engine.errors import UsageError
+
+from . import parse
+from .io.outputs import Accepts
+from .io.source import SourceInfo
+from .job import DEFAULT_INPUT_FPS, DEFAULT_SPACE, DEFAULT_TIME, Job
+from .schedule import Clock, Multiply, Rate, common_unit
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A job's numbers as exact values; ``size`` is (width, height), times are seconds."""
+
+    space: float
+    size: tuple[int, int] | None
+    clock: Clock
+    input_fps: Fraction
+    start: Fraction | None
+    end: Fraction | None
+
+
+def wanted(job: Job) -> Wanted:
+    """The numbers of a job; UsageError."""
+    if job.space is not None and job.size is not None:
+        raise UsageError("--space and --size exclude each other")
+    if job.time is not None and job.fps is not None:
+        raise UsageError("--time and --fps exclude each other")
+    scale = parse.scale(DEFAULT_SPACE if job.space is None else job.space)
+    size = None if job.size is None else parse.size(job.size)
+    clock: Clock
+    if job.fps is not None:
+        clock = Rate(parse.rate(job.fps))
+    else:
+        clock = Multiply(parse.multiplier(DEFAULT_TIME if job.time is None else job.time))
+    start = None if job.start is None else parse.seconds(job.start, "--start")
+    end = None if job.end is None else parse.seconds(job.end, "--end")
+    if end is not None and end <= (start or 0):
+        raise UsageError("--end must be later than --start" if start else "--end must be later than 0")
+    rate = parse.rate(DEFAULT_INPUT_FPS if job.input_fps is None else job.input_fps, "--input-fps")
+    return Wanted(scale, size, clock, rate, start, end)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What will be made: ``size`` is (width, height), ``rate`` the nominal output rate.
+
+    ``copies``: the last picture is repeated until its end. ``total``: about how many frames, None if that is unknown.
+    """
+
+    size: tuple[int, int]
+    clock: Clock
+    rate: Fraction
+    copies: bool
+    total: int | None
+    step: Fraction
+
+    def tick(self, lead: Fraction) -> Fraction:
+        """The unit of output timestamps, in seconds: all times are whole multiples where 32 bits allow it.
+
+        ``lead`` is added to all times.
+        """
+        return common_unit([self.step, lead]) or common_unit([self.step]) or Fraction(1, 1_000_000)
+
+
+def plan(wanted: Wanted, info: SourceInfo, accepts: Accepts) -> Plan:
+    """The plan for a source and an output; UsageError for a size that is too large, or odd where it must be even."""
+    clock = wanted.clock
+    rate = info.rate or Fraction(25)
+    total = info.count
+    if isinstance(clock, Multiply):
+        step = info.tick / clock.factor
+        if total is not None:
+            total = total * clock.factor if accepts.timed else (total - 1) * clock.factor + 1
+        rate *= clock.factor
+    else:
+        step = 1 / clock.fps
+        if total is not None:
+            total = max(1, round(total / rate * clock.fps))
+        rate = clock.fps
+    return Plan(_size(wanted, info, accepts), clock, rate, accepts.timed, total, step)
+
+
+def _size(wanted: Wanted, info: SourceInfo, accepts: Accepts) -> tuple[int, int]:
+    if wanted.size is None:
+        return parse.enlarged(info.width, info.height, wanted.space, bool(accepts.even))
+    width, height = wanted.size
+    if accepts.even and (width % 2 or height % 2):
+        raise UsageError(
+            f"--size {width}x{height}: {accepts.even} needs even sides, "
+            f"such as {width + width % 2}x{height + height % 2}"
+        )
+    return width, height
