@@ -200,7 +200,7 @@ def _kept(path: Path, make: Callable[[], bytes]) -> bytes:
 
 
 def _sources(backend: str) -> list[Path]:
-    return sorted((ROOT / "kernels").glob("*.py") if backend == TRITON else (ROOT / "csrc").rglob("*.*h"))
+    return sorted((ROOT / "kernels").rglob("*.py") if backend == TRITON else (ROOT / "csrc").rglob("*.*h"))
 
 
 def _key(job: Job, sources: Iterable[Path]) -> str:
