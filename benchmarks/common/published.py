@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import vinr_engine as vinr
+from benchmarks.cases import Case
 from vinr_engine import reference
 from vinr_engine.models.videoinr.network import pad_to_multiple
 from vinr_engine.reference.mlp import Layer, mlp
@@ -42,13 +43,8 @@ def deform_conv2d(input: Tensor, offset: Tensor, weight: Tensor, bias: Tensor, m
 
 def encode(model: vinr.VideoINR, frames: Tensor) -> Tensor:
     """The published encoder, without shared work; frames [B, 2, 3, h, w] -> [B, 3, nf, ceil4(h), ceil4(w)]."""
-    try:
-        from vinr_engine.reference.encoder import encoder
-    except ImportError:  # a version whose model runs the published steps itself
-        with vinr.backend("reference"):
-            return model.encode(frames)
     op = _TORCHVISION or reference.deform_conv2d
-    features: Tensor = encoder(dict(model.named_parameters()), frames, deform_conv2d=op)
+    features: Tensor = reference.encoder(dict(model.named_parameters()), frames, deform_conv2d=op)
     return features
 
 
@@ -107,3 +103,23 @@ def query(
     maps = ((hr.permute(0, 3, 1, 2), False), (features, True), (colours, True))
     warped = [sample(m, grid, padded=padded) for m, padded in maps for grid in grids]
     return mlp(torch.cat([*warped, times], -1), encode_layers).permute(0, 3, 1, 2)
+
+
+def networks(model: vinr.VideoINR) -> list[list[Layer]]:
+    """Weights and biases of the query's networks."""
+    return [network.layers() for network in (model.feat_imnet, model.flow_imnet, model.encode_imnet)]
+
+
+def form(case: Case, model: vinr.VideoINR, frame_upsample: int = 4) -> Callable[..., Tensor]:
+    """A case of the query, the encoder or both, of `case.inputs()`: features, or frames, one time after the other."""
+
+    def run(*inputs: Tensor) -> Tensor:
+        *known, frames = inputs
+        features = known[0] if known else encode(model, frames)
+        if case.kind == "encoder":
+            return features
+        layers = networks(model)
+        out = [query(features, frames, t, case.size, layers, frame_upsample) for t in case.times]
+        return torch.stack(out, 1)
+
+    return run

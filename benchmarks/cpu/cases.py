@@ -90,10 +90,6 @@ def model() -> vinr.VideoINR:
         return network.eval()
 
 
-def networks(network: vinr.VideoINR) -> list[list[tuple[Tensor, Tensor]]]:
-    return [m.layers() for m in (network.feat_imnet, network.flow_imnet, network.encode_imnet)]
-
-
 def compiled(function: Callable[..., object]) -> Callable[..., object]:
     """`function`, compiled when first called, afresh and with static shapes: the best torch.compile does."""
 
@@ -135,9 +131,9 @@ def _deform_tasks(case: cases.Case) -> dict[str, Task]:
 def _network_tasks(case: cases.Case) -> dict[str, Task]:
     """Encoder, query or both, frame by frame as a video is written, or a step of training: all frames, a loss, and
     gradients of whatever is trained; of the query alone also of the features."""
-    network, size, layers = model(), case.size, networks(model())
+    network, size, upsample = model(), case.size, 1 if case.step else 4
     *known, frames = case.inputs()
-    wanted = [*known, *(t for n in layers for layer in n for t in layer)]
+    wanted = [*known, *(t for n in published.networks(network) for layer in n for t in layer)]
     measure = F.mse_loss if known else charbonnier
     if case.step and not known:
         wanted = [p for name, p in network.named_parameters() if not name.startswith(network.unused)]
@@ -149,13 +145,11 @@ def _network_tasks(case: cases.Case) -> dict[str, Task]:
         loss = measure(out.float(), target)
         return [loss.detach(), *torch.autograd.grad(loss, wanted)]
 
+    published_form = published.form(case, network, upsample)
+
     def plain() -> object:
-        features = known[0] if known else published.encode(network, frames)
-        if case.kind == "encoder":
-            return features
-        upsample = 1 if case.step else 4
-        out = [published.query(features, frames, t, size, layers, frame_upsample=upsample) for t in case.times]
-        return gradients(torch.stack(out, 1)) if case.step else out
+        out = published_form(*known, frames)
+        return gradients(out) if case.step else out
 
     def ours() -> object:
         features = known[0] if known else network.encode(frames)
@@ -164,7 +158,7 @@ def _network_tasks(case: cases.Case) -> dict[str, Task]:
         if case.step:
             return gradients(network.query(features, frames, case.times, size, frame_upsample=1))  # type: ignore[arg-type]
         features = features.float()
-        return [network.query(features, frames, t, size)[:, 0] for t in case.times]
+        return torch.cat([network.query(features, frames, t, size) for t in case.times], 1)
 
     return {
         EAGER: plain, COMPILE: compiled(plain), FLOAT32: on_cpu_backend(ours), BF16: on_cpu_backend(ours, bf16=True),

@@ -50,6 +50,7 @@ class Builder:
         shorter = {} if blocks is None else dict(front_blocks=blocks, back_blocks=blocks)
         self.network = vinr.VideoINR(**shorter).to(device).eval()
         (self.x_weight, self.bias), *self.layers = [(w.to(device), b.to(device)) for w, b in liif_layers()]
+        self._weights = [t for n in published.networks(self.network) for layer in n for t in layer]
         self._drawn: tuple[object, list[Arguments]] = None, []
 
     def task(self, case: Case, form: str, precision: str, count: int) -> Rotating:
@@ -100,7 +101,7 @@ class Builder:
 
     def _function(self, case: Case, form: str, dtype: torch.dtype = torch.float32) -> Task:
         if form in (EAGER, COMPILE) and case.kind in ("query", "encoder", "network"):
-            op, weights = self._published(case)
+            op, weights = published.form(case, self.network), self._weights
         else:
             op, weights = self._op(case, dtype, form)
         if form == TORCHVISION:
@@ -118,28 +119,6 @@ class Builder:
             return [out.detach(), *torch.autograd.grad(loss(case.op, out), wanted)]
 
         return step
-
-    def _weights(self) -> list[Tensor]:
-        """Of the query's networks."""
-        network = self.network
-        imnets = (network.feat_imnet, network.flow_imnet, network.encode_imnet)
-        return [t for imnet in imnets for layer in imnet.layers() for t in layer]
-
-    def _published(self, case: Case) -> tuple[Op, list[Tensor]]:
-        """The published form in plain torch, a frame at a time, and the weights whose gradients a step takes."""
-        network, size = self.network, case.size
-
-        def query(features: Tensor, frames: Tensor) -> Tensor:
-            networks = [imnet.layers() for imnet in (network.feat_imnet, network.flow_imnet, network.encode_imnet)]
-            return torch.stack([published.query(features, frames, t, size, networks) for t in case.times], 1)
-
-        def encode(frames: Tensor) -> Tensor:
-            return published.encode(network, frames)
-
-        def whole(frames: Tensor) -> Tensor:
-            return query(encode(frames), frames)
-
-        return {"query": query, "encoder": encode, "network": whole}[case.kind], self._weights()
 
     def _op(self, case: Case, dtype: torch.dtype, form: str = "") -> tuple[Op, list[Tensor]]:
         """An op, computed by the backend in force, and the weights whose gradients a step takes."""
@@ -175,4 +154,4 @@ class Builder:
                 return query(network.encode(frames), frames)
             return query(graphed.encode_pair(graphed.known(frames[:, 0]), graphed.known(frames[:, 1])), frames)
 
-        return (whole if case.op == "network" else query), self._weights()
+        return (whole if case.op == "network" else query), self._weights
