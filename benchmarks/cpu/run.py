@@ -4,8 +4,8 @@
 
 For each case every backend first shows that its result is right; one that is not gets no time, and the exit code is 1.
 Then the backends run in turn, round after round. Rows are added to DIR/NAME.csv, beside it a plot is drawn, and
-`python -m benchmarks.cpu.readme` writes the last complete run into README.md. `vinr bench --base REV` measures another
-commit beside this tree instead: see `vinr bench --base REV --help`.
+`python -m benchmarks.cpu.page` writes the last complete run into docs/speed.md. `vinr bench --base REV` measures
+another commit beside this tree instead: see `vinr bench --base REV --help`.
 """
 
 from __future__ import annotations

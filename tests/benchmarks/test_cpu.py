@@ -10,7 +10,7 @@ import torch
 import vinr_engine as vinr
 from benchmarks.cases import Case as Shared
 from benchmarks.common import machine, markdown, measure, screen, text, work
-from benchmarks.cpu import baselines, cases, readme, results, run, targets
+from benchmarks.cpu import baselines, cases, page, results, run, targets
 from benchmarks.cpu.results import Results, Row
 from benchmarks.tolerances import CPU_CASE
 from export_cases import SMALL, network
@@ -136,7 +136,7 @@ def test_a_void_baseline_voids_the_targets_against_it():
     verdicts = {t.what: t.verdict(found) for t in targets.TARGETS}
     assert verdicts["query, float32, against eager"] == targets.VOIDED
     assert verdicts["query, float32, against torch.compile"] == targets.REACHED
-    assert "**void**" in readme.section(found)
+    assert "**void**" in page.section(found)
 
 
 def test_a_missed_target_is_called_so():
@@ -181,35 +181,35 @@ def test_cases_newer_than_the_last_complete_run_count_too():
     ]
     found = Results.last(rows)
     assert [(r.case, r.run) for r in found.rows] == [("a", rows[0].run), ("b", "3")]
-    assert "Measured later, on the same machine: b, at commit" in readme.section(found)
+    assert "Measured later, on the same machine: b, at commit" in page.section(found)
 
 
-def test_the_readme_is_regenerated_idempotently(tmp_path):
+def test_the_page_is_regenerated_idempotently(tmp_path):
     text = tmp_path / "README.md"
-    text.write_text(f"before\n\n{readme.BEGIN}\nold\n{readme.END}\n\nafter\n")
+    text.write_text(f"before\n\n{page.BEGIN}\nold\n{page.END}\n\nafter\n")
     table = tmp_path / "x.csv"
     results.append(table, full_run().rows)
-    arguments = ["--csv", str(table), "--readme", str(text)]
-    assert readme.main([*arguments, "--check"]) == 1
-    assert readme.main(arguments) == 0
+    arguments = ["--csv", str(table), "--page", str(text)]
+    assert page.main([*arguments, "--check"]) == 1
+    assert page.main(arguments) == 0
     first = text.read_text()
-    assert readme.main(arguments) == 0
+    assert page.main(arguments) == 0
     assert text.read_text() == first
-    assert readme.main([*arguments, "--check"]) == 0
+    assert page.main([*arguments, "--check"]) == 0
     assert first.startswith("before\n")
     assert first.endswith("\nafter\n")
     assert "old" not in first
     assert "query 64x112 x4" in first
 
 
-@pytest.mark.parametrize("text", ["", readme.BEGIN, readme.END + readme.BEGIN, (readme.BEGIN + readme.END) * 2])
-def test_a_readme_without_its_markers_is_left_alone(text):
+@pytest.mark.parametrize("text", ["", page.BEGIN, page.END + page.BEGIN, (page.BEGIN + page.END) * 2])
+def test_a_page_without_its_markers_is_left_alone(text):
     with pytest.raises(ValueError, match="README must hold"):
-        markdown.replaced(text, "new", (readme.BEGIN, readme.END))
+        markdown.replaced(text, "new", (page.BEGIN, page.END))
 
 
-def test_the_readmes_section_is_what_the_stored_run_says():
-    assert readme.main(["--check"]) == 0
+def test_the_pages_section_is_what_the_stored_run_says():
+    assert page.main(["--check"]) == 0
 
 
 def a_case(**tasks):

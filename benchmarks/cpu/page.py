@@ -1,6 +1,6 @@
-"""Write the last complete run into the section of README.md between the two markers.
+"""Write the last complete run into the section of docs/speed.md between the two markers.
 
-python -m benchmarks.cpu.readme [--csv FILE] [--readme FILE] [--check]
+python -m benchmarks.cpu.page [--csv FILE] [--page FILE] [--check]
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from benchmarks.cpu.cases import BACKENDS, BF16, CASES, COMPILE, CONV, EAGER, FL
 from benchmarks.cpu.report import FACTORS, frame_rate
 from benchmarks.cpu.results import Results
 
-BEGIN = "<!-- benchmarks: written by `python -m benchmarks.cpu.readme` from here -->"
+BEGIN = "<!-- benchmarks: written by `python -m benchmarks.cpu.page` from here -->"
 END = "<!-- benchmarks: to here -->"
 SHOWN = (EAGER, COMPILE, FLOAT32, BF16)
 NOTHING = "No run is stored here yet; `make bench` makes one.\n"
@@ -81,23 +81,23 @@ def section(found: Results, picture: str | None = None) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Returns the exit code; with --check 1 if the README is not what the CSV says."""
+    """Returns the exit code; with --check 1 if the page is not what the CSV says."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--csv", type=Path, default=results.FOLDER / "cpu.csv")
-    parser.add_argument("--readme", type=Path, default=ROOT / "README.md")
+    parser.add_argument("--page", type=Path, default=ROOT / "docs" / "speed.md")
     parser.add_argument("--check", action="store_true", help="change nothing")
     options = parser.parse_args(argv)
     found = Results.last(results.read(options.csv) if options.csv.exists() else [])
     drawing = options.csv.with_suffix(".svg")
-    picture = Path(os.path.relpath(drawing, options.readme.parent)).as_posix() if drawing.exists() else None
-    text = options.readme.read_text(encoding="utf-8")
+    picture = Path(os.path.relpath(drawing, options.page.parent)).as_posix() if drawing.exists() else None
+    text = options.page.read_text(encoding="utf-8")
     try:
         new = replaced(text, section(found, picture), (BEGIN, END))
     except ValueError as error:
         parser.error(str(error))
     if options.check:
         return int(new != text)
-    options.readme.write_text(new, encoding="utf-8")
+    options.page.write_text(new, encoding="utf-8")
     return 0
 
 
