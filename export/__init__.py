@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from vinr_engine.export.onnx.model import Pair, to_onnx
+    from vinr_engine.export.onnx.files import Pair
+    from vinr_engine.export.onnx.model import to_onnx
     from vinr_engine.export.runtimes.exported import ExportedModel
     from vinr_engine.export.tensorrt.build import to_tensorrt
     from vinr_engine.export.tensorrt.engine import Engine
@@ -15,7 +16,7 @@ __all__ = ["Engine", "ExportedModel", "Pair", "to_onnx", "to_tensorrt"]
 _WHERE = {
     "Engine": "tensorrt.engine",
     "ExportedModel": "runtimes.exported",
-    "Pair": "onnx.model",
+    "Pair": "onnx.files",
     "to_onnx": "onnx.model",
     "to_tensorrt": "tensorrt.build",
 }

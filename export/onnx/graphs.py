@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from vinr_engine.export.onnx import residual
-from vinr_engine.export.onnx.sampling import sample
-from vinr_engine.export.onnx.tracing import Coarse, layers, mix
+from vinr_engine.export.onnx.tracing import Coarse, inr_query, layers, mix, sample
 from vinr_engine.models import VideoINR
 from vinr_engine.ops.hoisting import WIDTH_MULTIPLE, Hoisted, hoist
 from vinr_engine.ops.inr_query import OMEGA
@@ -85,6 +84,8 @@ class Query(nn.Module):
     network also detail and the padded frames [1, 2, 3, h', w'].
     """
 
+    times: Tensor | None
+
     def __init__(
         self, model: VideoINR, frame_upsample: int | None, times: Sequence[float] | None, size: tuple[int, int] | None
     ) -> None:
@@ -92,33 +93,31 @@ class Query(nn.Module):
         self.folded = frame_upsample == 1
         self.residual: bool = model.config["residual"]
         self.size = size
-        if times is not None:
-            self.register_buffer("times", torch.tensor(times, dtype=torch.float32))
+        self.register_buffer("times", None if times is None else torch.tensor(times, dtype=torch.float32))
         like = next(model.parameters())
         features, frames = like.new_zeros(1, 3, model.config["nf"], 4, 4), like.new_zeros(1, 2, 3, 4, 4)
         networks = hoisted(model, features, frames, frame_upsample or 2).networks
-        self.depths = [len(network) // 2 for network in networks]
-        self.widths = [network[0].shape[0] for network in networks]
+        self.widths = [[n[0].shape[1], *(weight.shape[0] for weight in n[::2])] for n in networks]
         for name, network in zip(NETWORKS, networks, strict=True):
             for i, tensor in enumerate(network):
                 self.register_buffer(f"{name}_{i}", tensor.detach().clone())
 
     def layers_of(self, network: str) -> list[Tensor]:
         """Weight and bias of each of its layers in turn."""
-        return [self.get_buffer(f"{network}_{i}") for i in range(2 * self.depths[NETWORKS.index(network)])]
+        return [self.get_buffer(f"{network}_{i}") for i in range(2 * len(self.widths[NETWORKS.index(network)]) - 2)]
 
     @property
     def input_names(self) -> list[str]:
         names = ["maps", "lr_size"] if self.folded else ["maps", "colours", "lr_size"]
         if self.residual:
             names += ["detail", "frames"]
-        if not hasattr(self, "times"):
+        if self.times is None:
             names.append("times")
         return names if self.size is not None else [*names, "size"]
 
     def forward(self, *values: Tensor) -> tuple[Tensor, Tensor]:
         named = dict(zip(self.input_names, values, strict=True))
-        given = Given(**named if "times" in named else {**named, "times": self.get_buffer("times")})
+        given = Given(**named if self.times is None else {**named, "times": self.times})
         size = self.output_size(given.size)
         with Coarse():
             image, flow = self.decode(given, size)
@@ -132,6 +131,14 @@ class Query(nn.Module):
     def decode(self, given: Given, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
         """The networks' colour and flow, float32."""
         raise NotImplementedError
+
+    def as_one(
+        self, maps: Tensor, given: Given, parameters: list[Tensor], omega: float, size: tuple[int, int]
+    ) -> tuple[Tensor, Tensor]:
+        """The same by one operation of the graph, of these maps and parameters."""
+        sides = given.size if given.size is not None else torch.tensor(size)
+        read = maps, given.colours, given.times, given.lr_size, sides, parameters
+        return inr_query(*read, *self.widths, omega, *size)
 
     def output_size(self, size: Tensor | None) -> tuple[int, int]:
         """HH and WW, which a graph with an input for them learns when it runs."""
@@ -192,10 +199,8 @@ class PortableQuery(Query):
     positions, phases, times and flow float32.
     """
 
-    def __init__(
-        self, model: VideoINR, frame_upsample: int | None, times: Sequence[float] | None, size: tuple[int, int] | None
-    ) -> None:
-        super().__init__(model, frame_upsample, times, size)
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
         scale_phases(self)
 
     def _first(self, network: str) -> tuple[Tensor, Tensor]:
@@ -255,88 +260,47 @@ class PortableQuery(Query):
 
     def _planes(self, maps: Tensor) -> list[Tensor]:
         """The maps of feat, flow, encode at A and at B, channels first, as phases, without what pads their widths."""
-        widths = [*self.widths, self.widths[2]]
+        widths = [self.widths[k][1] for k in (0, 1, 2, 2)]
         padded = [width + -width % WIDTH_MULTIPLE for width in widths]
         parts = (OMEGA * maps.permute(0, 3, 1, 2)).split(padded, 1)
         return [part[:, :width] for part, width in zip(parts, widths, strict=True)]
 
 
-def _networks(weights: Tensor, widths: Sequence[Sequence[int]]) -> list[list[Tensor]]:
-    """Weight and bias of each layer in turn, for each network, from the flat tensor that holds them in this order."""
-    parts, networks = iter(weights.split([n for w in widths for a, b in pairwise(w) for n in (a * b, b)])), []
-    for w in widths:
-        networks.append([t for a, b in pairwise(w) for t in (next(parts).view(b, a), next(parts))])
-    return networks
+class BlockQuery(Query):
+    """The query as one operation, which lowering_blocks.py makes standard nodes.
 
-
-@torch.library.custom_op("vinr_export::inr_query", mutates_args=())
-def inr_query(
-    maps: Tensor,
-    colours: Tensor | None,
-    times: Tensor,
-    lr_size: Tensor,
-    size: Tensor,
-    weights: Tensor,
-    feat_widths: Sequence[int],
-    flow_widths: Sequence[int],
-    encode_widths: Sequence[int],
-    HH: int,
-    WW: int,
-) -> tuple[Tensor, Tensor]:
-    """`vinr::inr_query` with its sizes as tensors, so that a graph may compute them; HH and WW repeat `size`.
-
-    A network's widths are those of its input and of each layer; `weights` holds weight and bias of each layer in turn.
+    Of float16 graphs maps, colours, frames and weights are float16, all between float32.
     """
-    networks = _networks(weights.float(), (feat_widths, flow_widths, encode_widths))
-    u = 1 if colours is None else colours.shape[1] // maps.shape[1]
-    wide = None if colours is None else colours.float()
-    lr = [int(n) for n in lr_size]
-    return torch.ops.vinr.inr_query(maps.float(), wide, times[:, None], lr, [HH, WW], u, *networks, OMEGA, "ieee")
 
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        scale_phases(self)
 
-@inr_query.register_fake
-def _inr_query_fake(
-    maps: Tensor,
-    colours: Tensor | None,
-    times: Tensor,
-    lr_size: Tensor,
-    size: Tensor,
-    weights: Tensor,
-    feat_widths: Sequence[int],
-    flow_widths: Sequence[int],
-    encode_widths: Sequence[int],
-    HH: int,
-    WW: int,
-) -> tuple[Tensor, Tensor]:
-    T = times.shape[0]
-    return times.new_empty(1, T, encode_widths[-1], HH, WW), times.new_empty(1, T, flow_widths[-1], HH, WW)
+    def decode(self, given: Given, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        feat, flow, encode = (self.layers_of(name) for name in NETWORKS)
+        if self.residual:
+            unit = residual.flow_unit(given.lr_size, size)
+            flow[-2:] = flow[-2].float() * unit[:, None], flow[-1].float() * unit
+        return self.as_one(OMEGA * given.maps.float(), given, [*feat, *flow, *encode], 1.0, size)
 
 
 class PluginQuery(Query):
     """The query as one node, `vinr::InrQuery`."""
 
-    def __init__(
-        self, model: VideoINR, frame_upsample: int | None, times: Sequence[float] | None, size: tuple[int, int] | None
-    ) -> None:
-        super().__init__(model, frame_upsample, times, size)
-        tensors = [self.layers_of(name) for name in NETWORKS]
-        self.layer_widths = [[n[0].shape[1], *(weight.shape[0] for weight in n[::2])] for n in tensors]
-        self.register_buffer("weights", torch.cat([t.flatten() for network in tensors for t in network]))
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.register_buffer("weights", torch.cat([t.flatten() for name in NETWORKS for t in self.layers_of(name)]))
 
     def decode(self, given: Given, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-        HH, WW = size
-        sides = given.size if given.size is not None else torch.tensor(size)
         weights = self.get_buffer("weights")
         if self.residual:
             weights = self._in_output_pixels(weights, residual.flow_unit(given.lr_size, size).to(weights.dtype))
-        return inr_query(
-            given.maps, given.colours, given.times, given.lr_size, sides, weights, *self.layer_widths, HH, WW
-        )
+        return self.as_one(given.maps, given, [weights], OMEGA, size)
 
     def _in_output_pixels(self, weights: Tensor, unit: Tensor) -> Tensor:
         """The weights, with those of the flow network's last layer times `unit` [4]."""
-        feat, flow, _ = (sum(a * b + b for a, b in pairwise(widths)) for widths in self.layer_widths)
-        last = 4 * self.layer_widths[1][-2]
+        feat, flow, _ = (sum(a * b + b for a, b in pairwise(widths)) for widths in self.widths)
+        last = 4 * self.widths[1][-2]
         first = feat + flow - last - 4
         before, weight, bias, after = weights.split([first, last, 4, len(weights) - first - last - 4])
         return torch.cat([before, (weight.view(4, -1) * unit[:, None]).flatten(), bias * unit, after])

@@ -13,26 +13,32 @@ from onnxscript import opset20 as op
 
 from vinr_engine.export.onnx import schemas
 from vinr_engine.export.onnx.lowering_blocks import inr_query_by_blocks
-from vinr_engine.export.onnx.nodes import constant, ints, real
-from vinr_engine.ops.inr_query import OMEGA
-
-SAMPLING: dict[str, Any] = {"align_corners": 0, "mode": "linear"}
+from vinr_engine.export.onnx.nodes import FLOAT, constant, ints, part, real
+from vinr_engine.export.options import Options
 
 
 def _logits_split(offset_mask: Value, taps: int) -> tuple[Value, Value, int]:
     """Offsets [B, 2 G K, H, W], masks (sigmoid applied) [B, G K, H, W], and G."""
     channels = offset_mask.shape[1]
     offsets = channels // 3 * 2
-    offset = op.Slice(offset_mask, ints(0), ints(offsets), ints(1))
-    logits = op.Slice(offset_mask, ints(offsets), ints(channels), ints(1))
-    return offset, op.Sigmoid(logits), offsets // (2 * taps)
+    mask = op.Sigmoid(part(offset_mask, 1, offsets, channels))
+    return part(offset_mask, 1, 0, offsets), mask, offsets // (2 * taps)
+
+
+def _in_float32(node: Callable[[Value], Value], value: Value, dtype: ir.DataType) -> Value:
+    """A node whose input and output have a dtype, and which computes in float32."""
+    return node(value) if dtype == FLOAT else op.Cast(node(op.Cast(value, to=FLOAT)), to=dtype)
 
 
 def _sampled(maps: Value, grid: Value, dtype: ir.DataType, outside: str = "zeros") -> Value:
     """GridSample in the grid's float32: TensorRT wants one type for both, and a float16 grid is too coarse."""
-    if dtype == ir.DataType.FLOAT:
-        return op.GridSample(maps, grid, padding_mode=outside, **SAMPLING)
-    return op.Cast(_sampled(op.Cast(maps, to=ir.DataType.FLOAT), grid, ir.DataType.FLOAT, outside), to=dtype)
+    return _in_float32(
+        lambda m: op.GridSample(m, grid, align_corners=0, mode="linear", padding_mode=outside), maps, dtype
+    )
+
+
+def sample(maps: Value, grid: Value, outside: str = "zeros") -> Value:
+    return _sampled(maps, grid, maps.dtype, outside)
 
 
 def grid_sample(
@@ -47,27 +53,23 @@ def grid_sample(
     in_size, out_size = op.Shape(input, start=2), op.Shape(offset_mask, start=2)
     B = op.Shape(input, end=1)
     groups = op.Mul(B, ints(G))
-    offset = op.Reshape(offset, op.Concat(groups, ints(taps, 2), out_size, axis=0))
-    offset = op.Cast(offset, to=ir.DataType.FLOAT)
+    offset = op.Cast(op.Reshape(offset, op.Concat(groups, ints(taps, 2), out_size, axis=0)), to=FLOAT)
     grids = []
     for axis in (1, 0):  # GridSample wants x first
-        length = op.Cast(op.Gather(in_size, ints(axis)), to=ir.DataType.FLOAT)
+        length = op.Cast(op.Gather(in_size, ints(axis)), to=FLOAT)
         k = np.arange(taps)
         tap = (k % kw if axis else k // kw) * dilation[axis] - padding[axis]
         start = real(tap.reshape(1, taps, 1, 1))
         n = op.Gather(out_size, constant(axis))
-        index = op.Cast(op.Range(constant(0), n, constant(1)), to=ir.DataType.FLOAT)
-        index = op.Mul(index, real(stride[axis]))
+        index = op.Mul(op.Cast(op.Range(constant(0), n, constant(1)), to=FLOAT), real(stride[axis]))
         index = op.Reshape(index, ints(1, 1, 1, -1) if axis else ints(1, 1, -1, 1))
         shift = op.Gather(offset, constant(axis), axis=2)
         position = op.Add(op.Add(shift, start), index)
-        two, unit = real(2), real(1)
-        grids.append(op.Sub(op.Div(op.Add(op.Mul(position, two), unit), length), unit))
+        grids.append(op.Sub(op.Div(op.Add(op.Mul(position, real(2)), real(1)), length), real(1)))
     grid = op.Concat(*(op.Unsqueeze(g, ints(-1)) for g in grids), axis=-1)  # [B G, taps, H, W, 2]
-    grid = op.Reshape(grid, op.Concat(groups, ints(-1), op.Slice(out_size, ints(1), ints(2)), ints(2), axis=0))
+    grid = op.Reshape(grid, op.Concat(groups, ints(-1), part(out_size, 0, 1, 2), ints(2), axis=0))
     planes = op.Reshape(input, op.Concat(groups, ints(C // G), in_size, axis=0))
-    read = _sampled(planes, grid, input.dtype)
-    read = op.Reshape(read, op.Concat(groups, ints(C // G, taps), out_size, axis=0))
+    read = op.Reshape(_sampled(planes, grid, input.dtype), op.Concat(groups, ints(C // G, taps), out_size, axis=0))
     read = op.Mul(read, op.Reshape(mask, op.Concat(groups, ints(1, taps), out_size, axis=0)))
     columns = op.Reshape(read, op.Concat(B, ints(C * taps), out_size, axis=0))
     kernel = op.Reshape(weight, ints(O, group_channels * taps, 1, 1))
@@ -79,21 +81,12 @@ def deform_conv(
     dilation: Sequence[int], operands: str,
 ) -> Value:  # fmt: skip
     """The standard's DeformConv node."""
-    taps = weight.shape[2] * weight.shape[3]
-    offset, mask, groups = _logits_split(offset_mask, taps)
+    kernel = list(weight.shape[2:])
+    offset, mask, groups = _logits_split(offset_mask, kernel[0] * kernel[1])
     return op.DeformConv(
-        input,
-        weight,
-        offset,
-        bias,
-        mask,
-        dilations=list(dilation),
-        group=input.shape[1] // weight.shape[1],
-        kernel_shape=list(weight.shape[2:]),
-        offset_group=groups,
-        pads=[*padding, *padding],
-        strides=list(stride),
-    )
+        input, weight, offset, bias, mask, dilations=list(dilation), group=input.shape[1] // weight.shape[1],
+        kernel_shape=kernel, offset_group=groups, pads=[*padding, *padding], strides=list(stride),
+    )  # fmt: skip
 
 
 def deform_plugin(
@@ -109,27 +102,19 @@ def deform_plugin(
     )  # fmt: skip
 
 
-def _of_length(sizes: Value, axis: int) -> Value:
-    """[sizes[axis]] zeros."""
-    return op.ConstantOfShape(op.Slice(sizes, ints(axis), ints(axis + 1)))
-
-
-def inr_query(
-    maps: Value, colours: Value | None, times: Value, lr_size: Value, size: Value, weights: Value,
-    feat_widths: Sequence[int], flow_widths: Sequence[int], encode_widths: Sequence[int], HH: Value, WW: Value,
+def inr_query_plugin(
+    maps: Value, colours: Value | None, times: Value, lr_size: Value, size: Value, parameters: Sequence[Value],
+    feat_widths: Sequence[int], flow_widths: Sequence[int], encode_widths: Sequence[int], omega: float,
+    HH: Value, WW: Value,
 ) -> tuple[Value, Value]:  # fmt: skip
-    """The project's own node; HH and WW repeat `size`."""
-    lengths = [_of_length(sizes, axis) for sizes in (lr_size, size) for axis in (0, 1)]
+    """The project's own node."""
+    lengths = [op.ConstantOfShape(part(sizes, 0, axis, axis + 1)) for sizes in (lr_size, size) for axis in (0, 1)]
     # An input that is not there must be left out: TensorRT's parser would hand the plugin a null tensor.
-    inputs = [maps, times, weights, *lengths, *([] if colours is None else [colours])]
+    inputs = [maps, times, *parameters, *lengths, *([] if colours is None else [colours])]
     return schemas.operator(schemas.INR_QUERY)(
         *inputs, feat_widths=list(feat_widths), flow_widths=list(flow_widths), encode_widths=list(encode_widths),
-        omega=OMEGA, **schemas.PLUGIN,
+        omega=omega, **schemas.PLUGIN,
     )  # fmt: skip
-
-
-def sample(maps: Value, grid: Value, outside: str = "zeros") -> Value:
-    return _sampled(maps, grid, maps.dtype, outside)
 
 
 def conv2d(input: Value, weight: Value, bias: Value | None, stride: int, padding: int) -> Value:
@@ -140,11 +125,7 @@ def layers(phases: Value, parameters: Sequence[Value]) -> Value:
     N, size = op.Shape(phases, end=1), op.Shape(phases, start=2)
     z = op.Reshape(op.Transpose(phases, perm=[0, 2, 3, 1]), ints(-1, phases.shape[1]))
     for weight, bias in zip(parameters[::2], parameters[1::2], strict=True):
-        if weight.dtype == ir.DataType.FLOAT:
-            z = op.Sin(z)
-        else:
-            z = op.Cast(op.Sin(op.Cast(z, to=ir.DataType.FLOAT)), to=weight.dtype)
-        z = op.Gemm(z, weight, bias, transB=1)
+        z = op.Gemm(_in_float32(op.Sin, z, weight.dtype), weight, bias, transB=1)
     z = op.Reshape(z, op.Concat(N, size, ints(-1), axis=0))
     return op.Transpose(z, perm=[0, 3, 1, 2])
 
@@ -177,21 +158,13 @@ def doubled(input: Value) -> Value:
     return op.Resize(input, None, scales, mode="linear", coordinate_transformation_mode="half_pixel")
 
 
-DEFORM_CONV = {"grid_sample": grid_sample, "deform_conv": deform_conv, "plugin": deform_plugin}
-
-
-def table(deform_conv: str) -> dict[Callable[..., Any], Callable[..., Any]]:
-    """Translations for torch.onnx.export, deformable convolution in a form of DEFORM_CONV."""
+def table(options: Options) -> dict[Callable[..., Any], Callable[..., Any]]:
+    """Translations for torch.onnx.export."""
+    portable = options.profile == "portable"
+    deform = {"grid_sample": grid_sample, "deform_conv": deform_conv}[options.deform_conv]
+    ours = (average, conv2d, doubled, layers, leaky_relu, mix, resize, sample)  # by the names that tracing.py has
     return {
-        torch.ops.vinr.deform_conv2d_packed.default: DEFORM_CONV[deform_conv],
-        torch.ops.vinr_export.average.default: average,
-        torch.ops.vinr_export.conv2d.default: conv2d,
-        torch.ops.vinr_export.layers.default: layers,
-        torch.ops.vinr_export.mix.default: mix,
-        torch.ops.vinr_export.leaky_relu.default: leaky_relu,
-        torch.ops.vinr_export.resize.default: resize,
-        torch.ops.vinr_export.sample.default: sample,
-        torch.ops.vinr_export.doubled.default: doubled,
-        torch.ops.vinr_export.inr_query.default: inr_query,
-        torch.ops.vinr_export.inr_query_by_blocks.default: inr_query_by_blocks,
+        torch.ops.vinr.deform_conv2d_packed.default: deform if portable else deform_plugin,
+        torch.ops.vinr_export.inr_query.default: inr_query_by_blocks if portable else inr_query_plugin,
+        **{getattr(torch.ops.vinr_export, nodes.__name__).default: nodes for nodes in ours},
     }

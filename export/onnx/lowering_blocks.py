@@ -1,4 +1,4 @@
-"""`vinr_export::inr_query_by_blocks` (blocks.py) as standard nodes.
+"""The query as standard nodes for processors: what the layers make of a block of pixels stays in a cache.
 
 A Loop over times holds two Loops over blocks of pixels. The first gives the HR feature and the flow; the second, which
 reads that feature anywhere, the colour. Between layers a block is [pixels, channels]. What GridSample reads is
@@ -10,13 +10,13 @@ multiplications of a query, for less than a pass over 128 channels would take.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from itertools import islice
 
 import numpy as np
 import onnx_ir as ir
+from onnx_ir import Value
 from onnxscript import opset20 as op
 
-from vinr_engine.export.onnx.blocks import networks_of
 from vinr_engine.export.onnx.graphs import COLOURS
 from vinr_engine.export.onnx.nodes import FLOAT, Body, constant, ints, loop_of_two, part, real, single
 from vinr_engine.ops.hoisting import WIDTH_MULTIPLE
@@ -31,7 +31,7 @@ class _Axis:
     Of the `padded` [1] pixels of the maps, `n_in` [1] count. As `graphs._axis` and `graphs._warped`.
     """
 
-    def __init__(self, n_in: Any, padded: Any, n_out: Any) -> None:
+    def __init__(self, n_in: Value, padded: Value, n_out: Value) -> None:
         self.n_in, self.padded = op.Cast(n_in, to=FLOAT), op.Cast(padded, to=FLOAT)
         index = op.Range(constant(0), op.Squeeze(n_out), constant(1))
         numerator = op.Mul(op.Add(op.Mul(index, ints(2)), ints(1)), n_in)
@@ -51,10 +51,11 @@ class _Query:
     """One query's graph, and the parts of it that its bodies share."""
 
     def __init__(
-        self, maps: Any, colours: Any, times: Any, lr_size: Any, size: Any, unit: Any, networks: Sequence[Sequence[Any]]
-    ) -> None:
+        self, maps: Value, colours: Value | None, times: Value, lr_size: Value, size: Value,
+        networks: Sequence[Sequence[Value]],
+    ) -> None:  # fmt: skip
         self.feat, self.flow, self.encode = networks
-        self.times, self.size, self.unit = times, size, unit
+        self.times, self.size = times, size
         self.HR, self.colours = self.feat[-2].shape[0], self.encode[-2].shape[0]
         h, w, lr_h, lr_w = (part(s, 0, k, k + 1) for s in (op.Shape(maps, start=1, end=3), lr_size) for k in (0, 1))
         HH, self.WW = (part(size, 0, k, k + 1) for k in (0, 1))
@@ -102,7 +103,7 @@ class _Query:
         eye = real(np.eye(D))
         self.encode_read = op.Concat(*rows, eye, eye, axis=0)
 
-    def outputs(self) -> tuple[Any, Any]:
+    def outputs(self) -> tuple[Value, Value]:
         """Colour [1, T, 3, HH, WW] and flow [1, T, 4, HH, WW]."""
         image, flow = loop_of_two(op.Squeeze(op.Shape(self.times)), self.always, body=self._of_time())
         return op.Unsqueeze(image, ints(0)), op.Unsqueeze(flow, ints(0))
@@ -119,19 +120,19 @@ class _Query:
         image = body.Loop(self.blocks, self.always, body=coloured)
         return body.graph(self._picture(body, image, self.colours), self._picture(body, flow, 4))
 
-    def _picture(self, body: Body, blocks: Any, channels: int) -> Any:
+    def _picture(self, body: Body, blocks: Value, channels: int) -> Value:
         """[blocks, PIXELS, channels] -> [channels, HH, WW]"""
         pixels = body.Slice(body.Reshape(blocks, ints(-1, channels)), ints(0), self.pixels, ints(0))
         return body.Reshape(body.Transpose(pixels, perm=[1, 0]), op.Concat(ints(channels), self.size, axis=0))
 
-    def _places(self, body: Body) -> tuple[Any, Any]:
+    def _places(self, body: Body) -> tuple[Value, Value]:
         """y and x [PIXELS] of a block's pixels; past the picture's last one, that one again."""
         start = body.Mul(body.index, constant(PIXELS))
         index = body.Min(body.Add(start, self.in_block), self.last)
         y = body.Div(index, self.WW)
         return y, body.Sub(index, body.Mul(y, self.WW))
 
-    def _moved(self, feat_map: Any, flow_bias: Any) -> ir.Graph:
+    def _moved(self, feat_map: Value, flow_bias: Value) -> ir.Graph:
         """A block's HR feature [PIXELS, HR] and flow [PIXELS, 4]."""
         body = Body("moved")
         y, x = self._places(body)
@@ -143,11 +144,9 @@ class _Query:
         read = [_sampled(body, maps, grid) for maps in (self.flow_map, self.fine) if maps is not None]
         still = body.Gemm(_columns(body, read), self.flow_read, flow_bias, transA=1)
         flow = _layers(body, self.flow, body.Gemm(feature, self.flow_feature, still, transB=1))
-        if self.unit is not None:
-            flow = body.Mul(flow, self.unit)
         return body.graph(feature, flow)
 
-    def _coloured(self, feature: Any, flows: Any, encode_bias: Any) -> ir.Graph:
+    def _coloured(self, feature: Value, flows: Value, encode_bias: Value) -> ir.Graph:
         """A block's colour [PIXELS, 3], of the feature [1, HR, HH, WW] and the flows of all blocks."""
         body = Body("coloured")
         y, x = self._places(body)
@@ -165,35 +164,38 @@ class _Query:
         return body.graph(_layers(body, self.encode, phases))
 
 
-def _at(body: Body, network: Sequence[Any], t: Any) -> Any:
+def _at(body: Body, network: Sequence[Value], t: Value) -> Value:
     """[D]: what a first layer adds at time `t`, its bias among it."""
     weight, bias = network[:2]
     share = op.Gather(weight, constant(weight.shape[1] - 1), axis=1)
     return body.Add(body.Mul(share, t), bias)
 
 
-def _layers(body: Body, network: Sequence[Any], z: Any) -> Any:
+def _layers(body: Body, network: Sequence[Value], z: Value) -> Value:
     """Those after the first, whose phases are z [PIXELS, D]."""
     for weight, bias in zip(network[2::2], network[3::2], strict=True):
         z = body.Gemm(body.Sin(z), weight, bias, transB=1)
     return z
 
 
-def _sampled(body: Body, maps: Any, grid: Any) -> Any:
+def _sampled(body: Body, maps: Value, grid: Value) -> Value:
     return body.GridSample(maps, grid, align_corners=0, mode="linear", padding_mode="zeros")
 
 
-def _columns(body: Body, read: Sequence[Any]) -> Any:
+def _columns(body: Body, read: Sequence[Value]) -> Value:
     """What GridSample gave of one map and the other, [channels of them all, PIXELS]."""
     flat = [body.Reshape(r, ints(-1, PIXELS)) for r in read]
     return body.Concat(*flat, axis=0) if len(flat) > 1 else flat[0]
 
 
 def inr_query_by_blocks(
-    maps: Any, colours: Any, times: Any, lr_size: Any, size: Any, unit: Any, parameters: Any, depths: Any, HH: Any,
-    WW: Any,
-) -> tuple[Any, Any]:  # fmt: skip
-    """HH and WW repeat `size`."""
-    networks = networks_of([single(p) for p in parameters], depths)
+    maps: Value, colours: Value | None, times: Value, lr_size: Value, size: Value, parameters: Sequence[Value],
+    feat_widths: Sequence[int], flow_widths: Sequence[int], encode_widths: Sequence[int], omega: float, HH: Value,
+    WW: Value,
+) -> tuple[Value, Value]:  # fmt: skip
+    """Maps and parameters hold the frequency of the sines: `omega` is 1."""
+    assert omega == 1
+    layers = iter(map(single, parameters))
+    networks = [list(islice(layers, 2 * len(w) - 2)) for w in (feat_widths, flow_widths, encode_widths)]
     colours = None if colours is None else single(colours)
-    return _Query(single(maps), colours, times, lr_size, size, unit, networks).outputs()
+    return _Query(single(maps), colours, times, lr_size, size, networks).outputs()

@@ -7,8 +7,6 @@ import logging
 import os
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,26 +17,12 @@ from vinr_engine import files
 from vinr_engine._version import __version__
 from vinr_engine.errors import UsageError
 from vinr_engine.export import metadata
+from vinr_engine.export.onnx.files import Pair, paths
 from vinr_engine.export.options import Options
+from vinr_engine.export.packages import require
 from vinr_engine.models import Network, VideoINR
 
 EXAMPLE = (16, 24)  # h', w' of the frames that the graphs are traced with
-
-
-@dataclass(frozen=True)
-class Pair:
-    """Where the two graphs of a model are."""
-
-    encoder: Path
-    query: Path
-
-
-def paths(destination: str | os.PathLike[str]) -> Pair:
-    """The two files that a destination names: NAME.onnx gives NAME.encoder.onnx and NAME.query.onnx, else a folder."""
-    path = Path(destination)
-    if path.suffix == ".onnx":
-        return Pair(path.with_suffix(".encoder.onnx"), path.with_suffix(".query.onnx"))
-    return Pair(path / "encoder.onnx", path / "query.onnx")
 
 
 @contextlib.contextmanager
@@ -65,13 +49,12 @@ def _export(
     from vinr_engine.export.onnx import lowering
     from vinr_engine.export.onnx.tidy import tidy
 
-    deform_conv = "plugin" if options.profile == "plugin" else options.deform_conv
     # With sizes left open, keeping the cache of traced shapes takes longer than tracing.
     with torch.no_grad(), quiet(), torch._dynamo.config.patch(fake_tensor_cache_enabled=False):
         program = torch.export.export(module, tuple(arguments), dynamic_shapes=tuple(shapes))
         exported = torch.onnx.export(
             program, dynamo=True, opset_version=options.opset, input_names=inputs, output_names=outputs, verbose=False,
-            optimize=False, custom_translation_table=lowering.table(deform_conv),
+            optimize=False, custom_translation_table=lowering.table(options),
         )  # fmt: skip
         assert exported is not None
         tidy(exported.model)
@@ -94,8 +77,7 @@ def export_encoder(model: VideoINR, options: Options) -> Any:
 
 
 def export_query(model: VideoINR, options: Options) -> Any:
-    from vinr_engine.export.onnx.blocks import BlockQuery
-    from vinr_engine.export.onnx.graphs import Encoder, PluginQuery, PortableQuery
+    from vinr_engine.export.onnx.graphs import BlockQuery, Encoder, PluginQuery, PortableQuery
 
     portable = BlockQuery if options.layers == "blocks" else PortableQuery
     kind = PluginQuery if options.profile == "plugin" else portable
@@ -161,8 +143,6 @@ def to_onnx(
             is not set.
         VinrError: a package that the export needs is not installed, or the files cannot be written.
     """
-    from vinr_engine.export.packages import require
-
     fixed = None if times is None else tuple(times)
     options = Options(profile, deform_conv, dtype, frame_upsample, fixed, size, opset, layers)
     require("onnx", "onnxscript")

@@ -8,36 +8,38 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 from onnx.defs import OpSchema
+from onnx_ir import Value
 from onnxscript import opset20 as op
 from onnxscript.values import Op, Opset
 
 FLOAT, INT, BOOL = ir.DataType.FLOAT, ir.DataType.INT64, ir.DataType.BOOL
 
 
-def constant(value: Any, dtype: Any = np.int64) -> Any:
+def constant(value: Any, dtype: Any = np.int64) -> Value:
+    """A constant: int64, unless it says otherwise."""
     return op.Constant(value=ir.tensor(np.array(value, dtype)))
 
 
-def real(value: Any) -> Any:
+def real(value: Any) -> Value:
     """A float32 constant."""
     return constant(value, np.float32)
 
 
-def ints(*values: int) -> Any:
-    """A vector of them, for shapes and axes."""
+def ints(*values: int) -> Value:
+    """An int64 constant [n], as nodes take shapes and axes."""
     return constant(values)
 
 
-def single(value: Any) -> Any:
-    """In float32."""
+def single(value: Value) -> Value:
+    """The value converted to float32."""
     if value.dtype == FLOAT:
         return value
     cast = op.Cast(value, to=FLOAT)
-    cast.shape = value.shape  # which the builder of nodes does not hand on
+    cast.shape = value.shape  # a node's output does not take it over from its input
     return cast
 
 
-def part(value: Any, axis: int, start: int, end: int) -> Any:
+def part(value: Value, axis: int, start: int, end: int) -> Value:
     """value[start:end] along an axis."""
     return op.Slice(value, ints(start), ints(end), ints(axis))
 
@@ -51,8 +53,8 @@ class Body:
     def __init__(self, name: str) -> None:
         self.nodes: list[ir.Node] = []
         self.name = name
-        self.index = ir.Value(name=f"{name}_index", type=ir.TensorType(INT), shape=ir.Shape([]))
-        self._condition = ir.Value(name=f"{name}_condition", type=ir.TensorType(BOOL), shape=ir.Shape([]))
+        self.index = Value(name=f"{name}_index", type=ir.TensorType(INT), shape=ir.Shape([]))
+        self._condition = Value(name=f"{name}_condition", type=ir.TensorType(BOOL), shape=ir.Shape([]))
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         if not name[0].isupper():

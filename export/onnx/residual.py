@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from vinr_engine.export.onnx.sampling import sample
+from vinr_engine.export.onnx.tracing import sample
 from vinr_engine.models.videoinr.initialise import FLOW_UNIT
 from vinr_engine.models.videoinr.network import DETAIL_UPSAMPLE
 

@@ -6,12 +6,12 @@ import onnx
 from onnx.defs import OpSchema
 from onnxscript.values import Op, Opset
 
-from vinr_engine.export.tensorrt import plugin_library
+from vinr_engine.export import plugins
 
 DOMAIN = "vinr"
 VERSION = 1
 # Attributes by which TensorRT's parser finds the plugin.
-PLUGIN = {"plugin_version": plugin_library.VERSION, "plugin_namespace": plugin_library.NAMESPACE}
+PLUGIN = {"plugin_version": plugins.VERSION, "plugin_namespace": plugins.NAMESPACE}
 
 _FLOATS = ["tensor(float)", "tensor(float16)"]
 _Input, _Attribute, _Type = OpSchema.FormalParameter, OpSchema.Attribute, OpSchema.AttrType

@@ -1,4 +1,4 @@
-"""Operations that a graph is traced with as they are.
+"""Operations that a graph is traced with as they are; lowering.py has the nodes of each.
 
 torch.export would work out every shape inside them, and again when it takes them apart for ONNX, which has a node for
 each: most of the time of an export with sizes left open.
@@ -7,6 +7,7 @@ each: most of the time of an export with sizes left open.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -14,55 +15,66 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from vinr_engine.export.onnx.sampling import sample
+
+def operation(fake: Callable[..., Any]) -> Callable[[Callable[..., Any]], Any]:
+    """Makes a function an operation of graphs; `fake` gives empty outputs for the same arguments."""
+
+    def register(function: Callable[..., Any]) -> Any:
+        made = torch.library.custom_op(f"vinr_export::{function.__name__}", function, mutates_args=())
+        made.register_fake(fake)
+        return made
+
+    return register
 
 
-@torch.library.custom_op("vinr_export::conv2d", mutates_args=())
+def _same_shape(input: Tensor, *_: Any) -> Tensor:
+    return input.new_empty(input.shape)
+
+
+def _empty_conv2d(input: Tensor, weight: Tensor, bias: Tensor | None, stride: int, _: int) -> Tensor:
+    return input.new_empty(input.shape[0], weight.shape[0], *(n // stride for n in input.shape[2:]))
+
+
+@operation(_empty_conv2d)
 def conv2d(input: Tensor, weight: Tensor, bias: Tensor | None, stride: int, padding: int) -> Tensor:
     """`F.conv2d` that keeps the size, but for a stride, of which sides must be multiples."""
     return F.conv2d(input, weight, bias, stride, padding)
 
 
-@conv2d.register_fake
-def _conv2d_fake(input: Tensor, weight: Tensor, bias: Tensor | None, stride: int, padding: int) -> Tensor:
-    B, _, H, W = input.shape
-    return input.new_empty(B, weight.shape[0], H // stride, W // stride)
-
-
-@torch.library.custom_op("vinr_export::average", mutates_args=())
+@operation(_same_shape)
 def average(input: Tensor, height: int, width: int) -> Tensor:
     """The mean over height x width pixels around each, both odd; at the edges over those there are."""
     return F.avg_pool2d(input, (height, width), 1, (height // 2, width // 2), count_include_pad=False)
 
 
-@average.register_fake
-def _average_fake(input: Tensor, height: int, width: int) -> Tensor:
-    return input.new_empty(input.shape)
-
-
-@torch.library.custom_op("vinr_export::leaky_relu", mutates_args=())
+@operation(_same_shape)
 def leaky_relu(input: Tensor, slope: float) -> Tensor:
-    """`F.leaky_relu`"""
     return F.leaky_relu(input, slope)
 
 
-@leaky_relu.register_fake
-def _leaky_relu_fake(input: Tensor, slope: float) -> Tensor:
-    return input.new_empty(input.shape)
-
-
-@torch.library.custom_op("vinr_export::resize", mutates_args=())
+@operation(lambda input, height, width: input.new_empty(*input.shape[:2], height, width))
 def resize(input: Tensor, height: int, width: int) -> Tensor:
     """Bilinear, pixel centres at whole numbers and a half, edges repeated."""
     return F.interpolate(input, (height, width), mode="bilinear", align_corners=False)
 
 
-@resize.register_fake
-def _resize_fake(input: Tensor, height: int, width: int) -> Tensor:
-    return input.new_empty(input.shape[0], input.shape[1], height, width)
+@operation(lambda input: input.new_empty(*input.shape[:2], *(2 * n for n in input.shape[2:])))
+def doubled(input: Tensor) -> Tensor:
+    """`resize` to twice the size."""
+    return F.interpolate(input, scale_factor=2, mode="bilinear", align_corners=False)
 
 
-@torch.library.custom_op("vinr_export::layers", mutates_args=())
+@operation(lambda maps, grid, *_: maps.new_empty(*maps.shape[:2], *grid.shape[1:3]))
+def sample(maps: Tensor, grid: Tensor, outside: str = "zeros") -> Tensor:
+    """GridSample of ONNX: maps [B, C, H, W] and a grid [B, H', W', 2] (x, y) that may differ in dtype.
+
+    Bilinear, align_corners=False; `outside` is "zeros" or "border". A float16 grid could not tell the pixels of a large
+    map apart.
+    """
+    return F.grid_sample(maps.to(grid.dtype), grid, "bilinear", outside, align_corners=False).to(maps.dtype)
+
+
+@operation(lambda phases, parameters: phases.new_empty(phases.shape[0], parameters[-1].shape[0], *phases.shape[2:]))
 def layers(phases: Tensor, parameters: Sequence[Tensor]) -> Tensor:
     """The layers of a query network after the first, which gave `phases` [N, X, H, W]: [N, D, H, W].
 
@@ -74,21 +86,49 @@ def layers(phases: Tensor, parameters: Sequence[Tensor]) -> Tensor:
     return z.permute(0, 3, 1, 2).contiguous()
 
 
-@layers.register_fake
-def _layers_fake(phases: Tensor, parameters: Sequence[Tensor]) -> Tensor:
-    N, _, H, W = phases.shape
-    return phases.new_empty(N, parameters[-1].shape[0], H, W)
-
-
-@torch.library.custom_op("vinr_export::mix", mutates_args=())
+@operation(lambda weight, input: input.new_empty(input.shape[0], weight.shape[0], input.shape[2]))
 def mix(weight: Tensor, input: Tensor) -> Tensor:
     """A layer without bias at every position: weight [D, X], input [N, X, P] -> [N, D, P]."""
     return torch.matmul(weight, input)
 
 
-@mix.register_fake
-def _mix_fake(weight: Tensor, input: Tensor) -> Tensor:
-    return input.new_empty(input.shape[0], weight.shape[0], input.shape[2])
+def _empty_query(maps: Tensor, colours: Any, times: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
+    *_, flow_widths, encode_widths, _, HH, WW = rest
+    image, flow = (times.new_empty(1, times.shape[0], widths[-1], HH, WW) for widths in (encode_widths, flow_widths))
+    return image, flow
+
+
+@operation(_empty_query)
+def inr_query(
+    maps: Tensor,
+    colours: Tensor | None,
+    times: Tensor,
+    lr_size: Tensor,
+    size: Tensor,
+    parameters: Sequence[Tensor],
+    feat_widths: Sequence[int],
+    flow_widths: Sequence[int],
+    encode_widths: Sequence[int],
+    omega: float,
+    HH: int,
+    WW: int,
+) -> tuple[Tensor, Tensor]:
+    """`vinr::inr_query` of one pair: colour [1, T, 3, HH, WW] and flow [1, T, 4, HH, WW], float32.
+
+    Sizes are tensors too, so that a graph may compute them: lr_size [2], and size [2], which HH and WW repeat.
+    maps [1, h', w', M], colours [1, u h', u w', 8] or None, times [T]; parameters: weight [D, X] and bias [D] of each
+    layer of each network in turn, or one flat tensor of them all; widths: of a network's input and of its layers.
+    """
+    flat = torch.cat([p.float().flatten() for p in parameters])
+    networks: list[list[Tensor]] = []
+    for widths in (feat_widths, flow_widths, encode_widths):
+        networks.append([])
+        for a, b in pairwise(widths):
+            weight, bias, flat = flat.split([a * b, b, len(flat) - a * b - b])
+            networks[-1] += [weight.view(b, a), bias]
+    u = 1 if colours is None else colours.shape[1] // maps.shape[1]
+    wide, lr = None if colours is None else colours.float(), [int(n) for n in lr_size]
+    return torch.ops.vinr.inr_query(maps.float(), wide, times[:, None], lr, [HH, WW], u, *networks, omega, "ieee")
 
 
 def _conv2d(
@@ -107,18 +147,6 @@ def _same(numbers: Any) -> Any:
     if not isinstance(numbers, Sequence):
         return numbers
     return numbers[0] if len(set(numbers)) == 1 else None
-
-
-@torch.library.custom_op("vinr_export::doubled", mutates_args=())
-def doubled(input: Tensor) -> Tensor:
-    """`resize` to twice the size."""
-    return F.interpolate(input, scale_factor=2, mode="bilinear", align_corners=False)
-
-
-@doubled.register_fake
-def _doubled_fake(input: Tensor) -> Tensor:
-    B, C, H, W = input.shape
-    return input.new_empty(B, C, 2 * H, 2 * W)
 
 
 def _interpolate(
@@ -150,21 +178,13 @@ def _grid_sample(
     return sample(input, grid, padding_mode)
 
 
-def _leaky_relu(input: Tensor, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
-    return leaky_relu(input, negative_slope)
-
-
-def _relu(input: Tensor, inplace: bool = False) -> Tensor:
-    return torch.relu(input)
-
-
 FUNCTIONS: dict[Any, Callable[..., Tensor]] = {
     F.avg_pool2d: _avg_pool2d,
     F.conv2d: _conv2d,
     F.grid_sample: _grid_sample,
     F.interpolate: _interpolate,
-    F.leaky_relu: _leaky_relu,
-    F.relu: _relu,
+    F.leaky_relu: lambda input, negative_slope=0.01, inplace=False: leaky_relu(input, negative_slope),
+    F.relu: lambda input, inplace=False: torch.relu(input),
     Tensor.add_: torch.add,
 }
 

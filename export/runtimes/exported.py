@@ -6,7 +6,6 @@ import os
 from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,34 +14,12 @@ from torch import Tensor
 from vinr_engine.errors import UsageError, WeightsError
 from vinr_engine.export import metadata
 from vinr_engine.export.encoded import Encoded
-from vinr_engine.export.onnx.model import Pair, paths
+from vinr_engine.export.onnx.files import find
 from vinr_engine.export.runtimes.sessions import SESSIONS, Array
 from vinr_engine.models.network import Network, Size, Times, times_tensor
 from vinr_engine.models.videoinr.network import pad_to_multiple
 
 PIXELS_AT_ONCE = 1 << 23  # of queries that run together: a 4K picture alone, four of 1080p
-
-
-def find(folder: str | os.PathLike[str]) -> Pair:
-    """The pair of graphs in a folder, that NAME.onnx stands for, or that a file belongs to. Raises WeightsError."""
-    path = Path(folder)
-    if path.suffix == ".onnx" or not path.is_dir():
-        pair = next((p for p in _pairs(path.parent) if path in (p.encoder, p.query)), paths(path))
-        if not (pair.encoder.is_file() and pair.query.is_file()):
-            raise WeightsError(f"{folder}: no such model (no {pair.encoder.name} and {pair.query.name})")
-        return pair
-    pairs = _pairs(path)
-    if len(pairs) != 1:
-        names = ", ".join(p.encoder.name for p in pairs)
-        found = f"several models ({names}): name one of them" if pairs else "no encoder.onnx with its query.onnx"
-        raise WeightsError(f"{folder}: {found}")
-    return pairs[0]
-
-
-def _pairs(folder: Path) -> list[Pair]:
-    encoders = sorted(folder.glob("*encoder.onnx"))
-    pairs = [Pair(e, e.with_name(e.name[: -len("encoder.onnx")] + "query.onnx")) for e in encoders]
-    return [pair for pair in pairs if pair.query.is_file()]
 
 
 class ExportedModel(Network):

@@ -19,7 +19,7 @@ from vinr_engine.errors import UsageError, VinrError, reason
 from vinr_engine.export.options import DTYPES, PROFILES
 from vinr_engine.export.tensorrt import plugin_library as library
 from vinr_engine.export.tensorrt.engine_files import TARGETS, Files, Limits, Report, fingerprint, paths
-from vinr_engine.models import Network, VideoINR
+from vinr_engine.models import Network
 from vinr_engine.models.videoinr.network import DETAIL_UPSAMPLE
 
 MODULES = {"tensorrt": ("tensorrt",), "tensorrt-rtx": ("tensorrt_rtx", "tensorrt_rtx_bindings")}
@@ -47,12 +47,9 @@ def runtime_module(runtime: str | None, targets: Sequence[str] = ()) -> tuple[st
     raise UsageError(f"{wanted} is not installed: pip install {install}")
 
 
-def _shapes(graph: str, limits: Limits, width: int) -> dict[str, list[tuple[int, ...]]]:
-    """Least, usual and largest shape of every input whose shape varies; only residual networks have the last two."""
-    sides = limits.padded()
-    if graph == "encoder":
-        return {"frames": [(1, 2, 3, h, w) for h, w in sides]}
-    u = FRAME_UPSAMPLE
+def _shapes(limits: Limits, width: int) -> dict[str, list[tuple[int, ...]]]:
+    """Least, usual and largest shape of every input whose shape varies, of both graphs; maps are `width` wide."""
+    sides, u = limits.padded(), FRAME_UPSAMPLE
     return {
         "maps": [(1, h, w, width) for h, w in sides],
         "colours": [(1, u * h, u * w, 8) for h, w in sides],
@@ -95,7 +92,7 @@ class _Build:
 
         return Logger()
 
-    def run(self, graph: str, path: Path, width: int) -> bytes:
+    def run(self, graph: str, path: Path) -> bytes:
         trt = self.trt
         builder = trt.Builder(self.logger)
         network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
@@ -112,14 +109,14 @@ class _Build:
         else:
             config.set_timing_cache(config.create_timing_cache(self.cache), ignore_mismatch=False)
         profile = builder.create_optimization_profile()
-        inputs = {network.get_input(i).name for i in range(network.num_inputs)}
-        for name, shapes in _shapes(graph, self.limits, width).items():
-            if name in inputs:
-                profile.set_shape(name, *shapes)
+        inputs = {tensor.name: tensor for tensor in map(network.get_input, range(network.num_inputs))}
+        shapes = _shapes(self.limits, inputs["maps"].shape[3] if "maps" in inputs else 0)
         values = {"size": self.limits.outputs, "lr_size": self.limits.frames}
-        for tensor in (network.get_input(i) for i in range(network.num_inputs)):
+        for name, tensor in inputs.items():
+            if name in shapes:
+                profile.set_shape(name, *shapes[name])
             if tensor.is_shape_tensor:
-                profile.set_shape_input(tensor.name, *values[tensor.name])
+                profile.set_shape_input(name, *values[name])
         config.add_optimization_profile(profile)
         plan = builder.build_serialized_network(network, config)
         if plan is None:
@@ -217,7 +214,7 @@ def to_tensorrt(
         for graph, path in (("query", pair.query), ("encoder", pair.encoder)):
             say(f"building the {graph}")
             began = time.monotonic()
-            plan = plans[graph] = build.run(graph, path, map_width(network))
+            plan = plans[graph] = build.run(graph, path)
             seconds = round(time.monotonic() - began, 1)
             graphs[graph] = {"bytes": len(plan), "seconds": seconds, "sha256": fingerprint(plan)}
     report = Report(
@@ -245,16 +242,3 @@ def _cached(path: Path) -> bytes:
         return b""
     except OSError as error:
         raise UsageError(f"--timing-cache {path}: {reason(error)}") from None
-
-
-def map_width(model: VideoINR) -> int:
-    """M, the width of the maps between the two graphs."""
-    import torch
-
-    from vinr_engine.export.onnx.graphs import hoisted
-
-    like = next(model.parameters())
-    with torch.no_grad():
-        features, frames = like.new_zeros(1, 3, model.config["nf"], 4, 4), like.new_zeros(1, 2, 3, 4, 4)
-        maps, _ = hoisted(model, features, frames, FRAME_UPSAMPLE).maps
-    return maps.shape[-1]

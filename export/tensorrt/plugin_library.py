@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from vinr_engine.errors import UsageError
+from vinr_engine.export.plugins import NAMESPACE, PLUGINS, VERSION
 
 VARIABLE = "VINR_TENSORRT_PLUGINS"  # names the library where no option does
-PLUGINS, VERSION, NAMESPACE = ("DeformConv2d", "InrQuery"), "1", "vinr"
 
 
 def find(given: str | os.PathLike[str] | None) -> Path:

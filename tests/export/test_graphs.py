@@ -6,8 +6,7 @@ import torch
 from benchmarks.tolerances import EXPORT
 from export_cases import CASES, RESIDUAL, SHRINKING, SMALL, network
 from vinr_engine.export.onnx import residual
-from vinr_engine.export.onnx.blocks import BlockQuery
-from vinr_engine.export.onnx.graphs import Encoder, PluginQuery, PortableQuery
+from vinr_engine.export.onnx.graphs import BlockQuery, Encoder, PluginQuery, PortableQuery
 from vinr_engine.models.layers.warped_blend import bicubic
 from vinr_engine.models.videoinr.network import pad_to_multiple
 

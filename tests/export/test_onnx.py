@@ -22,8 +22,7 @@ from vinr_engine.errors import UsageError, VinrError, WeightsError
 from vinr_engine.export import ExportedModel, packages, to_onnx
 from vinr_engine.export.metadata import PREFIX
 from vinr_engine.export.onnx import model as onnx_model
-from vinr_engine.export.onnx.blocks import BlockQuery
-from vinr_engine.export.onnx.graphs import Encoder
+from vinr_engine.export.onnx.graphs import BlockQuery, Encoder
 from vinr_engine.export.options import Options
 from vinr_engine.export.runtimes.sessions import SESSIONS
 from vinr_engine.video import enlarge

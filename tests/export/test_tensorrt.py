@@ -36,7 +36,7 @@ def test_the_query_of_the_packages_own_network(tmp_path):
     model, query = enlarge.load(None).half(), tmp_path / "query.onnx"
     options = Options("portable", "grid_sample", "float16", build.FRAME_UPSAMPLE, None, None, 20, "whole")
     onnx_model.export_query(model, options).save(query, external_data=False)
-    assert len(builder.run("query", query, build.map_width(model))) > 10_000
+    assert len(builder.run("query", query)) > 10_000
     assert builder.messages == []
 
 
@@ -44,7 +44,7 @@ def test_the_encoder_of_the_packages_own_network(own):
     pytest.importorskip("tensorrt_rtx_bindings")
     _, trt = build.runtime_module("tensorrt-rtx")
     builder = build._Build(trt, TARGETS, LIMITS, None, b"", None)
-    builder.run("encoder", own / "encoder.onnx", build.map_width(enlarge.load(None)))
+    builder.run("encoder", own / "encoder.onnx")
 
 
 @pytest.mark.slow
