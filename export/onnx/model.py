@@ -18,6 +18,7 @@ from vinr_engine._version import __version__
 from vinr_engine.errors import UsageError
 from vinr_engine.export import metadata
 from vinr_engine.export.onnx.files import Pair, paths
+from vinr_engine.export.onnx.graphs import BlockQuery, Encoder, PluginQuery, PortableQuery
 from vinr_engine.export.options import Options
 from vinr_engine.export.packages import require
 from vinr_engine.models import Network, VideoINR
@@ -62,8 +63,6 @@ def _export(
 
 
 def export_encoder(model: VideoINR, options: Options) -> Any:
-    from vinr_engine.export.onnx.graphs import Encoder
-
     h4, w4 = torch.export.Dim("h4", min=1, max=4096), torch.export.Dim("w4", min=1, max=4096)
     frames = torch.rand(1, 2, 3, *EXAMPLE).to(getattr(torch, options.dtype))
     arguments, names = [frames], ["frames"]
@@ -77,8 +76,6 @@ def export_encoder(model: VideoINR, options: Options) -> Any:
 
 
 def export_query(model: VideoINR, options: Options) -> Any:
-    from vinr_engine.export.onnx.graphs import BlockQuery, Encoder, PluginQuery, PortableQuery
-
     portable = BlockQuery if options.layers == "blocks" else PortableQuery
     kind = PluginQuery if options.profile == "plugin" else portable
     query = kind(model, options.frame_upsample, options.times, options.size)

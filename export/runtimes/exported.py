@@ -1,4 +1,4 @@
-"""An exported network, with the face that the video tool uses of `VideoINR`."""
+"""An exported network in ONNX Runtime or OpenVINO."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PIXELS_AT_ONCE = 1 << 23  # of queries that run together: a 4K picture alone, fo
 
 
 class ExportedModel(Network):
-    """Both graphs in a runtime; serves `vinr_engine.upscale(..., model=...)` and `vinr upscale --runtime`.
+    """Both graphs in a runtime: a Network for `vinr_engine.upscale(..., model=...)` and `vinr upscale --runtime`.
 
     Args:
         folder: what `to_onnx` wrote: the folder, or NAME.onnx.
@@ -59,10 +59,7 @@ class ExportedModel(Network):
         )
 
     def check(self, size: Size, times: Sequence[float | Fraction] | None, frames: Size | None = None) -> None:
-        """UsageError unless it makes pictures of `size` (height, width) at all of `times`, None for any times.
-
-        Of frames it takes every size.
-        """
+        """UsageError unless it makes pictures of `size` at all of `times`; it takes frames of every size."""
         fixed, fixed_times = self.options.size, self.options.times
         if fixed is not None and fixed != tuple(size):
             raise UsageError(f"this model makes pictures of {fixed[1]}x{fixed[0]} alone, not {size[1]}x{size[0]}")
@@ -77,9 +74,8 @@ class ExportedModel(Network):
             asked = ",".join(f"{float(t):.6g}" for t in times)
             raise UsageError(f"this model decodes the times {had} alone, not {asked}: export it for those")
 
-    def at_once(self, size: tuple[int, int]) -> int:
-        """How many queries for pictures of `size` (height, width) may run together to good use, in bounded memory, each
-        on a thread of the caller's."""
+    def at_once(self, size: Size) -> int:
+        """How many queries may run together to good use, in bounded memory; see Network."""
         if not self._query.serial or self.options.times is not None:  # of fixed times one run makes all
             return 1
         return max(1, min(torch.get_num_threads(), PIXELS_AT_ONCE // (size[0] * size[1])))
@@ -103,9 +99,7 @@ class ExportedModel(Network):
         places = [_place(t, self.options.times) for t in times]
         return torch.from_numpy(features.pictures[:, places])
 
-    def _decoded(
-        self, features: Encoded, frames: Tensor, size: tuple[int, int], times: Sequence[float] | None = None
-    ) -> Array:
+    def _decoded(self, features: Encoded, frames: Tensor, size: Size, times: Sequence[float] | None = None) -> Array:
         feeds = {**features.maps, "lr_size": np.array(frames.shape[-2:], np.int64)}
         if self.options.size is None:
             feeds["size"] = np.array(size, np.int64)

@@ -15,8 +15,8 @@ from vinr_engine.errors import UsageError, VinrError, WeightsError, reason
 from vinr_engine.export.encoded import Encoded
 from vinr_engine.export.tensorrt import plugin_library as library
 from vinr_engine.export.tensorrt.build import MODULES, runtime_module
-from vinr_engine.export.tensorrt.engine_files import Report, Size, fingerprint, pad, paths
-from vinr_engine.models.network import Network, Times, times_tensor
+from vinr_engine.export.tensorrt.engine_files import Report, fingerprint, pad, paths
+from vinr_engine.models.network import Network, Size, Times, times_tensor
 from vinr_engine.models.videoinr.network import pad_to_multiple
 
 DEVICE = "cuda"
@@ -70,7 +70,7 @@ class _Graph:
 
 
 class Engine(Network):
-    """The engines that `to_tensorrt` wrote; has the face that `vinr_engine.upscale(..., model=...)` uses.
+    """The engines that `to_tensorrt` wrote; a Network for `vinr_engine.upscale(..., model=...)`.
 
     Args:
         path: NAME.engine.
@@ -109,23 +109,14 @@ class Engine(Network):
         self.name = f"{path} ({report.builder})"
         self.limits = report.limits
 
-    def check(
-        self, size: tuple[int, int], times: Sequence[float | Fraction] | None, frames: tuple[int, int] | None = None
-    ) -> None:
-        """UsageError unless pictures of `size` from frames of a size, both (height, width), lie within the profile.
-
-        It makes them at any times.
-        """
+    def check(self, size: Size, times: Sequence[float | Fraction] | None, frames: Size | None = None) -> None:
+        """UsageError unless the engines' profile has pictures of `size` and frames of theirs, at whatever times."""
         low, _, high = self.limits.outputs
         if not _between(low, size, high):
-            raise UsageError(
-                f"{size[1]}x{size[0]} lies outside the engine's outputs, {low[1]}x{low[0]} to {high[1]}x{high[0]}"
-            )
+            raise UsageError(f"{_text(size)} lies outside the engine's outputs, {_text(low)} to {_text(high)}")
         low, _, high = self.limits.padded()
         if frames is not None and not _between(low, pad(frames), high):
-            raise UsageError(
-                f"frames of {frames[1]}x{frames[0]} lie outside the engine's, {low[1]}x{low[0]} to {high[1]}x{high[0]}"
-            )
+            raise UsageError(f"frames of {_text(frames)} lie outside the engine's, {_text(low)} to {_text(high)}")
 
     def encode_pair(self, first: Tensor, second: Tensor) -> Encoded:
         """Two frames [1, 3, h, w] in [0, 1] -> what `query` takes."""
@@ -139,6 +130,10 @@ class Engine(Network):
         feeds["times"] = times_tensor(times, 1, frames)[:, 0].float()
         feeds["lr_size"], feeds["size"] = torch.tensor(frames.shape[-2:]), torch.tensor(size)
         return self._query.run(feeds)["image"]
+
+
+def _text(size: Size) -> str:
+    return f"{size[1]}x{size[0]}"
 
 
 def _between(low: Size, size: Size, high: Size) -> bool:
