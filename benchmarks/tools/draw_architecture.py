@@ -84,6 +84,7 @@ def draw(path: Path) -> None:
         middle = (kernel[0] + kernel[2]) / 2
         arrow(axes, (min(max(middle, op[0] + 0.15), op[2] - 0.15), op[1]), (middle, kernel[3]))
     figure.savefig(path, metadata={"Date": None}, facecolor="white", bbox_inches="tight", dpi=110)
+    path.write_text("".join(line.rstrip() + "\n" for line in path.read_text().splitlines()))  # as lint wants it
 
 
 if __name__ == "__main__":
