@@ -1,5 +1,5 @@
 // Every op of the C++ extension, one schema each: the list of what exists.
-// Implementations register themselves for a dispatch key in cpu/<op>.cpp and cuda/<op>.cu.
+// Implementations register themselves for a dispatch key in <op>/cpu.cpp and <op>/cuda.cu.
 #include <torch/csrc/stable/library.h>
 
 STABLE_TORCH_LIBRARY(vinr, m) {

@@ -17,7 +17,7 @@ from simt import nvcc
 ROOT = pathlib.Path(__file__).parents[1]
 
 RESOLVE = """
-#include "cuda/current_stream.h"
+#include "common/cuda/current_stream.h"
 extern "C" int ask(int device, void** stream) {
     const auto get = vinr::get_current_stream();
     return get ? get(device, stream) : -1;
@@ -81,7 +81,7 @@ def code_asked_for(tmp_path, monkeypatch, targets):
     monkeypatch.setenv("VINR_CUDA", "0")
     monkeypatch.setenv("VINR_CUDA_TARGETS", targets)
     monkeypatch.setattr("setuptools.setup", lambda **arguments: None)
-    runpy.run_path(str(ROOT / "setup.py"))["_compile_cuda"]("csrc/cuda/inr_query.cu", str(tmp_path / "temp"))
+    runpy.run_path(str(ROOT / "setup.py"))["_compile_cuda"]("csrc/inr_query/cuda.cu", str(tmp_path / "temp"))
     flags = [flag for flag in json.loads(said.read_text()) if flag.startswith("-gencode")]
     return [re.fullmatch(r"-gencode=arch=compute_(\w+),code=(sm|compute)_\1", flag).group(2, 1) for flag in flags]
 

@@ -99,7 +99,7 @@ class Job:
 
 
 _QUERY = """
-#include "cuda/inr_query.cuh"
+#include "inr_query/cuda.cuh"
 namespace vinr::cuda {{
 using O = Operand<{operand}>;
 template <size_t streamed, size_t all> __global__ void decode_shared() {{}}
@@ -114,7 +114,7 @@ Error start(const QueryArguments& a, const Workspace& w, DeviceLimits device, St
 }}
 """
 _DEFORM = """
-#include "cuda/deform_conv2d.cuh"
+#include "deform_conv2d/cuda.cuh"
 namespace vinr::cuda {
 template <size_t streamed, size_t all> __global__ void kernel_shared() {}
 template __global__ void kernel_shared<deform::kSharedBytes, deform::kSharedBytes>();

@@ -3,7 +3,7 @@
 
 #include <stdexcept>
 
-#include "cuda/primitives.cuh"
+#include "common/cuda/primitives.cuh"
 #include "device.h"
 
 namespace vinr::tensorrt {

@@ -1,6 +1,6 @@
 #include "deform_conv2d.h"
 
-#include "cuda/deform_conv2d_parameters.cuh"
+#include "deform_conv2d/cuda_parameters.cuh"
 
 namespace vinr::tensorrt {
 namespace {

@@ -1,6 +1,6 @@
 // Starts deform_conv2d on a node's tensors.
 #include "copies.cuh"
-#include "cuda/deform_conv2d.cuh"
+#include "deform_conv2d/cuda.cuh"
 #include "launch.h"
 
 namespace vinr::tensorrt {

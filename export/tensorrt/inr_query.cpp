@@ -2,7 +2,7 @@
 
 #include <cmath>
 
-#include "cuda/inr_query_parameters.cuh"
+#include "inr_query/cuda_parameters.cuh"
 
 namespace vinr::tensorrt {
 namespace {

@@ -2,7 +2,7 @@
 #include <algorithm>
 
 #include "copies.cuh"
-#include "cuda/inr_query.cuh"
+#include "inr_query/cuda.cuh"
 #include "launch.h"
 
 namespace vinr::tensorrt {

@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "common/deform_conv2d_shape.h"
+#include "deform_conv2d/shape.h"
 
 namespace vinr::tensorrt {
 

@@ -34,7 +34,8 @@ build {module}: link module.o
 
 def _sources(module):
     """Everything that a module may include, and the module."""
-    headers = [*SIMT.glob("*.h"), *(ROOT / "csrc/cuda").glob("*.cuh"), *(ROOT / "csrc/common").glob("*.h")]
+    headers = [*SIMT.glob("*.h"), *(ROOT / "csrc").rglob("*.cuh")]
+    headers += [*(ROOT / "csrc/common").glob("*.h"), *(ROOT / "csrc").glob("*/shape.h")]
     if module.parent != SIMT:
         headers += (ROOT / "export/tensorrt").glob("*.[ch]*")
     return [module, *sorted(headers)]

@@ -1,8 +1,7 @@
 // deform_conv2d's CUDA kernels on NumPy arrays; 16-bit ones come as uint16.
-#include "cuda/deform_conv2d.cuh"
-
 #include <pybind11/stl.h>
 
+#include "deform_conv2d/cuda.cuh"
 #include "simt/arrays.h"
 
 namespace {

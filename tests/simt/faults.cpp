@@ -1,5 +1,5 @@
 // Kernels that show what the shim sees: a matrix product, right or with one fault, and smaller kernels that go wrong.
-#include "cuda/primitives.cuh"
+#include "common/cuda/primitives.cuh"
 #include "simt/arrays.h"
 
 namespace vinr::cuda {

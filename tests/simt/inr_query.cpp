@@ -1,8 +1,7 @@
 // The query's kernels on the host, with what they touch.
-#include "cuda/inr_query.cuh"
-
 #include <pybind11/stl.h>
 
+#include "inr_query/cuda.cuh"
 #include "simt/arrays.h"
 
 namespace vinr::cuda {

@@ -1,5 +1,5 @@
 // Each primitive by itself, for comparison with NumPy.
-#include "cuda/primitives.cuh"
+#include "common/cuda/primitives.cuh"
 #include "simt/arrays.h"
 
 namespace vinr::cuda {

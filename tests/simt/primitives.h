@@ -1,5 +1,5 @@
-// The primitives of csrc/cuda/primitives.cuh on the host. Every access to memory is checked; every operation of a block
-// or warp takes the line it was called from, so that threads that part ways are found.
+// The primitives of common/cuda/primitives.cuh on the host. Every access to memory is checked; every operation of a
+// block or warp takes the line it was called from, so that threads that part ways are found.
 #pragma once
 
 #include <array>
@@ -7,7 +7,7 @@
 #include <cstddef>
 #include <type_traits>
 
-#include "cuda/types.cuh"
+#include "common/cuda/types.cuh"
 #include "simt/block.h"
 #include "simt/matrix.h"
 #include "simt/numbers.h"

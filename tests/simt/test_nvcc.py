@@ -6,7 +6,7 @@ from torch.utils.cpp_extension import include_paths
 from simt import nvcc
 
 DEFORM_CONV2D = """
-#include "cuda/deform_conv2d.cuh"
+#include "deform_conv2d/cuda.cuh"
 namespace vinr::cuda {
 Error start(const deform::Parameters& p, deform::Precision precision, Stream stream) {
     return deform::run(p, precision, stream);
@@ -28,7 +28,7 @@ def test_deform_conv2d_compiles_to_matrix_instructions_with_no_spills(target, tm
 
 
 INR_QUERY = """
-#include "cuda/inr_query.cuh"
+#include "inr_query/cuda.cuh"
 namespace vinr::cuda {
 Error start(const QueryArguments& a, const Workspace& w, DeviceLimits device, Stream stream) {
     const InrQuery<Operand<OPERAND>> query(a);
@@ -66,6 +66,6 @@ def test_bindings_compile(op, tmp_path):
     command = [nvcc.path(), "-std=c++17", "-arch=sm_80", f"-I{nvcc.ROOT / 'csrc'}", "-Werror", "all-warnings"]
     command += [f"-isystem={folder}" for folder in include_paths()]
     command += ["-DTORCH_TARGET_VERSION=0x020a000000000000", "-Xcompiler", "-fPIC,-Wall,-Wextra,-Werror"]
-    command += ["-c", nvcc.ROOT / "csrc/cuda" / f"{op}.cu", "-o", tmp_path / "binding.o"]
+    command += ["-c", nvcc.ROOT / "csrc" / op / "cuda.cu", "-o", tmp_path / "binding.o"]
     run = subprocess.run(command, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr

@@ -17,7 +17,7 @@ from vinr_engine.ops.project_maps import project_maps, torch_product
 from vinr_engine.reference.mlp import Layer
 from vinr_engine.reference.sampling import enlarge_colours
 
-WIDTH_MULTIPLE = 16  # csrc/cpu/inr_query.h pads every width to this
+WIDTH_MULTIPLE = 16  # csrc/common/widths.h pads every width to this
 
 
 class Hoisted(NamedTuple):

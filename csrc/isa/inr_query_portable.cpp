@@ -1,0 +1,32 @@
+// The query, compiled for any machine, in float.
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <memory>
+#include <new>
+#include <optional>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+#include "common/portable.h"
+#include "inr_query/cpu_parameters.h"
+
+namespace vinr::portable {
+
+using Scalar = float;
+
+// clang-format off
+#include "isa/simd_portable.h"
+#include "common/bilinear.h"
+#include "common/cpu/activation_kernel.h"
+#include "common/cpu/dense_kernel.h"
+#include "common/cpu/mlp_kernel.h"
+#include "common/cpu/sample_kernel.h"
+#include "inr_query/cpu_forward.h"
+#include "common/cpu/outer_kernel.h"
+#include "common/cpu/mlp_backward_kernel.h"
+#include "inr_query/cpu_backward.h"
+// clang-format on
+
+}  // namespace vinr::portable

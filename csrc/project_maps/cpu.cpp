@@ -1,0 +1,123 @@
+// Binding of the projection of maps on the CPU: checks, strides, and the choice of the compiled variant.
+#include <torch/csrc/stable/library.h>
+#include <torch/csrc/stable/ops.h>
+
+#include <tuple>
+
+#include "checks.h"
+#include "common/cpu/binding.h"
+#include "project_maps/cpu_parameters.h"
+
+namespace vinr {
+namespace {
+
+constexpr const char* kOp = "project_maps";
+
+// A map [B, h, w, C], or a copy of it, whose pixels lie evenly spaced in memory.
+Tensor evenly_spaced(const Tensor& map) {
+    const bool even = map.size(1) <= 1 || map.size(2) <= 1 || map.stride(1) == map.size(2) * map.stride(2);
+    return even ? map : torch::stable::contiguous(map);
+}
+
+// An op's arguments: checked, the maps' pixels evenly spaced, the weight contiguous.
+class Arguments {
+ public:
+    Arguments(const std::vector<Tensor>& given, const Tensor& given_weight) {
+        STD_TORCH_CHECK(!given.empty(), kOp, ": a map is needed");
+        const Tensor& like = given[0];
+        const auto dtype = like.scalar_type();
+        STD_TORCH_CHECK(dtype == torch::headeronly::ScalarType::Float || dtype == torch::headeronly::ScalarType::Double,
+                        kOp, ": maps must be float32 or float64 on the cpu backend");
+        check_rank(kOp, "maps", like, "[B, h, w, C]", 4);
+        for (const Tensor& map : given) {
+            check_cpu(kOp, "maps", map);
+            check_same_dtype(kOp, "maps", map, like);
+            check_rank(kOp, "maps", map, "[B, h, w, C]", 4);
+            check_shape(kOp, "maps", map, "[B, h, w, C]", {like.size(0), like.size(1), like.size(2), map.size(3)});
+            inputs += map.size(3);
+            maps.push_back(evenly_spaced(map));
+        }
+        check_cpu(kOp, "weight", given_weight);
+        check_same_dtype(kOp, "weight", given_weight, like);
+        check_rank(kOp, "weight", given_weight, "[O, C]", 2);
+        check_shape(kOp, "weight", given_weight, "[O, C]", {given_weight.size(0), inputs});
+        weight = torch::stable::contiguous(given_weight);
+    }
+
+    bool is_double() const { return weight.scalar_type() == torch::headeronly::ScalarType::Double; }
+
+    // That of the output, or of the gradient of a map, with so many channels.
+    std::vector<int64_t> shape(int64_t channels) const {
+        return {maps[0].size(0), maps[0].size(1), maps[0].size(2), channels};
+    }
+
+    template <typename scalar_t>
+    ProjectMapsParameters<scalar_t> parameters() const {
+        ProjectMapsParameters<scalar_t> p{};
+        p.batch = maps[0].size(0), p.pixels = maps[0].size(1) * maps[0].size(2);
+        for (const Tensor& map : maps) {
+            p.maps.push_back({map.size(3), map.stride(0), map.stride(map.size(2) > 1 ? 2 : 1), map.stride(3),
+                              static_cast<const scalar_t*>(map.const_data_ptr())});
+        }
+        p.inputs = inputs, p.outputs = weight.size(0);
+        p.weight = static_cast<const scalar_t*>(weight.const_data_ptr());
+        return p;
+    }
+
+    std::vector<Tensor> maps;
+    Tensor weight;
+    int64_t inputs = 0;
+};
+
+Tensor project_maps(std::vector<Tensor> maps, const Tensor& weight) {
+    const Arguments a(maps, weight);
+    Tensor out = torch::stable::new_empty(maps[0], a.shape(weight.size(0)));
+    const auto run = [&](auto zero, auto kernel) {
+        using scalar_t = decltype(zero);
+        auto p = a.parameters<scalar_t>();
+        p.out = static_cast<scalar_t*>(out.mutable_data_ptr());
+        kernel(p, &run_parallel);
+    };
+    with_variant(a.is_double(), run, VINR_VARIANTS(project_maps));
+    return out;
+}
+
+std::tuple<std::vector<Tensor>, Tensor> project_maps_backward(const Tensor& grad_output, std::vector<Tensor> maps,
+                                                              const Tensor& weight, std::vector<bool> output_mask) {
+    const Arguments a(maps, weight);
+    check_cpu(kOp, "grad_output", grad_output);
+    check_shape(kOp, "grad_output", grad_output, "[B, h, w, O]", a.shape(weight.size(0)));
+    check_same_dtype(kOp, "grad_output", grad_output, weight);
+    STD_TORCH_CHECK(output_mask.size() == maps.size() + 1, kOp,
+                    ": output_mask must have an entry for each map and one for the weight, ", maps.size() + 1, ", got ",
+                    output_mask.size());
+    const Tensor grad = torch::stable::contiguous(grad_output);
+    std::vector<Tensor> d_maps;
+    for (size_t m = 0; m < maps.size(); ++m) {
+        d_maps.push_back(
+            torch::stable::new_empty(maps[m], output_mask[m] ? a.shape(maps[m].size(3)) : std::vector<int64_t>{0}));
+    }
+    Tensor d_weight = torch::stable::new_empty(
+        weight, output_mask.back() ? std::vector<int64_t>{weight.size(0), a.inputs} : std::vector<int64_t>{0});
+    const auto run = [&](auto zero, auto kernel) {
+        using scalar_t = decltype(zero);
+        const auto p = a.parameters<scalar_t>();
+        ProjectMapsGradients<scalar_t> g{};
+        g.grad_output = static_cast<const scalar_t*>(grad.const_data_ptr());
+        for (size_t m = 0; m < maps.size(); ++m) {
+            g.maps.push_back(output_mask[m] ? static_cast<scalar_t*>(d_maps[m].mutable_data_ptr()) : nullptr);
+        }
+        g.weight = output_mask.back() ? static_cast<scalar_t*>(d_weight.mutable_data_ptr()) : nullptr;
+        kernel(p, g, &run_parallel);
+    };
+    with_variant(a.is_double(), run, VINR_VARIANTS(project_maps_backward));
+    return {d_maps, d_weight};
+}
+
+}  // namespace
+}  // namespace vinr
+
+STABLE_TORCH_LIBRARY_IMPL(vinr, CPU, m) {
+    m.impl("project_maps", TORCH_BOX(&vinr::project_maps));
+    m.impl("project_maps_backward", TORCH_BOX(&vinr::project_maps_backward));
+}

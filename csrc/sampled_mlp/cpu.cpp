@@ -1,0 +1,184 @@
+// Binding of the sampled MLP on the CPU: checks, padding, and the choice of the compiled variant.
+#include <torch/csrc/stable/library.h>
+#include <torch/csrc/stable/ops.h>
+
+#include <array>
+#include <optional>
+#include <string>
+#include <tuple>
+
+#include "checks.h"
+#include "common/cpu/binding.h"
+#include "isa/variant.h"
+#include "operands.h"
+#include "sampled_mlp/cpu_parameters.h"
+
+namespace vinr {
+namespace {
+
+constexpr const char* kOp = "sampled_mlp";
+
+Activation activation_of(const std::string& name) {
+    if (name == "sine") return Activation::kSine;
+    if (name == "relu") return Activation::kRelu;
+    STD_TORCH_CHECK(name == "gelu", kOp, ": activation must be sine, relu or gelu, got ", name);
+    return Activation::kGelu;
+}
+
+// An op's arguments: checked, contiguous, the maps' channels padded.
+class Arguments {
+ public:
+    Arguments(const std::vector<Tensor>& given_maps, const std::vector<Tensor>& given_positions,
+              const std::vector<bool>& nearest, const std::optional<Tensor>& given_x,
+              const std::optional<Tensor>& x_weight, const std::optional<Tensor>& bias,
+              const std::vector<Tensor>& given_layers, const std::string& activation, double omega)
+        : nearest(nearest), activation(activation_of(activation)), omega(omega) {
+        STD_TORCH_CHECK(given_maps.size() == given_positions.size() && given_maps.size() == nearest.size(), kOp,
+                        ": maps, positions and nearest must be as many, got ", given_maps.size(), ", ",
+                        given_positions.size(), " and ", nearest.size());
+        STD_TORCH_CHECK(given_x.has_value() == x_weight.has_value(), kOp, ": x and x_weight must be given together");
+        STD_TORCH_CHECK(given_x.has_value() || !given_maps.empty(), kOp, ": a map or x is needed");
+        like = given_maps.empty() ? *given_x : given_maps[0];
+        const auto dtype = like.scalar_type();
+        STD_TORCH_CHECK(dtype == torch::headeronly::ScalarType::Float || dtype == torch::headeronly::ScalarType::Double,
+                        kOp, ": maps must be float32 or float64 on the cpu backend");
+        check_rank(kOp, given_maps.empty() ? "x" : "maps", like, given_maps.empty() ? "[B, N, X]" : "[B, H, W, D]",
+                   given_maps.empty() ? 3 : 4);
+        if (x_weight) check_rank(kOp, "x_weight", *x_weight, "[D, X]", 2);
+        width = given_maps.empty() ? x_weight->size(0) : like.size(3);
+        batch = like.size(0);
+        if (!given_positions.empty()) check_rank(kOp, "positions", given_positions[0], "[B, N, 2]", 3);
+        points = given_positions.empty() ? like.size(1) : given_positions[0].size(1);
+        for (const Tensor& position : given_positions) {
+            check_same(position, "positions");
+            check_shape(kOp, "positions", position, "[B, N, 2]", {batch, points, 2});
+            positions.push_back(torch::stable::contiguous(position));
+        }
+        for (const Tensor& map : given_maps) {
+            check_same(map, "maps");
+            check_rank(kOp, "maps", map, "[B, H, W, D]", 4);
+            check_shape(kOp, "maps", map, "[B, H, W, D]", {batch, map.size(1), map.size(2), width});
+            STD_TORCH_CHECK(map.size(1) > 0 && map.size(2) > 0, kOp, ": a map must have pixels, got ",
+                            shape_string(map.sizes()));
+            const int64_t missing = padded_width(width) - width;
+            maps.push_back(torch::stable::contiguous(missing ? torch::stable::pad(map, {0, missing}) : map));
+        }
+        if (given_x) {
+            check_same(*given_x, "x");
+            check_shape(kOp, "x", *given_x, "[B, N, X]", {batch, points, x_weight->size(1)});
+            x = torch::stable::contiguous(*given_x);
+        }
+        layers.push_back(x_weight ? torch::stable::contiguous(*x_weight) : empty({width, 0}));
+        layers.push_back(bias ? torch::stable::contiguous(*bias) : torch::stable::new_zeros(like, {width}));
+        for (const Tensor& tensor : given_layers) layers.push_back(torch::stable::contiguous(tensor));
+        outputs = layers[layers.size() - 2].size(0);
+    }
+
+    bool is_double() const { return like.scalar_type() == torch::headeronly::ScalarType::Double; }
+
+    Tensor empty(std::vector<int64_t> shape) const { return torch::stable::new_empty(like, shape); }
+
+    template <typename scalar_t>
+    SampledMlpParameters<scalar_t> parameters() const {
+        SampledMlpParameters<scalar_t> p{};
+        p.batch = batch, p.points = points;
+        for (size_t i = 0; i < maps.size(); ++i) {
+            p.maps.push_back({maps[i].size(1), maps[i].size(2), nearest[i],
+                              static_cast<const scalar_t*>(maps[i].const_data_ptr()),
+                              static_cast<const scalar_t*>(positions[i].const_data_ptr())});
+        }
+        p.x = x ? static_cast<const scalar_t*>(x->const_data_ptr()) : nullptr;
+        p.layers = layer_views<scalar_t>(kOp, "layers", layers, layers[0].size(1), like);
+        p.activation = activation;
+        p.omega = scalar_t(omega);
+        return p;
+    }
+
+    std::vector<Tensor> maps, positions, layers;  // layers: with the first one
+    std::optional<Tensor> x;
+    int64_t batch, points, width, outputs;
+
+ private:
+    void check_same(const Tensor& tensor, const char* name) const {
+        check_cpu(kOp, name, tensor);
+        check_same_dtype(kOp, name, tensor, like);
+    }
+
+    Tensor like;
+    std::vector<bool> nearest;
+    Activation activation;
+    double omega;
+};
+
+// Whether this variant rounds operands to bfloat16; if so, it has run call.
+template <typename Call>
+bool ran_bfloat16(Call&& call) {
+#if defined(__x86_64__) && defined(__GNUC__)
+    if (chosen_variant() == Variant::kAmxBf16) return call(0.0f, amx_bf16::sampled_mlp), true;
+    if (chosen_variant() == Variant::kAvx512Bf16) return call(0.0f, avx512_bf16::sampled_mlp), true;
+#endif
+    return false;
+}
+
+Tensor sampled_mlp(std::vector<Tensor> maps, std::vector<Tensor> positions, std::vector<bool> nearest,
+                   std::optional<Tensor> x, std::optional<Tensor> x_weight, std::optional<Tensor> bias,
+                   std::vector<Tensor> layers, std::string activation, double omega, std::string operands) {
+    const bool bfloat16 = operands_of(kOp, operands) == Operands::kBFloat16;
+    const Arguments a(maps, positions, nearest, x, x_weight, bias, layers, activation, omega);
+    Tensor out = a.empty({a.batch, a.points, a.outputs});
+    const auto run = [&](auto zero, auto kernel) {
+        using scalar_t = decltype(zero);
+        auto p = a.parameters<scalar_t>();
+        p.out = static_cast<scalar_t*>(out.mutable_data_ptr());
+        kernel(p, &run_parallel);
+    };
+    if (!bfloat16 || a.is_double() || !ran_bfloat16(run)) with_variant(a.is_double(), run, VINR_VARIANTS(sampled_mlp));
+    return out;
+}
+
+std::tuple<std::vector<Tensor>, std::vector<Tensor>, Tensor, Tensor> sampled_mlp_backward(
+    const Tensor& grad_output, std::vector<Tensor> maps, std::vector<Tensor> positions, std::vector<bool> nearest,
+    std::optional<Tensor> x, std::optional<Tensor> x_weight, std::optional<Tensor> bias, std::vector<Tensor> layers,
+    std::string activation, double omega, std::vector<bool> output_mask, std::string operands) {
+    operands_of(kOp, operands);
+    const Arguments a(maps, positions, nearest, x, x_weight, bias, layers, activation, omega);
+    check_shape(kOp, "grad_output", grad_output, "[B, N, out]", {a.batch, a.points, a.outputs});
+    check_cpu(kOp, "grad_output", grad_output);
+    check_same_dtype(kOp, "grad_output", grad_output, a.layers[1]);
+    const Tensor grad = torch::stable::contiguous(grad_output);
+    std::vector<Tensor> d_maps, d_positions;
+    if (output_mask[0]) {
+        for (const Tensor& map : a.maps) d_maps.push_back(torch::stable::new_zeros(map, map.sizes()));
+    }
+    if (output_mask[1]) {
+        for (const Tensor& t : a.positions) d_positions.push_back(torch::stable::new_empty(t, t.sizes()));
+    }
+    Tensor d_x = output_mask[2] && a.x ? a.empty({a.batch, a.points, a.layers[0].size(1)}) : a.empty({0});
+    int64_t weights = 0;
+    for (const Tensor& t : a.layers) weights += t.numel();
+    Tensor d_weights = torch::stable::new_zeros(grad, {output_mask[3] ? weights : 0});
+    const auto run = [&](auto zero, auto kernel) {
+        using scalar_t = decltype(zero);
+        const auto p = a.parameters<scalar_t>();
+        SampledMlpGradients<scalar_t> g{};
+        g.grad_output = static_cast<const scalar_t*>(grad.const_data_ptr());
+        for (const Tensor& t : d_maps) g.maps.push_back(static_cast<scalar_t*>(t.mutable_data_ptr()));
+        for (const Tensor& t : d_positions) g.positions.push_back(static_cast<scalar_t*>(t.mutable_data_ptr()));
+        g.x = d_x.numel() > 0 ? static_cast<scalar_t*>(d_x.mutable_data_ptr()) : nullptr;
+        g.weights = output_mask[3] ? static_cast<scalar_t*>(d_weights.mutable_data_ptr()) : nullptr;
+        kernel(p, g, &run_parallel);
+    };
+    with_variant(a.is_double(), run, VINR_VARIANTS(sampled_mlp_backward));
+    if (a.width != padded_width(a.width)) {
+        for (Tensor& t : d_maps) t = torch::stable::contiguous(torch::stable::narrow(t, 3, 0, a.width));
+    }
+    return {d_maps, d_positions, d_x, d_weights};
+}
+
+}  // namespace
+}  // namespace vinr
+
+STABLE_TORCH_LIBRARY_IMPL(vinr, CPU, m) {
+    m.impl("sampled_mlp", TORCH_BOX(&vinr::sampled_mlp));
+    m.impl("sampled_mlp_backward", TORCH_BOX(&vinr::sampled_mlp_backward));
+}
