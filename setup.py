@@ -152,6 +152,8 @@ def extension_arguments() -> dict:
     compile_args = ["-O3", "-std=c++17", "-g0", "-Wall", "-Wextra", "-Wno-unused-parameter", "-fvisibility=hidden"]
     # Messages name their source file: by its place in the repository, not on the machine that built it.
     compile_args.append(f"-ffile-prefix-map={ROOT.resolve()}/=")
+    # GCC stops inlining where a file grows much: a file of csrc/isa holds the kernels of every op.
+    compile_args.append("--param=large-unit-insns=1000000")
     link_args = []
     if _flag("VINR_SANITIZE", "0"):
         sanitize = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-fno-omit-frame-pointer", "-g"]

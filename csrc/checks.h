@@ -7,8 +7,10 @@
 #include <torch/headeronly/util/Exception.h>
 
 #include <cstdint>
+#include <optional>
 #include <sstream>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 namespace vinr {
@@ -47,6 +49,21 @@ inline void check_cpu(const char* op, const char* name, const Tensor& tensor) {
 
 inline void check_same_dtype(const char* op, const char* name, const Tensor& tensor, const Tensor& like) {
     STD_TORCH_CHECK(tensor.scalar_type() == like.scalar_type(), op, ": ", name, " must have the dtype of input");
+}
+
+// Its numbers; null of a tensor that is not given.
+template <typename scalar_t>
+scalar_t* numbers(const Tensor& t) {
+    if constexpr (std::is_const_v<scalar_t>) {
+        return static_cast<scalar_t*>(t.const_data_ptr());
+    } else {
+        return static_cast<scalar_t*>(t.mutable_data_ptr());
+    }
+}
+
+template <typename scalar_t>
+scalar_t* numbers(const std::optional<Tensor>& t) {
+    return t ? numbers<scalar_t>(*t) : nullptr;
 }
 
 inline std::vector<Tensor> all_contiguous(const std::vector<Tensor>& tensors) {

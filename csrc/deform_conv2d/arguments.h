@@ -39,12 +39,6 @@ struct Positions {
     bool logits = false;
 };
 
-inline Positions unpacked(const Tensor& offset_mask, int64_t offset_groups, int64_t taps) {
-    const int64_t offsets = 2 * offset_groups * taps;
-    return {torch::stable::narrow(const_cast<Tensor&>(offset_mask), 1, 0, offsets),
-            torch::stable::narrow(const_cast<Tensor&>(offset_mask), 1, offsets, offset_groups * taps), true};
-}
-
 // A tensor, or a copy of it, whose pixels lie evenly spaced in memory: pixel_stride apart.
 inline Tensor evenly_spaced(const Tensor& t) {
     const bool even = t.size(2) <= 1 || t.size(3) <= 1 || t.stride(2) == t.size(3) * t.stride(3);
@@ -60,12 +54,16 @@ inline void check_position_dtype(const char* op, const char* name, const Tensor&
     if (!narrow || tensor.scalar_type() != ScalarType::Float) check_same_dtype(op, name, tensor, input);
 }
 
+struct Geometry {
+    Pair stride, padding, dilation;  // (y, x) each
+};
+
 // Checks every argument against the others and derives the shape. Throws std::runtime_error.
-inline DeformConv2dShape deform_conv2d_shape(const char* op, const Tensor& input, const Tensor& offset,
+inline DeformConv2dShape deform_conv2d_shape(const char* op, const Tensor& input, const Positions& at,
                                              const Tensor& weight, const std::optional<Tensor>& bias,
-                                             const std::optional<Tensor>& mask, const std::vector<int64_t>& stride,
-                                             const std::vector<int64_t>& padding,
-                                             const std::vector<int64_t>& dilation) {
+                                             const Geometry& geometry) {
+    const auto& [offset, mask, logits] = at;
+    const auto& [stride, padding, dilation] = geometry;
     check_rank(op, "input", input, "[B, C, H, W]", 4);
     check_rank(op, "weight", weight, "[O, C/groups, kh, kw]", 4);
     check_rank(op, "offset", offset, "[B, 2*G*K, H, W]", 4);
@@ -118,15 +116,27 @@ inline DeformConv2dShape deform_conv2d_shape(const char* op, const Tensor& input
     return s;
 }
 
-// The number of offset groups in an offset_mask [B, 3*G*K, H, W]: 2*G*K channels of offsets, then G*K of mask logits.
-inline int64_t packed_offset_groups(const char* op, const Tensor& offset_mask, const Tensor& weight) {
+// Views of an offset_mask [B, 3*G*K, H, W]: 2*G*K channels of offsets, then G*K of mask logits.
+inline Positions unpacked(const char* op, const Tensor& offset_mask, const Tensor& weight) {
     check_rank(op, "offset_mask", offset_mask, "[B, 3*G*K, H, W]", 4);
     check_rank(op, "weight", weight, "[O, C/groups, kh, kw]", 4);
     const int64_t taps = weight.size(2) * weight.size(3), channels = offset_mask.size(1);
     STD_TORCH_CHECK(taps > 0 && channels > 0 && channels % (3 * taps) == 0, op,
                     ": offset_mask channels must be 3*G*K with K = ", taps, " taps, got offset_mask ",
                     shape_string(offset_mask.sizes()));
-    return channels / (3 * taps);
+    const auto narrow = [&](int64_t first, int64_t count) {
+        return torch::stable::narrow(const_cast<Tensor&>(offset_mask), 1, first, count);
+    };
+    return {narrow(0, channels / 3 * 2), narrow(channels / 3 * 2, channels / 3), true};
+}
+
+// Calls check(op, name, tensor) for every tensor that is given.
+template <typename Check>
+void check_each(const char* op, const Tensor& input, const Positions& at, const Tensor& weight,
+                const std::optional<Tensor>& bias, Check&& check) {
+    check(op, "input", input), check(op, "offset", at.offset), check(op, "weight", weight);
+    if (bias) check(op, "bias", *bias);
+    if (at.mask) check(op, "mask", *at.mask);
 }
 
 }  // namespace vinr

@@ -7,11 +7,9 @@
 #include <cstring>
 #include <tuple>
 
+#include "common/cpu/binding.h"
 #include "deform_conv2d/arguments.h"
-#include "deform_conv2d/cpu_parameters.h"
 #include "deform_conv2d/cpu_plain.h"
-#include "isa/variant.h"
-#include "operands.h"
 
 namespace vinr {
 namespace {
@@ -30,62 +28,20 @@ Pair sizes_of(const Tensor& t) { return {t.sizes().begin(), t.sizes().end()}; }
 template <typename scalar_t>
 Planes<const scalar_t> planes(const Tensor& t, Tensor& held) {
     held = evenly_spaced(t);
-    return {static_cast<const scalar_t*>(held.const_data_ptr()), held.stride(0), held.stride(1), pixel_stride(held)};
+    return {numbers<const scalar_t>(held), held.stride(0), held.stride(1), pixel_stride(held)};
 }
 
 template <typename scalar_t>
 Planes<scalar_t> mutable_planes(Tensor& t) {
     Tensor held;
     const auto p = planes<scalar_t>(t, held);
-    return {static_cast<scalar_t*>(t.mutable_data_ptr()), p.image, p.channel, p.pixel};
-}
-
-template <typename scalar_t>
-scalar_t* pointer(const std::optional<Tensor>& t) {
-    return t ? static_cast<scalar_t*>(const_cast<void*>(t->const_data_ptr())) : nullptr;
-}
-
-void run_parallel(int64_t count, Body body, void* context) {
-    torch::stable::parallel_for(0, count, 1, [&](int64_t begin, int64_t end) { body(begin, end, context); });
-}
-
-// With `bfloat16` the operands of the product are rounded to it, where the machine multiplies them so.
-void run_forward(const DeformForward<float>& p, [[maybe_unused]] bool bfloat16) {
-    switch (chosen_variant()) {
-#if defined(__x86_64__) && defined(__GNUC__)
-        case Variant::kAmxBf16:
-            return bfloat16 ? amx_bf16::deform_conv2d(p, &run_parallel) : avx512::deform_conv2d(p, &run_parallel);
-        case Variant::kAvx512Bf16:
-            return bfloat16 ? avx512_bf16::deform_conv2d(p, &run_parallel) : avx512::deform_conv2d(p, &run_parallel);
-        case Variant::kAvx512:
-            return avx512::deform_conv2d(p, &run_parallel);
-        case Variant::kAvx2:
-            return avx2::deform_conv2d(p, &run_parallel);
-#endif
-        default:
-            return portable::deform_conv2d(p, &run_parallel);
-    }
-}
-
-void run_backward(const DeformBackward<float>& p) {
-    switch (chosen_variant()) {
-#if defined(__x86_64__) && defined(__GNUC__)
-        case Variant::kAmxBf16:
-        case Variant::kAvx512Bf16:
-        case Variant::kAvx512:
-            return avx512::deform_conv2d_grad(p, &run_parallel);
-        case Variant::kAvx2:
-            return avx2::deform_conv2d_grad(p, &run_parallel);
-#endif
-        default:
-            return portable::deform_conv2d_grad(p, &run_parallel);
-    }
+    return {numbers<scalar_t>(t), p.image, p.channel, p.pixel};
 }
 
 // A bfloat16 tensor's numbers in float32.
 std::vector<float> widened(const Tensor& t) {
     const Tensor held = torch::stable::contiguous(t);
-    const auto* from = static_cast<const uint16_t*>(held.const_data_ptr());
+    const auto* from = numbers<const uint16_t>(held);
     std::vector<float> out(held.numel());
     for (int64_t i = 0; i < held.numel(); ++i) {
         const uint32_t bits = uint32_t(from[i]) << 16;
@@ -108,7 +64,7 @@ struct FastInputs {
             view.weight = wide_weight.data();
         } else {
             view.input = planes<float>(input_, input);
-            view.weight = static_cast<const float*>(weight.const_data_ptr());
+            view.weight = numbers<const float>(weight);
         }
         view.offset = planes<float>(at.offset, offset);
         if (at.mask) view.mask = planes<float>(*at.mask, mask);
@@ -130,14 +86,13 @@ struct PlainInputs {
         mask = torch::stable::contiguous(*at.mask);
         if (!at.logits) return;
         mask = torch::stable::clone(*mask);
-        scalar_t* m = pointer<scalar_t>(mask);
+        scalar_t* m = numbers<scalar_t>(mask);
         for (int64_t i = 0; i < mask->numel(); ++i) m[i] = scalar_t(1) / (scalar_t(1) + std::exp(-m[i]));
     }
 
     PlainArrays<scalar_t> arrays() const {
-        return {static_cast<const scalar_t*>(input.const_data_ptr()),
-                static_cast<const scalar_t*>(offset.const_data_ptr()),
-                static_cast<const scalar_t*>(weight.const_data_ptr()), pointer<const scalar_t>(mask)};
+        return {numbers<const scalar_t>(input), numbers<const scalar_t>(offset), numbers<const scalar_t>(weight),
+                numbers<const scalar_t>(mask)};
     }
 };
 
@@ -151,15 +106,16 @@ void check_float32(const char* op, const char* name, const Tensor& tensor) {
 }
 
 Tensor forward(const char* op, const Tensor& input, const Positions& at, const Tensor& weight,
-               const std::optional<Tensor>& bias_in, const Pair& stride, const Pair& padding, const Pair& dilation,
-               const std::string& operands) {
-    const bool bfloat16 = operands_of(op, operands) == Operands::kBFloat16;
-    const auto s = deform_conv2d_shape(op, input, at.offset, weight, bias_in, at.mask, stride, padding, dilation);
+               const std::optional<Tensor>& bias_in, const Geometry& geometry, const std::string& operands) {
+    check_each(op, input, at, weight, bias_in, check_cpu);
+    const bool low = input.scalar_type() == ScalarType::BFloat16, bfloat16 = rounds_to_bfloat16(op, operands) || low;
+    STD_TORCH_CHECK(low || is_float32_or_float64(input), op,
+                    ": input must be float32 or float64 or bfloat16 on the cpu backend");
+    const auto s = deform_conv2d_shape(op, input, at, weight, bias_in, geometry);
     const bool last = is_channels_last(input);
     const Pair sizes{s.batch, s.out_channels, s.out_height, s.out_width};
     std::optional<Tensor> bias;
     if (bias_in) bias = torch::stable::contiguous(*bias_in);
-    const bool low = input.scalar_type() == ScalarType::BFloat16;
     if (low) check_float32(op, "offset", at.offset);
     if (low && at.mask) check_float32(op, "mask", *at.mask);
     STD_TORCH_CHECK(!low || fits_fast_kernels(s), op, ": bfloat16 input must have fewer than 2^31 pixels an image");
@@ -171,25 +127,23 @@ Tensor forward(const char* op, const Tensor& input, const Positions& at, const T
         const Tensor bordered = torch::stable::empty({copied ? bordered_size(s) : 0}, ScalarType::Float);
         DeformForward<float> p{};
         p.in = held.view;
-        p.bias = low && bias ? wide_bias.data() : pointer<const float>(bias);
-        if (copied) p.bordered = static_cast<float*>(bordered.mutable_data_ptr());
+        p.bias = low && bias ? wide_bias.data() : numbers<const float>(bias);
+        if (copied) p.bordered = numbers<float>(bordered);
         if (low) {
             p.low_input = planes<uint16_t>(input, held_input);
             p.low_output = mutable_planes<uint16_t>(output);
         } else {
             p.output = mutable_planes<float>(output);
         }
-        run_forward(p, bfloat16 || low);
+        best_kernel(&Kernels<float>::deform_conv2d, bfloat16)(p, &run_parallel);
         return output;
     }
     Tensor output = torch::stable::new_empty(input, sizes);
-    const auto run = [&](auto zero) {
+    with_dtype(input, [&](auto zero) {
         using scalar_t = decltype(zero);
         const PlainInputs<scalar_t> held(input, weight, at);
-        plain_forward(s, held.arrays(), pointer<const scalar_t>(bias),
-                      static_cast<scalar_t*>(output.mutable_data_ptr()));
-    };
-    input.scalar_type() == ScalarType::Float ? run(0.0f) : run(0.0);
+        plain_forward(s, held.arrays(), numbers<const scalar_t>(bias), numbers<scalar_t>(output));
+    });
     return last ? channels_last(output) : output;
 }
 
@@ -206,13 +160,13 @@ void fast_backward(const DeformConv2dShape& s, const Tensor& grad_output, const 
     if (d.input) d_input = torch::stable::new_zeros(input, {s.batch, s.height, s.width, s.channels});
     DeformBackward<float> p{};
     p.in = held.view;
-    p.grad_output = static_cast<const float*>(grad.const_data_ptr());
-    p.grad_input = pointer<float>(d_input);
+    p.grad_output = numbers<const float>(grad);
+    p.grad_input = numbers<float>(d_input);
     if (d.offset) p.grad_offset = mutable_planes<float>(*d.offset);
     if (d.mask) p.grad_mask = mutable_planes<float>(*d.mask);
-    p.grad_weight = pointer<float>(d.weight);
-    p.grad_bias = pointer<float>(d.bias);
-    run_backward(p);
+    p.grad_weight = numbers<float>(d.weight);
+    p.grad_bias = numbers<float>(d.bias);
+    best_kernel (&Kernels<float>::deform_conv2d_backward)(p, &run_parallel);
     if (d.input) d.input = is_channels_last(input) ? as_nchw(*d_input) : torch::stable::contiguous(as_nchw(*d_input));
 }
 
@@ -227,12 +181,12 @@ void plain_gradients(const DeformConv2dShape& s, const Tensor& grad_output, cons
     };
     zeros(flat.input, d.input), zeros(flat.offset, d.offset), zeros(flat.mask, d.mask);
     zeros(flat.weight, d.weight), zeros(flat.bias, d.bias);
-    plain_backward(s, held.arrays(), static_cast<const scalar_t*>(grad.const_data_ptr()),
-                   {pointer<scalar_t>(flat.input), pointer<scalar_t>(flat.offset), pointer<scalar_t>(flat.weight),
-                    pointer<scalar_t>(flat.bias), pointer<scalar_t>(flat.mask)});
+    plain_backward(s, held.arrays(), numbers<const scalar_t>(grad),
+                   {numbers<scalar_t>(flat.input), numbers<scalar_t>(flat.offset), numbers<scalar_t>(flat.weight),
+                    numbers<scalar_t>(flat.bias), numbers<scalar_t>(flat.mask)});
     if (flat.mask && at.logits) {
-        const scalar_t* m = pointer<const scalar_t>(held.mask);
-        scalar_t* g = pointer<scalar_t>(flat.mask);
+        const scalar_t* m = numbers<const scalar_t>(held.mask);
+        scalar_t* g = numbers<scalar_t>(flat.mask);
         for (int64_t i = 0; i < flat.mask->numel(); ++i) g[i] *= m[i] * (scalar_t(1) - m[i]);
     }
     const auto copy = [](std::optional<Tensor>& to, const std::optional<Tensor>& from) {
@@ -246,59 +200,32 @@ Tensor empty_gradient(const Tensor& like) { return new_empty(like, sizes_of(like
 
 // Allocates what `wanted` says of input, weight and bias, and fills all of `d`.
 void backward(const char* op, const Tensor& grad_output, const Tensor& input, const Positions& at, const Tensor& weight,
-              const Pair& stride, const Pair& padding, const Pair& dilation, Gradients& d) {
-    const auto s = deform_conv2d_shape(op, input, at.offset, weight, std::nullopt, at.mask, stride, padding, dilation);
+              const Geometry& geometry, const std::vector<bool>& wanted, const std::string& operands, Gradients& d) {
+    operands_of(op, operands);
+    check_each(op, input, at, weight, std::nullopt, check_cpu);
+    check_float32_or_float64(op, "input", input);
+    const auto s = deform_conv2d_shape(op, input, at, weight, std::nullopt, geometry);
     check_cpu(op, "grad_output", grad_output);
     check_shape(op, "grad_output", grad_output, "[B, O, H, W]", {s.batch, s.out_channels, s.out_height, s.out_width});
     check_same_dtype(op, "grad_output", grad_output, input);
-    if (is_fast(s, input)) {
-        fast_backward(s, grad_output, input, at, weight, d);
-    } else if (input.scalar_type() == ScalarType::Float) {
-        plain_gradients<float>(s, grad_output, input, at, weight, d);
-    } else {
-        plain_gradients<double>(s, grad_output, input, at, weight, d);
-    }
-}
-
-void check_device_and_dtype(const char* op, const Tensor& input, const Tensor& offset, const char* offset_name,
-                            const Tensor& weight, const std::optional<Tensor>& bias, const std::optional<Tensor>& mask,
-                            bool takes_bfloat16) {
-    check_cpu(op, "input", input);
-    check_cpu(op, offset_name, offset);
-    check_cpu(op, "weight", weight);
-    if (bias) check_cpu(op, "bias", *bias);
-    if (mask) check_cpu(op, "mask", *mask);
-    const auto dtype = input.scalar_type();
-    STD_TORCH_CHECK(
-        dtype == ScalarType::Float || dtype == ScalarType::Double || (takes_bfloat16 && dtype == ScalarType::BFloat16),
-        op, ": input must be float32 or float64", takes_bfloat16 ? " or bfloat16" : "", " on the cpu backend");
+    if (wanted[0]) d.input = empty_gradient(input);
+    if (wanted[2]) d.weight = torch::stable::new_empty(weight, sizes_of(weight));
+    if (wanted[3]) d.bias = torch::stable::new_empty(weight, {weight.size(0)});
+    if (is_fast(s, input)) return fast_backward(s, grad_output, input, at, weight, d);
+    with_dtype(input, [&](auto zero) { plain_gradients<decltype(zero)>(s, grad_output, input, at, weight, d); });
 }
 
 Tensor deform_conv2d(const Tensor& input, const Tensor& offset, const Tensor& weight, std::optional<Tensor> bias,
                      std::optional<Tensor> mask, Pair stride, Pair padding, Pair dilation, std::string operands) {
-    const char* op = "deform_conv2d";
-    check_device_and_dtype(op, input, offset, "offset", weight, bias, mask, true);
-    return forward(op, input, {offset, mask}, weight, bias, stride, padding, dilation, operands);
+    return forward("deform_conv2d", input, {offset, mask}, weight, bias, {stride, padding, dilation}, operands);
 }
 
 Tensor deform_conv2d_packed(const Tensor& input, const Tensor& offset_mask, const Tensor& weight,
                             std::optional<Tensor> bias, Pair stride, Pair padding, Pair dilation,
                             std::string operands) {
     const char* op = "deform_conv2d_packed";
-    check_device_and_dtype(op, input, offset_mask, "offset_mask", weight, bias, std::nullopt, true);
-    const int64_t groups = packed_offset_groups(op, offset_mask, weight);
-    const Positions at = unpacked(offset_mask, groups, weight.size(2) * weight.size(3));
-    return forward(op, input, at, weight, bias, stride, padding, dilation, operands);
-}
-
-// input, weight and bias of the gradients.
-Gradients wanted_gradients(const Tensor& input, const Tensor& weight, bool wants_input, bool wants_weight,
-                           bool wants_bias) {
-    Gradients d;
-    if (wants_input) d.input = empty_gradient(input);
-    if (wants_weight) d.weight = torch::stable::new_empty(weight, sizes_of(weight));
-    if (wants_bias) d.bias = torch::stable::new_empty(weight, {weight.size(0)});
-    return d;
+    const Positions at = unpacked(op, offset_mask, weight);
+    return forward(op, input, at, weight, bias, {stride, padding, dilation}, operands);
 }
 
 Tensor or_empty(const std::optional<Tensor>& t, const Tensor& like) {
@@ -310,15 +237,13 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> deform_conv2d_backward(
     std::optional<Tensor> mask, Pair stride, Pair padding, Pair dilation, std::vector<bool> output_mask,
     std::string operands) {
     const char* op = "deform_conv2d_backward";
-    operands_of(op, operands);
-    check_device_and_dtype(op, input, offset, "offset", weight, std::nullopt, mask, false);
     STD_TORCH_CHECK(output_mask.size() == 5, op, ": output_mask must have 5 entries");
     STD_TORCH_CHECK(mask || !output_mask[4], op, ": no gradient of a mask that was not given");
-    check_rank(op, "weight", weight, "[O, C/groups, kh, kw]", 4);
-    Gradients d = wanted_gradients(input, weight, output_mask[0], output_mask[2], output_mask[3]);
+    Gradients d;
     if (output_mask[1]) d.offset = empty_gradient(offset);
     if (output_mask[4]) d.mask = empty_gradient(*mask);
-    backward(op, grad_output, input, {offset, mask}, weight, stride, padding, dilation, d);
+    const Geometry geometry{stride, padding, dilation};
+    backward(op, grad_output, input, {offset, mask}, weight, geometry, output_mask, operands, d);
     return {or_empty(d.input, input), or_empty(d.offset, input), or_empty(d.weight, input), or_empty(d.bias, input),
             or_empty(d.mask, input)};
 }
@@ -327,18 +252,16 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> deform_conv2d_packed_backward(
     const Tensor& grad_output, const Tensor& input, const Tensor& offset_mask, const Tensor& weight, Pair stride,
     Pair padding, Pair dilation, std::vector<bool> output_mask, std::string operands) {
     const char* op = "deform_conv2d_packed_backward";
-    operands_of(op, operands);
-    check_device_and_dtype(op, input, offset_mask, "offset_mask", weight, std::nullopt, std::nullopt, false);
     STD_TORCH_CHECK(output_mask.size() == 4, op, ": output_mask must have 4 entries");
-    const int64_t groups = packed_offset_groups(op, offset_mask, weight), taps = weight.size(2) * weight.size(3);
-    Gradients d = wanted_gradients(input, weight, output_mask[0], output_mask[2], output_mask[3]);
+    const Positions at = unpacked(op, offset_mask, weight);
+    Gradients d;
     std::optional<Tensor> d_offset_mask;
     if (output_mask[1]) {
         d_offset_mask = empty_gradient(offset_mask);
-        const Positions views = unpacked(*d_offset_mask, groups, taps);
+        const Positions views = unpacked(op, *d_offset_mask, weight);
         d.offset = views.offset, d.mask = views.mask;
     }
-    backward(op, grad_output, input, unpacked(offset_mask, groups, taps), weight, stride, padding, dilation, d);
+    backward(op, grad_output, input, at, weight, {stride, padding, dilation}, output_mask, operands, d);
     return {or_empty(d.input, input), or_empty(d_offset_mask, input), or_empty(d.weight, input),
             or_empty(d.bias, input)};
 }

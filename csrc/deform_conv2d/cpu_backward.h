@@ -1,9 +1,12 @@
-// The backward pass of deform_conv2d; included inside a variant's namespace, after deform_conv2d_kernel.h
-// and outer_kernel.h.
+// The backward pass of deform_conv2d; included inside a variant's namespace, after dense_kernel.h.
 // Tiles are taken in bands. In a band, first each tap of each slab of tiles (a task owns its part of the weight's
 // gradient, and the gradients of its offsets and masks) turns grad_output into gradients of the samples; then each
 // range of channels of each image (a task owns them in grad_input) scatters those. Bands, slabs and ranges follow from
 // the shape alone, so the result does not depend on the number of threads.
+#pragma once
+
+#include "common/cpu/outer_kernel.h"
+#include "deform_conv2d/cpu_forward.h"
 
 namespace deform {
 
@@ -281,7 +284,7 @@ void in_parallel(BackwardPass& pass, int64_t count, ParallelFor parallel_for) {
 
 }  // namespace deform
 
-void deform_conv2d_grad(const DeformBackward<Scalar>& parameters, ParallelFor parallel_for) {
+void deform_conv2d_backward(const DeformBackward<Scalar>& parameters, ParallelFor parallel_for) {
     deform::BackwardPass pass(parameters);
     for (pass.first = 0; pass.first < pass.tiles; pass.first = pass.last) {
         pass.last = std::min(pass.tiles, pass.first + pass.band);

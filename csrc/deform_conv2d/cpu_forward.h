@@ -1,6 +1,10 @@
 // The forward pass of deform_conv2d over tiles of output pixels, a chunk of input channels at a time: its samples for
 // all taps, then a product with the chunk's weights that adds to the tile's sums. So the taps of a chunk read the same
-// few pixels from the L1 cache. Included inside a variant's namespace, after deform_conv2d_samples.h.
+// few pixels from the L1 cache. Included inside a variant's namespace, after one of the dense kernels.
+#pragma once
+
+#include "common/cpu/bfloat16_scalar.h"
+#include "deform_conv2d/cpu_samples.h"
 
 namespace deform {
 

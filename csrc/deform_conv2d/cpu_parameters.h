@@ -3,8 +3,8 @@
 
 #include <cstdint>
 
+#include "common/cpu/layers.h"
 #include "deform_conv2d/shape.h"
-#include "inr_query/cpu_parameters.h"
 
 namespace vinr {
 
@@ -61,22 +61,6 @@ inline bool fits_fast_kernels(const DeformConv2dShape& s) {
 // Numbers that the forward pass's copy of the input takes: images with a border of zeros.
 inline int64_t bordered_size(const DeformConv2dShape& s) {
     return s.batch * s.channels * ((s.height + 2) * (s.width + 1) + 2);
-}
-
-#define VINR_DECLARE_DEFORM(variant)                                                            \
-    namespace variant {                                                                         \
-    void deform_conv2d(const DeformForward<float>& parameters, ParallelFor parallel_for);       \
-    void deform_conv2d_grad(const DeformBackward<float>& parameters, ParallelFor parallel_for); \
-    }
-VINR_DECLARE_DEFORM(portable)
-VINR_DECLARE_DEFORM(avx2)
-VINR_DECLARE_DEFORM(avx512)
-#undef VINR_DECLARE_DEFORM
-namespace avx512_bf16 {
-void deform_conv2d(const DeformForward<float>& parameters, ParallelFor parallel_for);
-}
-namespace amx_bf16 {
-void deform_conv2d(const DeformForward<float>& parameters, ParallelFor parallel_for);
 }
 
 }  // namespace vinr

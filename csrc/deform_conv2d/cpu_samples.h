@@ -1,5 +1,9 @@
 // Where a tile of output pixels samples the input, and the samples; included inside a variant's namespace, after its
 // Vec. A tile is kTile output pixels of one image; numbers past the last pixel are zeros.
+#pragma once
+
+#include "common/cpu/activation_kernel.h"
+#include "common/cpu/transpose_kernel.h"
 
 namespace deform {
 

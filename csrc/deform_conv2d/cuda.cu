@@ -35,10 +35,10 @@ cuda::deform::Planes planes(const Tensor& t, Tensor& held) {
 }
 
 Tensor forward(const char* op, const Tensor& input, const Positions& at, const Tensor& weight,
-               const std::optional<Tensor>& bias, const Pair& stride, const Pair& padding, const Pair& dilation,
-               const std::string& operands) {
+               const std::optional<Tensor>& bias, const Geometry& geometry, const std::string& operands) {
+    check_each(op, input, at, weight, bias, [&](auto... given) { check_cuda(given..., input); });
     cuda::deform::Parameters p{};
-    p.shape = deform_conv2d_shape(op, input, at.offset, weight, bias, at.mask, stride, padding, dilation);
+    p.shape = deform_conv2d_shape(op, input, at, weight, bias, geometry);
     const DeformConv2dShape& s = p.shape;
     STD_TORCH_CHECK(cuda::deform::fits(s), op, ": sizes are beyond what the cuda backend counts, got input ",
                     shape_string(input.sizes()), ", weight ", shape_string(weight.sizes()));
@@ -61,30 +61,17 @@ Tensor forward(const char* op, const Tensor& input, const Positions& at, const T
     return output;
 }
 
-void check_devices(const char* op, const Tensor& input, const char* offset_name, const Tensor& offset,
-                   const Tensor& weight, const std::optional<Tensor>& bias, const std::optional<Tensor>& mask) {
-    check_cuda(op, "input", input, input);
-    check_cuda(op, offset_name, offset, input);
-    check_cuda(op, "weight", weight, input);
-    if (bias) check_cuda(op, "bias", *bias, input);
-    if (mask) check_cuda(op, "mask", *mask, input);
-}
-
 Tensor deform_conv2d(const Tensor& input, const Tensor& offset, const Tensor& weight, std::optional<Tensor> bias,
                      std::optional<Tensor> mask, Pair stride, Pair padding, Pair dilation, std::string operands) {
-    const char* op = "deform_conv2d";
-    check_devices(op, input, "offset", offset, weight, bias, mask);
-    return forward(op, input, {offset, mask}, weight, bias, stride, padding, dilation, operands);
+    return forward("deform_conv2d", input, {offset, mask}, weight, bias, {stride, padding, dilation}, operands);
 }
 
 Tensor deform_conv2d_packed(const Tensor& input, const Tensor& offset_mask, const Tensor& weight,
                             std::optional<Tensor> bias, Pair stride, Pair padding, Pair dilation,
                             std::string operands) {
     const char* op = "deform_conv2d_packed";
-    check_devices(op, input, "offset_mask", offset_mask, weight, bias, std::nullopt);
-    const int64_t groups = packed_offset_groups(op, offset_mask, weight);
-    const Positions at = unpacked(offset_mask, groups, weight.size(2) * weight.size(3));
-    return forward(op, input, at, weight, bias, stride, padding, dilation, operands);
+    const Positions at = unpacked(op, offset_mask, weight);
+    return forward(op, input, at, weight, bias, {stride, padding, dilation}, operands);
 }
 
 }  // namespace

@@ -1,16 +1,12 @@
-// Binding of the query on the CPU: checks, and the choice of the compiled variant.
+// Binding of the query on the CPU.
 #include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/ops.h>
 
 #include <string>
 #include <tuple>
 
-#include "checks.h"
 #include "common/cpu/binding.h"
 #include "inr_query/arguments.h"
-#include "inr_query/cpu_parameters.h"
-#include "isa/variant.h"
-#include "operands.h"
 
 namespace vinr {
 namespace {
@@ -23,8 +19,6 @@ struct Arguments : QueryTensors {
     int64_t frame_upsample;
     double omega;
 
-    bool is_double() const { return maps.scalar_type() == torch::headeronly::ScalarType::Double; }
-
     template <typename scalar_t>
     QueryParameters<scalar_t> parameters() const {
         QueryParameters<scalar_t> p{};
@@ -34,9 +28,9 @@ struct Arguments : QueryTensors {
         p.height = size[0], p.width = size[1];
         p.upsample = frame_upsample;
         p.omega = scalar_t(omega);
-        p.maps = static_cast<const scalar_t*>(maps.const_data_ptr());
-        p.colours = colours ? static_cast<const scalar_t*>(colours->const_data_ptr()) : nullptr;
-        p.time = static_cast<const scalar_t*>(times.const_data_ptr());
+        p.maps = numbers<const scalar_t>(maps);
+        p.colours = numbers<const scalar_t>(colours);
+        p.time = numbers<const scalar_t>(times);
         const int64_t sampled = colours ? 6 : 0;
         p.feat = layer_views<scalar_t>(kOp, "feat", feat, 3, maps);
         p.flow = layer_views<scalar_t>(kOp, "flow", flow, p.features() + sampled + 1, maps);
@@ -55,9 +49,7 @@ Arguments checked(const Tensor& maps, const std::optional<Tensor>& colours, cons
                   double omega) {
     for (const Tensor* t : {&maps, &times}) check_cpu(kOp, "maps and times", *t);
     if (colours) check_cpu(kOp, "colours", *colours);
-    const auto dtype = maps.scalar_type();
-    STD_TORCH_CHECK(dtype == torch::headeronly::ScalarType::Float || dtype == torch::headeronly::ScalarType::Double,
-                    kOp, ": maps must be float32 or float64 on the cpu backend");
+    check_float32_or_float64(kOp, "maps", maps);
     return {checked_query(maps, colours, times, lr_size, size, frame_upsample, feat, flow, encode), lr_size, size,
             frame_upsample, omega};
 }
@@ -66,43 +58,21 @@ std::tuple<Tensor, Tensor> inr_query(const Tensor& maps, std::optional<Tensor> c
                                      std::vector<int64_t> lr_size, std::vector<int64_t> size, int64_t frame_upsample,
                                      std::vector<Tensor> feat, std::vector<Tensor> flow, std::vector<Tensor> encode,
                                      double omega, std::string operands) {
-    const bool bfloat16 = operands_of(kOp, operands) == Operands::kBFloat16;
+    const bool bfloat16 = rounds_to_bfloat16(kOp, operands);
     const Arguments a = checked(maps, colours, times, lr_size, size, frame_upsample, feat, flow, encode, omega);
     std::tuple<Tensor, Tensor> result;
-    const auto run = [&](auto zero, auto&& kernel) {
+    with_dtype(maps, [&](auto zero) {
         using scalar_t = decltype(zero);
         auto p = a.parameters<scalar_t>();
         Tensor hr = a.hr(p.features());
         Tensor image = a.empty({p.batch, p.times, p.encode.back().outputs, p.height, p.width});
         Tensor flows = a.empty({p.batch, p.times, 4, p.height, p.width});
-        p.hr = static_cast<scalar_t*>(hr.mutable_data_ptr());
-        p.image = static_cast<scalar_t*>(image.mutable_data_ptr());
-        p.flows = static_cast<scalar_t*>(flows.mutable_data_ptr());
-        kernel(p, &run_parallel);
+        p.hr = numbers<scalar_t>(hr);
+        p.image = numbers<scalar_t>(image);
+        p.flows = numbers<scalar_t>(flows);
+        best_kernel(&Kernels<scalar_t>::inr_query, bfloat16)(p, &run_parallel);
         result = {image, flows};
-    };
-    if (a.is_double()) {
-        run(0.0, portable64::inr_query);
-        return result;
-    }
-    switch (chosen_variant()) {
-#if defined(__x86_64__) && defined(__GNUC__)
-        case Variant::kAmxBf16:
-            bfloat16 ? run(0.0f, amx_bf16::inr_query) : run(0.0f, avx512::inr_query);
-            break;
-        case Variant::kAvx512Bf16:
-            bfloat16 ? run(0.0f, avx512_bf16::inr_query) : run(0.0f, avx512::inr_query);
-            break;
-        case Variant::kAvx512:
-            run(0.0f, avx512::inr_query);
-            break;
-        case Variant::kAvx2:
-            run(0.0f, avx2::inr_query);
-            break;
-#endif
-        default:
-            run(0.0f, portable::inr_query);
-    }
+    });
     return result;
 }
 
@@ -132,40 +102,20 @@ std::tuple<Tensor, Tensor, Tensor> inr_query_backward(const Tensor& grad_image, 
     Tensor d_maps = torch::stable::new_zeros(a.maps, a.maps.sizes());
     Tensor d_colours = wants_colours ? torch::stable::new_zeros(*a.colours, a.colours->sizes()) : a.empty({0});
     Tensor d_weights = torch::stable::new_zeros(a.maps, {weights});
-    const auto run = [&](auto zero, auto&& kernel) {
+    with_dtype(maps, [&](auto zero) {
         using scalar_t = decltype(zero);
         auto p = a.parameters<scalar_t>();
         Tensor hr = a.hr(p.features());
         Tensor flows = a.empty({p.batch, p.times, 4, p.height, p.width});
-        p.hr = static_cast<scalar_t*>(hr.mutable_data_ptr());
-        p.flows = static_cast<scalar_t*>(flows.mutable_data_ptr());
+        p.hr = numbers<scalar_t>(hr);
+        p.flows = numbers<scalar_t>(flows);
         const QueryGradients<scalar_t> g{
-            static_cast<const scalar_t*>(flat_image.const_data_ptr()),
-            static_cast<const scalar_t*>(flat_flow.const_data_ptr()),
-            static_cast<scalar_t*>(d_maps.mutable_data_ptr()),
-            wants_colours ? static_cast<scalar_t*>(d_colours.mutable_data_ptr()) : nullptr,
-            static_cast<scalar_t*>(d_weights.mutable_data_ptr()),
+            numbers<const scalar_t>(flat_image), numbers<const scalar_t>(flat_flow),
+            numbers<scalar_t>(d_maps),           wants_colours ? numbers<scalar_t>(d_colours) : nullptr,
+            numbers<scalar_t>(d_weights),
         };
-        kernel(p, g, &run_parallel);
-    };
-    if (a.is_double()) {
-        run(0.0, portable64::inr_query_backward);
-        return {d_maps, d_colours, d_weights};
-    }
-    switch (chosen_variant()) {
-#if defined(__x86_64__) && defined(__GNUC__)
-        case Variant::kAmxBf16:
-        case Variant::kAvx512Bf16:
-        case Variant::kAvx512:
-            run(0.0f, avx512::inr_query_backward);
-            break;
-        case Variant::kAvx2:
-            run(0.0f, avx2::inr_query_backward);
-            break;
-#endif
-        default:
-            run(0.0f, portable::inr_query_backward);
-    }
+        best_kernel (&Kernels<scalar_t>::inr_query_backward)(p, g, &run_parallel);
+    });
     return {d_maps, d_colours, d_weights};
 }
 

@@ -1,6 +1,10 @@
-// The query's backward pass; included inside a variant's namespace, after inr_query_kernel.h and
-// mlp_backward_kernel.h. Activations are recomputed by tile. What tiles give to shared places is collected without
+// The query's backward pass; included inside a variant's namespace, after
+// dense_kernel.h. Activations are recomputed by tile. What tiles give to shared places is collected without
 // races and in a fixed order: weights in a fixed number of slabs of tiles, maps by owners of channel blocks.
+#pragma once
+
+#include "common/cpu/mlp_backward_kernel.h"
+#include "inr_query/cpu_forward.h"
 
 using Siren = TrainedNetwork<Activation::kSine>;
 
@@ -98,8 +102,8 @@ class QueryGradient : public Query {
     }
 
     // Gradient of the flow of one end: from what was read at the position, and from what follows the op.
-    void add_flow_gradient(int64_t index, int64_t end, const Scalar* d_feature, const Scalar* d_start,
-                           const Scalar* d_colour) {
+    __attribute__((noinline)) void add_flow_gradient(int64_t index, int64_t end, const Scalar* d_feature,
+                                                     const Scalar* d_start, const Scalar* d_colour) {
         const auto [gy, gx] = warp(index / p.width, index % p.width, end);
         Scalar dgy = 0, dgx = 0;
         const auto add = [&](const Scalar* map, int64_t channels, int64_t height, int64_t width, Scalar n_y, Scalar n_x,

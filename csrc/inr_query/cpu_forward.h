@@ -1,6 +1,10 @@
-// The two passes of the query over tiles of output pixels; included inside a variant's namespace, after mlp_kernel.h
-// and sample_kernel.h. A tile has kTile pixels, as the dense layers want it. Pass 1: nearest maps, relative position,
+// The two passes of the query over tiles of output pixels; included inside a variant's namespace, after one of
+// the dense kernels. A tile has kTile pixels, as the dense layers want it. Pass 1: nearest maps, relative position,
 // time -> HR feature -> flow. Pass 2: warp -> colour. Between them only the HR feature and the flow touch memory.
+#pragma once
+
+#include "common/cpu/mlp_kernel.h"
+#include "common/cpu/sample_kernel.h"
 
 // bias + t * (the last column of the first layer's weight), padded: the first layer's start for one time.
 inline std::vector<Scalar> bias_at_time(const LayerView<Scalar>& layer, Scalar t) {
@@ -162,8 +166,9 @@ class Query {
         return read_map(feat_width + flow_width + end * encode_width, pixel(gy, p.lr_height), pixel(gx, p.lr_width));
     }
 
-    // The start of the colour network's first layer, and its input.
-    void gather_encode_input(int64_t pixel_index, Scalar* start, Scalar* x) const {
+    // The start of the colour network's first layer, and its input. Always inlined: how the compiler joins products and
+    // sums, and so the last bit, depends on it.
+    __attribute__((always_inline)) void gather_encode_input(int64_t pixel_index, Scalar* start, Scalar* x) const {
         Scalar colours[12];
         const int64_t row = pixel_index / p.width, column = pixel_index % p.width;
         for (int64_t c = 0; c < encode_width; c += Vec::width) Vec::load(encode_start.data() + c).store(start + c);

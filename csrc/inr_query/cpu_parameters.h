@@ -47,22 +47,4 @@ struct QueryGradients {
     scalar_t* d_weights;         // weight and bias of each layer of feat, flow, encode in turn, zeros before
 };
 
-#define VINR_DECLARE_QUERY(variant, scalar_t)                                                                       \
-    namespace variant {                                                                                             \
-    void inr_query(const QueryParameters<scalar_t>& parameters, ParallelFor parallel_for);                          \
-    void inr_query_backward(const QueryParameters<scalar_t>& parameters, const QueryGradients<scalar_t>& gradients, \
-                            ParallelFor parallel_for);                                                              \
-    }
-VINR_DECLARE_QUERY(portable, float)
-VINR_DECLARE_QUERY(portable64, double)
-VINR_DECLARE_QUERY(avx2, float)
-VINR_DECLARE_QUERY(avx512, float)
-#undef VINR_DECLARE_QUERY
-namespace avx512_bf16 {
-void inr_query(const QueryParameters<float>& parameters, ParallelFor parallel_for);
-}
-namespace amx_bf16 {
-void inr_query(const QueryParameters<float>& parameters, ParallelFor parallel_for);
-}
-
 }  // namespace vinr

@@ -30,8 +30,6 @@ cuda::Precision precision_of(Operands operands) {
     }
 }
 
-const float* numbers(const Tensor& t) { return static_cast<const float*>(t.const_data_ptr()); }
-
 int counted(int64_t size) {
     STD_TORCH_CHECK(size <= INT32_MAX, kOp, ": a size of ", size, " is beyond what the cuda backend counts");
     return int(size);
@@ -43,8 +41,8 @@ cuda::Network network(const char* name, const std::vector<Tensor>& tensors, cons
     cuda::Network n{};
     for (size_t i = 0; i < tensors.size(); i += 2) {
         for (size_t k = i; k < i + 2; ++k) check_cuda(kOp, name, tensors[k], maps);
-        n.layer[n.layers++] = {numbers(tensors[i]), numbers(tensors[i + 1]), counted(tensors[i].size(1)),
-                               counted(tensors[i].size(0))};
+        n.layer[n.layers++] = {numbers<const float>(tensors[i]), numbers<const float>(tensors[i + 1]),
+                               counted(tensors[i].size(1)), counted(tensors[i].size(0))};
     }
     return n;
 }
@@ -75,9 +73,9 @@ std::tuple<Tensor, Tensor> inr_query(const Tensor& maps, std::optional<Tensor> c
     a.height = counted(size[0]), a.width = counted(size[1]);
     a.upsample = t.colours ? counted(frame_upsample) : 1;
     a.omega = float(omega);
-    a.maps = numbers(t.maps);
-    a.colours = t.colours ? numbers(*t.colours) : nullptr;
-    a.time = numbers(t.times);
+    a.maps = numbers<const float>(t.maps);
+    a.colours = numbers<const float>(t.colours);
+    a.time = numbers<const float>(t.times);
     a.feat = network("feat", t.feat, maps), a.flow = network("flow", t.flow, maps);
     a.encode = network("encode", t.encode, maps);
 
@@ -87,8 +85,8 @@ std::tuple<Tensor, Tensor> inr_query(const Tensor& maps, std::optional<Tensor> c
     Tensor flows = empty({maps.size(0), times.size(0), 4, size[0], size[1]});
     const int images = counted(maps.size(0) * times.size(0));
     if (images == 0) return {image, flows};
-    a.image = static_cast<float*>(image.mutable_data_ptr());
-    a.flows = static_cast<float*>(flows.mutable_data_ptr());
+    a.image = numbers<float>(image);
+    a.flows = numbers<float>(flows);
     with_operand(precision, [&](auto operand) {
         const cuda::InrQuery<decltype(operand)> query(a);
         const cuda::DeviceLimits device_limits = limits(maps.get_device_index());
@@ -99,8 +97,8 @@ std::tuple<Tensor, Tensor> inr_query(const Tensor& maps, std::optional<Tensor> c
         const auto scratch = [&](size_t count) { return empty({int64_t((count + 3) / 4)}); };
         Tensor weights = scratch(bytes.weights), vectors = scratch(bytes.vectors);
         Tensor hr = scratch(bytes.hr_image * size_t(at_once));
-        const cuda::Workspace workspace = {static_cast<unsigned char*>(weights.mutable_data_ptr()),
-                                           static_cast<float*>(vectors.mutable_data_ptr()), hr.mutable_data_ptr()};
+        const cuda::Workspace workspace = {numbers<unsigned char>(weights), numbers<float>(vectors),
+                                           hr.mutable_data_ptr()};
         check_launch(kOp, query.pack(workspace, device.stream()));
         check_launch(kOp, query.run(workspace, at_once, device_limits, device.stream()));
     });

@@ -1,4 +1,5 @@
 // Sixteen floats of AVX-512; included inside a variant's namespace and target region.
+#pragma once
 
 using Scalar = float;
 

@@ -1,5 +1,6 @@
 // Sixteen bytes of numbers for any machine: vector types of GCC and Clang, which become SSE2, NEON and others;
 // `Scalar` is defined before.
+#pragma once
 
 typedef Scalar VecData __attribute__((vector_size(16)));
 

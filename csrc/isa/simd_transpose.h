@@ -1,4 +1,5 @@
 // Matrices turned round in blocks of AVX2's eight by eight; included by simd_avx2.h and simd_avx512.h.
+#pragma once
 
 constexpr int64_t kTurn = 8;
 

@@ -1,12 +1,10 @@
-// Binding of the projection of maps on the CPU: checks, strides, and the choice of the compiled variant.
+// Binding of the projection of maps on the CPU: checks and strides.
 #include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/ops.h>
 
 #include <tuple>
 
-#include "checks.h"
 #include "common/cpu/binding.h"
-#include "project_maps/cpu_parameters.h"
 
 namespace vinr {
 namespace {
@@ -25,9 +23,7 @@ class Arguments {
     Arguments(const std::vector<Tensor>& given, const Tensor& given_weight) {
         STD_TORCH_CHECK(!given.empty(), kOp, ": a map is needed");
         const Tensor& like = given[0];
-        const auto dtype = like.scalar_type();
-        STD_TORCH_CHECK(dtype == torch::headeronly::ScalarType::Float || dtype == torch::headeronly::ScalarType::Double,
-                        kOp, ": maps must be float32 or float64 on the cpu backend");
+        check_float32_or_float64(kOp, "maps", like);
         check_rank(kOp, "maps", like, "[B, h, w, C]", 4);
         for (const Tensor& map : given) {
             check_cpu(kOp, "maps", map);
@@ -44,8 +40,6 @@ class Arguments {
         weight = torch::stable::contiguous(given_weight);
     }
 
-    bool is_double() const { return weight.scalar_type() == torch::headeronly::ScalarType::Double; }
-
     // That of the output, or of the gradient of a map, with so many channels.
     std::vector<int64_t> shape(int64_t channels) const {
         return {maps[0].size(0), maps[0].size(1), maps[0].size(2), channels};
@@ -57,10 +51,10 @@ class Arguments {
         p.batch = maps[0].size(0), p.pixels = maps[0].size(1) * maps[0].size(2);
         for (const Tensor& map : maps) {
             p.maps.push_back({map.size(3), map.stride(0), map.stride(map.size(2) > 1 ? 2 : 1), map.stride(3),
-                              static_cast<const scalar_t*>(map.const_data_ptr())});
+                              numbers<const scalar_t>(map)});
         }
         p.inputs = inputs, p.outputs = weight.size(0);
-        p.weight = static_cast<const scalar_t*>(weight.const_data_ptr());
+        p.weight = numbers<const scalar_t>(weight);
         return p;
     }
 
@@ -72,13 +66,12 @@ class Arguments {
 Tensor project_maps(std::vector<Tensor> maps, const Tensor& weight) {
     const Arguments a(maps, weight);
     Tensor out = torch::stable::new_empty(maps[0], a.shape(weight.size(0)));
-    const auto run = [&](auto zero, auto kernel) {
+    with_dtype(weight, [&](auto zero) {
         using scalar_t = decltype(zero);
         auto p = a.parameters<scalar_t>();
-        p.out = static_cast<scalar_t*>(out.mutable_data_ptr());
-        kernel(p, &run_parallel);
-    };
-    with_variant(a.is_double(), run, VINR_VARIANTS(project_maps));
+        p.out = numbers<scalar_t>(out);
+        best_kernel (&Kernels<scalar_t>::project_maps)(p, &run_parallel);
+    });
     return out;
 }
 
@@ -99,18 +92,17 @@ std::tuple<std::vector<Tensor>, Tensor> project_maps_backward(const Tensor& grad
     }
     Tensor d_weight = torch::stable::new_empty(
         weight, output_mask.back() ? std::vector<int64_t>{weight.size(0), a.inputs} : std::vector<int64_t>{0});
-    const auto run = [&](auto zero, auto kernel) {
+    with_dtype(weight, [&](auto zero) {
         using scalar_t = decltype(zero);
         const auto p = a.parameters<scalar_t>();
         ProjectMapsGradients<scalar_t> g{};
-        g.grad_output = static_cast<const scalar_t*>(grad.const_data_ptr());
+        g.grad_output = numbers<const scalar_t>(grad);
         for (size_t m = 0; m < maps.size(); ++m) {
-            g.maps.push_back(output_mask[m] ? static_cast<scalar_t*>(d_maps[m].mutable_data_ptr()) : nullptr);
+            g.maps.push_back(output_mask[m] ? numbers<scalar_t>(d_maps[m]) : nullptr);
         }
-        g.weight = output_mask.back() ? static_cast<scalar_t*>(d_weight.mutable_data_ptr()) : nullptr;
-        kernel(p, g, &run_parallel);
-    };
-    with_variant(a.is_double(), run, VINR_VARIANTS(project_maps_backward));
+        g.weight = output_mask.back() ? numbers<scalar_t>(d_weight) : nullptr;
+        best_kernel (&Kernels<scalar_t>::project_maps_backward)(p, g, &run_parallel);
+    });
     return {d_maps, d_weight};
 }
 

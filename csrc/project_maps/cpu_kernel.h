@@ -1,7 +1,12 @@
 // Maps, joined in mind, times a weight, and the gradients; included inside a variant's namespace, after
-// activation_kernel.h, outer_kernel.h and transpose_kernel.h. Which numbers are added and in which order follows from
+// dense_kernel.h. Which numbers are added and in which order follows from
 // the shape alone: a product's sum runs over the channels in turn, that of the weight's gradient over the pixels of a
 // slab of tiles in turn, then over the slabs.
+#pragma once
+
+#include "common/cpu/activation_kernel.h"
+#include "common/cpu/outer_kernel.h"
+#include "common/cpu/transpose_kernel.h"
 
 class MapProjection {
  public:

@@ -34,16 +34,4 @@ struct ProjectMapsGradients {
     scalar_t* weight;             // like weight
 };
 
-#define VINR_DECLARE_PROJECT_MAPS(variant, scalar_t)                                                       \
-    namespace variant {                                                                                    \
-    void project_maps(const ProjectMapsParameters<scalar_t>& parameters, ParallelFor parallel_for);        \
-    void project_maps_backward(const ProjectMapsParameters<scalar_t>& parameters,                          \
-                               const ProjectMapsGradients<scalar_t>& gradients, ParallelFor parallel_for); \
-    }
-VINR_DECLARE_PROJECT_MAPS(portable, float)
-VINR_DECLARE_PROJECT_MAPS(portable64, double)
-VINR_DECLARE_PROJECT_MAPS(avx2, float)
-VINR_DECLARE_PROJECT_MAPS(avx512, float)
-#undef VINR_DECLARE_PROJECT_MAPS
-
 }  // namespace vinr

@@ -1,4 +1,4 @@
-// Binding of the sampled MLP on the CPU: checks, padding, and the choice of the compiled variant.
+// Binding of the sampled MLP on the CPU: checks and padding.
 #include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/ops.h>
 
@@ -7,11 +7,7 @@
 #include <string>
 #include <tuple>
 
-#include "checks.h"
 #include "common/cpu/binding.h"
-#include "isa/variant.h"
-#include "operands.h"
-#include "sampled_mlp/cpu_parameters.h"
 
 namespace vinr {
 namespace {
@@ -39,9 +35,7 @@ class Arguments {
         STD_TORCH_CHECK(given_x.has_value() == x_weight.has_value(), kOp, ": x and x_weight must be given together");
         STD_TORCH_CHECK(given_x.has_value() || !given_maps.empty(), kOp, ": a map or x is needed");
         like = given_maps.empty() ? *given_x : given_maps[0];
-        const auto dtype = like.scalar_type();
-        STD_TORCH_CHECK(dtype == torch::headeronly::ScalarType::Float || dtype == torch::headeronly::ScalarType::Double,
-                        kOp, ": maps must be float32 or float64 on the cpu backend");
+        check_float32_or_float64(kOp, "maps", like);
         check_rank(kOp, given_maps.empty() ? "x" : "maps", like, given_maps.empty() ? "[B, N, X]" : "[B, H, W, D]",
                    given_maps.empty() ? 3 : 4);
         if (x_weight) check_rank(kOp, "x_weight", *x_weight, "[D, X]", 2);
@@ -74,8 +68,6 @@ class Arguments {
         outputs = layers[layers.size() - 2].size(0);
     }
 
-    bool is_double() const { return like.scalar_type() == torch::headeronly::ScalarType::Double; }
-
     Tensor empty(std::vector<int64_t> shape) const { return torch::stable::new_empty(like, shape); }
 
     template <typename scalar_t>
@@ -83,11 +75,10 @@ class Arguments {
         SampledMlpParameters<scalar_t> p{};
         p.batch = batch, p.points = points;
         for (size_t i = 0; i < maps.size(); ++i) {
-            p.maps.push_back({maps[i].size(1), maps[i].size(2), nearest[i],
-                              static_cast<const scalar_t*>(maps[i].const_data_ptr()),
-                              static_cast<const scalar_t*>(positions[i].const_data_ptr())});
+            p.maps.push_back({maps[i].size(1), maps[i].size(2), nearest[i], numbers<const scalar_t>(maps[i]),
+                              numbers<const scalar_t>(positions[i])});
         }
-        p.x = x ? static_cast<const scalar_t*>(x->const_data_ptr()) : nullptr;
+        p.x = numbers<const scalar_t>(x);
         p.layers = layer_views<scalar_t>(kOp, "layers", layers, layers[0].size(1), like);
         p.activation = activation;
         p.omega = scalar_t(omega);
@@ -110,29 +101,18 @@ class Arguments {
     double omega;
 };
 
-// Whether this variant rounds operands to bfloat16; if so, it has run call.
-template <typename Call>
-bool ran_bfloat16(Call&& call) {
-#if defined(__x86_64__) && defined(__GNUC__)
-    if (chosen_variant() == Variant::kAmxBf16) return call(0.0f, amx_bf16::sampled_mlp), true;
-    if (chosen_variant() == Variant::kAvx512Bf16) return call(0.0f, avx512_bf16::sampled_mlp), true;
-#endif
-    return false;
-}
-
 Tensor sampled_mlp(std::vector<Tensor> maps, std::vector<Tensor> positions, std::vector<bool> nearest,
                    std::optional<Tensor> x, std::optional<Tensor> x_weight, std::optional<Tensor> bias,
                    std::vector<Tensor> layers, std::string activation, double omega, std::string operands) {
-    const bool bfloat16 = operands_of(kOp, operands) == Operands::kBFloat16;
+    const bool bfloat16 = rounds_to_bfloat16(kOp, operands);
     const Arguments a(maps, positions, nearest, x, x_weight, bias, layers, activation, omega);
     Tensor out = a.empty({a.batch, a.points, a.outputs});
-    const auto run = [&](auto zero, auto kernel) {
+    with_dtype(a.layers[0], [&](auto zero) {
         using scalar_t = decltype(zero);
         auto p = a.parameters<scalar_t>();
-        p.out = static_cast<scalar_t*>(out.mutable_data_ptr());
-        kernel(p, &run_parallel);
-    };
-    if (!bfloat16 || a.is_double() || !ran_bfloat16(run)) with_variant(a.is_double(), run, VINR_VARIANTS(sampled_mlp));
+        p.out = numbers<scalar_t>(out);
+        best_kernel(&Kernels<scalar_t>::sampled_mlp, bfloat16)(p, &run_parallel);
+    });
     return out;
 }
 
@@ -157,18 +137,17 @@ std::tuple<std::vector<Tensor>, std::vector<Tensor>, Tensor, Tensor> sampled_mlp
     int64_t weights = 0;
     for (const Tensor& t : a.layers) weights += t.numel();
     Tensor d_weights = torch::stable::new_zeros(grad, {output_mask[3] ? weights : 0});
-    const auto run = [&](auto zero, auto kernel) {
+    with_dtype(a.layers[0], [&](auto zero) {
         using scalar_t = decltype(zero);
         const auto p = a.parameters<scalar_t>();
         SampledMlpGradients<scalar_t> g{};
-        g.grad_output = static_cast<const scalar_t*>(grad.const_data_ptr());
-        for (const Tensor& t : d_maps) g.maps.push_back(static_cast<scalar_t*>(t.mutable_data_ptr()));
-        for (const Tensor& t : d_positions) g.positions.push_back(static_cast<scalar_t*>(t.mutable_data_ptr()));
-        g.x = d_x.numel() > 0 ? static_cast<scalar_t*>(d_x.mutable_data_ptr()) : nullptr;
-        g.weights = output_mask[3] ? static_cast<scalar_t*>(d_weights.mutable_data_ptr()) : nullptr;
-        kernel(p, g, &run_parallel);
-    };
-    with_variant(a.is_double(), run, VINR_VARIANTS(sampled_mlp_backward));
+        g.grad_output = numbers<const scalar_t>(grad);
+        for (const Tensor& t : d_maps) g.maps.push_back(numbers<scalar_t>(t));
+        for (const Tensor& t : d_positions) g.positions.push_back(numbers<scalar_t>(t));
+        g.x = d_x.numel() > 0 ? numbers<scalar_t>(d_x) : nullptr;
+        g.weights = output_mask[3] ? numbers<scalar_t>(d_weights) : nullptr;
+        best_kernel (&Kernels<scalar_t>::sampled_mlp_backward)(p, g, &run_parallel);
+    });
     if (a.width != padded_width(a.width)) {
         for (Tensor& t : d_maps) t = torch::stable::contiguous(torch::stable::narrow(t, 3, 0, a.width));
     }

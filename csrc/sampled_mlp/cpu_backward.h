@@ -1,6 +1,10 @@
-// The sampled MLP's backward pass; included inside a variant's namespace, after sampled_mlp_kernel.h and
-// mlp_backward_kernel.h. Activations are recomputed by tile. What tiles give to shared places is collected without
+// The sampled MLP's backward pass; included inside a variant's namespace, after
+// dense_kernel.h. Activations are recomputed by tile. What tiles give to shared places is collected without
 // races and in a fixed order: weights in a fixed number of slabs of tiles, maps by owners of channel blocks.
+#pragma once
+
+#include "common/cpu/mlp_backward_kernel.h"
+#include "sampled_mlp/cpu_forward.h"
 
 constexpr int64_t kScatterBlock = 64;  // channels of the maps that one task owns, by cache lines side by side
 constexpr int64_t kSlabTiles = 8;  // of one slab before the maps take their gradients, which bounds what waits for them

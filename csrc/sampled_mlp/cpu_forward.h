@@ -1,5 +1,9 @@
-// Sampled maps start an MLP, over tiles of points; included inside a variant's namespace, after mlp_kernel.h and
-// sample_kernel.h. A tile's samples are gathered into the start of its first layer, then go through all layers.
+// Sampled maps start an MLP, over tiles of points; included inside a variant's namespace, after one of the dense
+// kernels. A tile's samples are gathered into the start of its first layer, then go through all layers.
+#pragma once
+
+#include "common/cpu/mlp_kernel.h"
+#include "common/cpu/sample_kernel.h"
 
 template <Activation kActivation>
 class SampledMlp {

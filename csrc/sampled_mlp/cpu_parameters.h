@@ -38,22 +38,4 @@ struct SampledMlpGradients {
     scalar_t* weights;                 // weight and bias of each layer in turn, zeros before
 };
 
-#define VINR_DECLARE_SAMPLED_MLP(variant, scalar_t)                                                      \
-    namespace variant {                                                                                  \
-    void sampled_mlp(const SampledMlpParameters<scalar_t>& parameters, ParallelFor parallel_for);        \
-    void sampled_mlp_backward(const SampledMlpParameters<scalar_t>& parameters,                          \
-                              const SampledMlpGradients<scalar_t>& gradients, ParallelFor parallel_for); \
-    }
-VINR_DECLARE_SAMPLED_MLP(portable, float)
-VINR_DECLARE_SAMPLED_MLP(portable64, double)
-VINR_DECLARE_SAMPLED_MLP(avx2, float)
-VINR_DECLARE_SAMPLED_MLP(avx512, float)
-#undef VINR_DECLARE_SAMPLED_MLP
-namespace avx512_bf16 {
-void sampled_mlp(const SampledMlpParameters<float>& parameters, ParallelFor parallel_for);
-}
-namespace amx_bf16 {
-void sampled_mlp(const SampledMlpParameters<float>& parameters, ParallelFor parallel_for);
-}
-
 }  // namespace vinr

@@ -1,4 +1,5 @@
-// The activations of dense layers; included inside a variant's namespace, after its Vec. Needs cpu/layers.h.
+// The activations of dense layers; included inside a variant's namespace, after its Vec.
+#pragma once
 
 // sin(pi x), x in half turns: to 2e-7 in single precision. The argument is exact after folding, since a period is a
 // whole number; a period of pi would need a subtraction in several parts.

@@ -1,4 +1,5 @@
 // Rounding to bfloat16; included inside the namespace of a variant that has AVX-512 BF16, after its Vec.
+#pragma once
 
 #include "common/cpu/bfloat16_scalar.h"
 

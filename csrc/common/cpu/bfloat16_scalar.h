@@ -1,4 +1,5 @@
 // One bfloat16 after the other, for any machine; included inside a variant's namespace.
+#pragma once
 
 // The nearest bfloat16, ties to even; NaN stays NaN.
 inline uint16_t to_bfloat16(float x) {

@@ -1,19 +1,38 @@
-// Between the ops of dense layers and their compiled variants: layers out of tensor lists, the choice of a kernel, and
-// torch's threads.
+// Between the CPU's ops and their kernels: dtypes, layers out of tensor lists, and torch's threads.
 #pragma once
 
 #include <torch/csrc/stable/ops.h>
 
+#include <string>
 #include <vector>
 
 #include "checks.h"
-#include "common/cpu/layers.h"
-#include "isa/variant.h"
+#include "isa/isa.h"
+#include "operands.h"
 
 namespace vinr {
 
 inline void run_parallel(int64_t count, Body body, void* context) {
     torch::stable::parallel_for(0, count, 1, [&](int64_t begin, int64_t end) { body(begin, end, context); });
+}
+
+inline bool rounds_to_bfloat16(const char* op, const std::string& operands) {
+    return operands_of(op, operands) == Operands::kBFloat16;
+}
+
+inline bool is_float32_or_float64(const Tensor& t) {
+    using torch::headeronly::ScalarType;
+    return t.scalar_type() == ScalarType::Float || t.scalar_type() == ScalarType::Double;
+}
+
+inline void check_float32_or_float64(const char* op, const char* name, const Tensor& t) {
+    STD_TORCH_CHECK(is_float32_or_float64(t), op, ": ", name, " must be float32 or float64 on the cpu backend");
+}
+
+// run(zero) with a zero of the tensor's dtype, one of those two.
+template <typename Run>
+void with_dtype(const Tensor& t, Run&& run) {
+    t.scalar_type() == torch::headeronly::ScalarType::Double ? run(0.0) : run(0.0f);
 }
 
 // Weights and biases of one network in turn, contiguous; `inputs` of the first layer.
@@ -28,35 +47,10 @@ std::vector<LayerView<scalar_t>> layer_views(const char* op, const char* name, c
             check_cpu(op, name, *t);
             STD_TORCH_CHECK(t->is_contiguous(), op, ": ", name, " must be contiguous");
         }
-        inputs = weight.size(0);
-        views.push_back({weight.size(1), inputs, static_cast<const scalar_t*>(weight.const_data_ptr()),
-                         static_cast<const scalar_t*>(bias.const_data_ptr())});
+        views.push_back(
+            {weight.size(1), weight.size(0), numbers<const scalar_t>(weight), numbers<const scalar_t>(bias)});
     }
     return views;
 }
-
-// call(zero, kernel) with a zero of the dtype, and the kernel of the variant in use.
-template <typename Call, typename Double, typename Single>
-void with_variant(bool is_double, Call&& call, Double portable64, Single portable, Single avx2, Single avx512) {
-    if (is_double) return call(0.0, portable64);
-    switch (chosen_variant()) {
-        case Variant::kAmxBf16:
-        case Variant::kAvx512Bf16:
-        case Variant::kAvx512:
-            return call(0.0f, avx512);
-        case Variant::kAvx2:
-            return call(0.0f, avx2);
-        case Variant::kPortable:
-            break;
-    }
-    call(0.0f, portable);
-}
-
-// Its last arguments.
-#if defined(__x86_64__) && defined(__GNUC__)
-#define VINR_VARIANTS(kernel) portable64::kernel, portable::kernel, avx2::kernel, avx512::kernel
-#else
-#define VINR_VARIANTS(kernel) portable64::kernel, portable::kernel, portable::kernel, portable::kernel
-#endif
 
 }  // namespace vinr

@@ -1,11 +1,13 @@
 // A dense layer on AMX tiles: operands rounded to bfloat16, sums in float32; stands in for dense_kernel.h, with the
 // same names. A tile register is 16 rows of 64 bytes; two by two of them sum a block of 32 pixels by 32 outputs.
+#pragma once
+
+#include "common/cpu/bfloat16.h"
+#include "common/cpu/line_allocator.h"
 
 constexpr int64_t kTile = 64;   // pixels, two blocks
 constexpr int64_t kSide = 16;   // rows of a tile register, and its columns of sums
 constexpr int64_t kDepth = 32;  // inputs a tile register holds
-
-#include "common/cpu/line_allocator.h"
 
 struct PackedLayer {
     int64_t inputs = 0, outputs = 0;  // outputs padded to kWidthMultiple

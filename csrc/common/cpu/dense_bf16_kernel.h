@@ -1,9 +1,11 @@
 // A dense layer whose operands are rounded to bfloat16, with sums in float32; stands in for dense_kernel.h, with the
 // same names, in the variant of AVX-512 BF16. Its instruction multiplies pairs: weights are packed two inputs deep.
+#pragma once
+
+#include "common/cpu/bfloat16.h"
+#include "common/cpu/line_allocator.h"
 
 constexpr int64_t kTile = 48;  // pixels: 48 x 256 floats stay in the L2 cache together with the weights
-
-#include "common/cpu/line_allocator.h"
 
 struct PackedLayer {
     int64_t inputs = 0, outputs = 0;  // outputs padded to kWidthMultiple

@@ -1,11 +1,12 @@
 // A dense layer over a tile of pixels, with the activation in the epilogue; included inside a variant's namespace,
-// after activation_kernel.h. A tile is a matrix of rows (pixels) by columns (channels). Weights are packed in panels of
+// after its Vec. A tile is a matrix of rows (pixels) by columns (channels). Weights are packed in panels of
 // kPanelVecs vectors of outputs, so that a block of kBlockRows pixels by one panel accumulates in registers over all
 // inputs.
-
-constexpr int64_t kTile = 48;  // pixels: 48 x 256 floats stay in the L2 cache together with the weights
+#pragma once
 
 #include "common/cpu/line_allocator.h"
+
+constexpr int64_t kTile = 48;  // pixels: 48 x 256 floats stay in the L2 cache together with the weights
 
 // A layer packed for `dense`: outputs padded to whole vectors of zeros.
 struct PackedLayer {

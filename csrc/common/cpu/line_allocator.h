@@ -1,5 +1,6 @@
 // Memory from the start of a cache line on: a vector then lies in one line, not in two. Included inside a variant's
 // namespace, by its dense kernel.
+#pragma once
 
 template <typename T>
 struct LineAllocator {

@@ -1,5 +1,9 @@
 // Gradients of the dense layers of a network over a tile of pixels, with activations recomputed; included inside a
-// variant's namespace, after mlp_kernel.h and outer_kernel.h.
+// variant's namespace, after dense_kernel.h.
+#pragma once
+
+#include "common/cpu/mlp_kernel.h"
+#include "common/cpu/outer_kernel.h"
 
 // An activation and its slope.
 template <Activation kActivation>

@@ -1,4 +1,7 @@
 // A network over a tile of pixels; included inside a variant's namespace, after one of the dense kernels.
+#pragma once
+
+#include "common/cpu/activation_kernel.h"
 
 // The layers of one network after its first, packed once a call.
 template <Activation kActivation>

@@ -1,5 +1,6 @@
 // The product that makes a weight's gradient, and its sums; included inside a variant's namespace, after
 // dense_kernel.h.
+#pragma once
 
 template <int kVecs>
 inline void outer_block(const Scalar* x, int64_t x_stride, const Scalar* dz, int64_t dz_stride, int64_t count,

@@ -1,4 +1,7 @@
-// Reading channels-last maps at positions; included inside a variant's namespace, after its Vec and common/bilinear.h.
+// Reading channels-last maps at positions; included inside a variant's namespace, after its Vec.
+#pragma once
+
+#include "common/bilinear.h"
 
 // The four corners of a position in a channels-last map: row pointers and weights. Corners outside read `zeros`, as
 // many as channels are read: a weight of zero would let through NaN that the map holds elsewhere.

@@ -1,4 +1,5 @@
 // Matrices turned round; included inside a variant's namespace, after its Vec.
+#pragma once
 
 // to[c * to_stride + r] = from[r * from_stride + c]
 inline void transpose(const Scalar* from, int64_t from_stride, int64_t rows, int64_t columns, Scalar* to,

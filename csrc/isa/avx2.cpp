@@ -1,4 +1,12 @@
-// Eight floats of AVX2 and FMA; included inside a variant's namespace and target region.
+// AVX2 and FMA: eight floats.
+#if defined(__x86_64__) && defined(__GNUC__)
+#include <immintrin.h>
+
+#include "isa/isa.h"
+#include "isa/target.h"
+
+VINR_BEGIN_TARGET("avx2,fma")
+namespace vinr::avx2 {
 
 using Scalar = float;
 
@@ -57,3 +65,14 @@ inline Vec power_of_two(Vec n) {
 
 constexpr int kPanelVecs = 2;  // 6 x 2 accumulators, 2 weights and a broadcast fit the 16 registers
 constexpr int kBlockRows = 6;
+
+#include "common/cpu/dense_kernel.h"
+#include "isa/kernels.h"
+
+}  // namespace vinr::avx2
+VINR_END_TARGET
+
+static const vinr::Registered registered(
+    {"avx2", 10, [] { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); },
+     &vinr::avx2::kKernels});
+#endif

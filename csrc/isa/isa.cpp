@@ -1,0 +1,69 @@
+#include "isa/isa.h"
+
+#include <torch/csrc/stable/library.h>
+#include <torch/headeronly/util/Exception.h>
+
+#include <cstdlib>
+#include <string>
+
+namespace vinr {
+namespace {
+
+// Not a plain variable: files register in any order.
+std::vector<InstructionSet>& registered_sets() {
+    static std::vector<InstructionSet> sets;
+    return sets;
+}
+
+// Those that this machine runs, the best first.
+const std::vector<InstructionSet>& sets_here() {
+    static const auto here = [] {
+        std::vector<InstructionSet> sets;
+        for (const InstructionSet& set : registered_sets()) {
+            if (set.runs_here()) sets.push_back(set);
+        }
+        std::stable_sort(sets.begin(), sets.end(), [](const auto& a, const auto& b) { return a.rank > b.rank; });
+        return sets;
+    }();
+    return here;
+}
+
+// The best last.
+std::string names_here(const char* separator) {
+    std::string names;
+    const char* last = "";
+    for (const InstructionSet& set : sets_here()) {
+        if (std::string(set.name) != last) names = set.name + (names.empty() ? "" : separator + names);
+        last = set.name;
+    }
+    return names;
+}
+
+}  // namespace
+
+Registered::Registered(const InstructionSet& set) { registered_sets().push_back(set); }
+
+std::vector<InstructionSet> usable_sets() {
+    auto sets = sets_here();
+    // Read at every call: tests force one set after the other in one process.
+    const char* forced = std::getenv("VINR_CPU");
+    if (forced == nullptr || *forced == '\0') return sets;
+    const auto is_forced = [&](const InstructionSet& set) { return std::string(forced) == set.name; };
+    sets.erase(sets.begin(), std::find_if(sets.begin(), sets.end(), is_forced));
+    STD_TORCH_CHECK(!sets.empty(), "VINR_CPU=", forced, ": this machine and build run ", names_here(", "));
+    return sets;
+}
+
+namespace {
+
+std::string cpu_variants() { return names_here(","); }
+
+std::string cpu_variant() { return usable_sets().front().name; }
+
+}  // namespace
+}  // namespace vinr
+
+STABLE_TORCH_LIBRARY_IMPL(vinr, CompositeExplicitAutograd, m) {
+    m.impl("cpu_variants", TORCH_BOX(&vinr::cpu_variants));
+    m.impl("cpu_variant", TORCH_BOX(&vinr::cpu_variant));
+}

@@ -1,0 +1,18 @@
+// Any machine, in double.
+#define VINR_FLOAT64
+#include "isa/isa.h"
+
+namespace vinr::portable64 {
+
+using Scalar = double;
+
+// clang-format off
+#include "isa/simd_portable.h"
+#include "common/cpu/dense_kernel.h"
+#include "isa/kernels.h"
+// clang-format on
+
+}  // namespace vinr::portable64
+
+static const vinr::Registered registered({"portable", 0, [] { return true; }, nullptr, nullptr,
+                                          &vinr::portable64::kKernels});
