@@ -135,7 +135,7 @@ Tensor forward(const char* op, const Tensor& input, const Positions& at, const T
         } else {
             p.output = mutable_planes<float>(output);
         }
-        best_kernel(&Kernels<float>::deform_conv2d, bfloat16)(p, &run_parallel);
+        run_kernel(&Kernels<float>::deform_conv2d, bfloat16, p);
         return output;
     }
     Tensor output = torch::stable::new_empty(input, sizes);
@@ -166,7 +166,7 @@ void fast_backward(const DeformConv2dShape& s, const Tensor& grad_output, const 
     if (d.mask) p.grad_mask = mutable_planes<float>(*d.mask);
     p.grad_weight = numbers<float>(d.weight);
     p.grad_bias = numbers<float>(d.bias);
-    best_kernel (&Kernels<float>::deform_conv2d_backward)(p, &run_parallel);
+    run_kernel(&Kernels<float>::deform_conv2d_backward, false, p);
     if (d.input) d.input = is_channels_last(input) ? as_nchw(*d_input) : torch::stable::contiguous(as_nchw(*d_input));
 }
 

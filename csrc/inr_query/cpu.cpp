@@ -70,7 +70,7 @@ std::tuple<Tensor, Tensor> inr_query(const Tensor& maps, std::optional<Tensor> c
         p.hr = numbers<scalar_t>(hr);
         p.image = numbers<scalar_t>(image);
         p.flows = numbers<scalar_t>(flows);
-        best_kernel(&Kernels<scalar_t>::inr_query, bfloat16)(p, &run_parallel);
+        run_kernel(&Kernels<scalar_t>::inr_query, bfloat16, p);
         result = {image, flows};
     });
     return result;
@@ -114,7 +114,7 @@ std::tuple<Tensor, Tensor, Tensor> inr_query_backward(const Tensor& grad_image, 
             numbers<scalar_t>(d_maps),           wants_colours ? numbers<scalar_t>(d_colours) : nullptr,
             numbers<scalar_t>(d_weights),
         };
-        best_kernel (&Kernels<scalar_t>::inr_query_backward)(p, g, &run_parallel);
+        run_kernel(&Kernels<scalar_t>::inr_query_backward, false, p, g);
     });
     return {d_maps, d_colours, d_weights};
 }

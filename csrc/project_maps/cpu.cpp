@@ -70,7 +70,7 @@ Tensor project_maps(std::vector<Tensor> maps, const Tensor& weight) {
         using scalar_t = decltype(zero);
         auto p = a.parameters<scalar_t>();
         p.out = numbers<scalar_t>(out);
-        best_kernel (&Kernels<scalar_t>::project_maps)(p, &run_parallel);
+        run_kernel(&Kernels<scalar_t>::project_maps, false, p);
     });
     return out;
 }
@@ -101,7 +101,7 @@ std::tuple<std::vector<Tensor>, Tensor> project_maps_backward(const Tensor& grad
             g.maps.push_back(output_mask[m] ? numbers<scalar_t>(d_maps[m]) : nullptr);
         }
         g.weight = output_mask.back() ? numbers<scalar_t>(d_weight) : nullptr;
-        best_kernel (&Kernels<scalar_t>::project_maps_backward)(p, g, &run_parallel);
+        run_kernel(&Kernels<scalar_t>::project_maps_backward, false, p, g);
     });
     return {d_maps, d_weight};
 }

@@ -111,7 +111,7 @@ Tensor sampled_mlp(std::vector<Tensor> maps, std::vector<Tensor> positions, std:
         using scalar_t = decltype(zero);
         auto p = a.parameters<scalar_t>();
         p.out = numbers<scalar_t>(out);
-        best_kernel(&Kernels<scalar_t>::sampled_mlp, bfloat16)(p, &run_parallel);
+        run_kernel(&Kernels<scalar_t>::sampled_mlp, bfloat16, p);
     });
     return out;
 }
@@ -146,7 +146,7 @@ std::tuple<std::vector<Tensor>, std::vector<Tensor>, Tensor, Tensor> sampled_mlp
         for (const Tensor& t : d_positions) g.positions.push_back(numbers<scalar_t>(t));
         g.x = d_x.numel() > 0 ? numbers<scalar_t>(d_x) : nullptr;
         g.weights = output_mask[3] ? numbers<scalar_t>(d_weights) : nullptr;
-        best_kernel (&Kernels<scalar_t>::sampled_mlp_backward)(p, g, &run_parallel);
+        run_kernel(&Kernels<scalar_t>::sampled_mlp_backward, false, p, g);
     });
     if (a.width != padded_width(a.width)) {
         for (Tensor& t : d_maps) t = torch::stable::contiguous(torch::stable::narrow(t, 3, 0, a.width));

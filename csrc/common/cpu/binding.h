@@ -35,6 +35,12 @@ void with_dtype(const Tensor& t, Run&& run) {
     t.scalar_type() == torch::headeronly::ScalarType::Double ? run(0.0) : run(0.0f);
 }
 
+// Runs the best kernel, on torch's threads.
+template <typename scalar_t, typename Kernel, typename... Parameters>
+void run_kernel(Kernel Kernels<scalar_t>::* entry, bool bfloat16, const Parameters&... parameters) {
+    best_kernel(entry, bfloat16)(parameters..., &run_parallel);
+}
+
 // Weights and biases of one network in turn, contiguous; `inputs` of the first layer.
 template <typename scalar_t>
 std::vector<LayerView<scalar_t>> layer_views(const char* op, const char* name, const std::vector<Tensor>& tensors,
