@@ -37,20 +37,19 @@ def taking(kind: type[Any]) -> Callable[[Callable[..., None]], Callable[..., Non
 
 
 def _value(field: Field[Any], given: Any) -> Any:
-    """A flag says whether to turn the default round; anything else is the value itself."""
-    return field.default != given if field.metadata["flag"] else given
+    return field.default != given if field.metadata["kind"] is bool else given
 
 
 def _parameter(field: Field[Any]) -> inspect.Parameter:
-    facts = field.metadata
-    kind, info = facts["kind"], typer.Option(metavar=facts["metavar"], help=facts["help"])
-    default = field.default
+    facts, default = field.metadata, field.default
+    kind, texts = facts["kind"], {"metavar": facts["metavar"], "help": facts["help"]}
     if default is MISSING:
-        info, default = typer.Argument(metavar=facts["metavar"], help=facts["help"]), inspect.Parameter.empty
-    elif facts["flag"]:
-        info, default = typer.Option(facts["flag"], help=facts["help"]), False
-    elif default is None:
-        kind, info.show_default = kind | None, False
-    return inspect.Parameter(
-        field.name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=default, annotation=Annotated[kind, info]
-    )
+        info, default = typer.Argument(**texts), inspect.Parameter.empty
+    else:
+        info = typer.Option(*facts["name"].split(), **texts, show_default=default is not None)
+        if kind is bool:
+            default = False
+        elif default is None:
+            kind = kind | None
+    place = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    return inspect.Parameter(field.name, place, default=default, annotation=Annotated[kind, info])

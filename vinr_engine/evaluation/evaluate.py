@@ -7,9 +7,8 @@ import json
 import os
 import re
 import time as clock
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from itertools import product
 from typing import Any
 
@@ -20,10 +19,10 @@ from vinr_engine._version import __version__
 from vinr_engine.errors import SourceError, UsageError
 from vinr_engine.evaluation import perceptual, report, sheet
 from vinr_engine.evaluation.clips import check, find
+from vinr_engine.evaluation.job import Evaluation
 from vinr_engine.evaluation.protocol import Protocol, decimal, keep, named, scale
 from vinr_engine.evaluation.results import Result
 from vinr_engine.evaluation.run import Options, expected_frames, run_clip
-from vinr_engine.models import Network
 from vinr_engine.video import enlarge, parse
 
 OUTPUTS = re.compile(r"results\.json|frames\.csv|sheet_x[\d.-]+_k\d+\.png")
@@ -52,124 +51,91 @@ class Report:
         return report.as_csv(self.results)
 
 
-def protocols(
-    name: str, layout: str, scales: Sequence[str | float | Fraction] | None, keeps: Sequence[str | int] | None,
-    still: bool, border: int | None, changes: dict[str, Any],
-) -> list[Protocol]:  # fmt: skip
-    """The protocols to run, one for each of `scales` and `keeps`; UsageError."""
-    base = dataclasses.replace(named(name, layout), **{k: v for k, v in changes.items() if v is not None})
-    if border is not None:
-        if not 0 <= border <= 1024:
-            raise UsageError(f"--border must be from 0 to 1024 pixels, got {border}")
-        base = dataclasses.replace(base, border=border, cropped=border or None)
-    if still:
-        if keeps:
+def protocols(job: Evaluation) -> list[Protocol]:
+    """The protocols to run, one for each of the scales and keeps; UsageError."""
+    changes: dict[str, Any] = {"exact_input": job.exact_input}
+    if job.windows is not None:
+        changes["disjoint"] = job.windows == "disjoint"
+    if job.bicubic is not None:
+        changes["bicubic"] = job.bicubic
+    if job.border is not None:
+        if not 0 <= job.border <= 1024:
+            raise UsageError(f"--border must be from 0 to 1024 pixels, got {job.border}")
+        changes |= {"border": job.border, "cropped": job.border or None}
+    if job.still:
+        if job.keeps:
             raise UsageError("--keep and --still exclude each other")
-        base = dataclasses.replace(base, keep=2, disjoint=True, still=True)
-    wanted = [scale(s) for s in scales or (STILL_SCALES if still else [base.scale])]
+        changes |= {"keep": 2, "disjoint": True, "still": True}
+    base = dataclasses.replace(named(job.protocol, job.layout), **changes)
+    scales = job.scales.split(",") if isinstance(job.scales, str) else job.scales
+    keeps = job.keeps.split(",") if isinstance(job.keeps, str) else job.keeps
+    wanted = [scale(s) for s in scales or (STILL_SCALES if job.still else [base.scale])]
     every = [keep(k) for k in keeps or [base.keep]]
     chosen = product(dict.fromkeys(wanted), dict.fromkeys(every))
     return [dataclasses.replace(base, scale=s, keep=k) for s, k in chosen]
 
 
-def _check_options(max_frames: int | None, tile: int, windows: str | None, bicubic: str | None) -> None:
-    if max_frames is not None and max_frames < 1:
-        raise UsageError(f"--max-frames must be at least 1, got {max_frames}")
-    if tile < 0:
-        raise UsageError(f"--tile must be 0 (whole frames) or a number of pixels, got {tile}")
-    if windows not in (None, "shared", "disjoint"):
-        raise UsageError(f"--windows must be shared or disjoint, got {windows!r}")
-    if bicubic not in (None, "torch", "matlab"):
-        raise UsageError(f"--bicubic must be torch or matlab, got {bicubic!r}")
+def _check_options(job: Evaluation) -> None:
+    if job.max_frames is not None and job.max_frames < 1:
+        raise UsageError(f"--max-frames must be at least 1, got {job.max_frames}")
+    if job.tile < 0:
+        raise UsageError(f"--tile must be 0 (whole frames) or a number of pixels, got {job.tile}")
+    if job.windows not in (None, "shared", "disjoint"):
+        raise UsageError(f"--windows must be shared or disjoint, got {job.windows!r}")
+    if job.bicubic not in (None, "torch", "matlab"):
+        raise UsageError(f"--bicubic must be torch or matlab, got {job.bicubic!r}")
+    if job.baselines and (job.weights is not None or job.model is not None):
+        raise UsageError("--baselines leaves the network out: it does not go together with weights")
 
 
-def evaluate(
-    sources: Sequence[str | os.PathLike[str]],
-    *,
-    model: Network | None = None,
-    weights: str | os.PathLike[str] | None = None,
-    baselines: bool = False,
-    layout: str = "auto",
-    names: str | os.PathLike[str] | None = None,
-    protocol: str = "vinr",
-    scales: Sequence[str | float | Fraction] | None = None,
-    keeps: Sequence[str | int] | None = None,
-    windows: str | None = None,
-    border: int | None = None,
-    bicubic: str | None = None,
-    exact_input: bool = False,
-    still: bool = False,
-    crop: str | tuple[int, int] | None = None,
-    max_frames: int | None = None,
-    tile: int = 0,
-    lpips: bool = False,
-    output: str | os.PathLike[str] | None = None,
-    overwrite: bool = False,
-    device: str = "auto",
-    backend: str = "auto",
-    dtype: str = "float32",
-    progress: Callable[[int, int | None], None] | None = None,
-    note: Callable[[str], None] | None = None,
-) -> Report:
+def evaluate(sources: Sequence[str | os.PathLike[str]], **options: Any) -> Report:
     """Measure how well a network restores true clips, beside bicubic enlargement and blending.
 
-    Of each clip every k-th frame is kept (`keeps`) and shrunk (`scales`); every pair of kept frames then gives all
-    frames between and itself, each measured by PSNR and SSIM. All scales and keeps are combined, one result each.
-
-    sources: videos, folders of frames, printf patterns, folders of clips, or data sets in the `layout` gopro,
-    adobe240 or vid4; names: a file listing the clips of a data set. model: a vinr_engine.Network, or `weights`, or
-    `baselines`: no network. protocol: "vinr" or "videoinr", see docs/evaluation.md; windows ("shared", "disjoint"),
-    border, bicubic ("torch", "matlab") and exact_input change one of its choices. still: each image, or video's first
-    frame, paired with itself, by default at scales 2, 3 and 4. crop: "WxH" or (width, height), the middle of each
-    frame. max_frames: the first so many of each clip. tile: see models.tiled, 0 for whole frames. output: a folder for
-    results.json, frames.csv and a picture sheet a result; it appears complete or not at all.
-    device, backend, dtype: see video.job.NetworkOptions. progress(done, total) after each frame; note(text): remarks.
+    Of each clip every k-th frame is kept and shrunk; every pair of kept frames then gives all frames between and
+    itself, each measured by PSNR and SSIM. The options are the fields of `evaluation.job.Evaluation`, by name.
 
     No more than one window of frames is in memory. Raises UsageError, SourceError, SinkError, WeightsError, all
     VinrError with a message of one line.
     """
-    _check_options(max_frames, tile, windows, bicubic)
-    middle = None if crop is None else parse.size(crop, "--crop")
-    changes = {
-        "disjoint": None if windows is None else windows == "disjoint", "bicubic": bicubic, "exact_input": exact_input
-    }  # fmt: skip
-    wanted = protocols(protocol, layout, scales, keeps, still, border, changes)
-    enlarge.check_device(device)
-    enlarge.check_dtype(dtype, device)
-    backend = enlarge.check_backend(backend)
-    if baselines and (weights is not None or model is not None):
-        raise UsageError("--baselines leaves the network out: it does not go together with weights")
-    if not baselines:
-        enlarge.check_weights(weights, False, model is not None)
-    if lpips:
+    return run(Evaluation(sources, **options))
+
+
+def run(job: Evaluation) -> Report:
+    """See `evaluate`."""
+    _check_options(job)
+    middle = None if job.crop is None else parse.size(job.crop, "--crop")
+    wanted = protocols(job)
+    backend = enlarge.check(job)
+    if job.lpips:
         perceptual.check()
-    if output is not None:
-        files.check_new(os.fspath(output), True, overwrite, OUTPUTS)
-    clips = find([os.fspath(s) for s in sources], layout, None if names is None else os.fspath(names), still)
+    if job.output is not None:
+        files.check_new(os.fspath(job.output), True, job.overwrite, OUTPUTS)
+    listed = None if job.names is None else os.fspath(job.names)
+    clips = find([os.fspath(s) for s in job.sources], job.layout, listed, job.still)
     for clip in clips:
         check(clip, max(p.keep for p in wanted) + 1)
-    total = expected_frames(clips, wanted, max_frames)
-    given = model is not None
-    target = None if given and device == "auto" else enlarge.resolve_device(device, dtype)
-    if not given and not baselines:
-        model = enlarge.load(weights)
+    total = expected_frames(clips, wanted, job.max_frames)
+    given = job.model is not None
+    target = None if given and job.device == "auto" else enlarge.resolve_device(job.device, job.dtype)
+    model = job.model if given or job.baselines else enlarge.load(job.weights)
     done = 0
 
     def step() -> None:
         nonlocal done
         done += 1
-        if progress is not None:
-            progress(done, total)
+        if job.progress is not None:
+            job.progress(done, total)
 
-    options = Options(model, target, dtype, tile, middle, max_frames, step)
-    if lpips:
+    options = Options(model, target, job.dtype, job.tile, middle, job.max_frames, step)
+    if job.lpips:
         options = dataclasses.replace(options, distance=perceptual.lpips(target or torch.device("cpu")))
-    used = "none" if baselines else "given model" if given else "default" if weights is None else os.fspath(weights)
+    default = "default" if job.weights is None else os.fspath(job.weights)
+    used = "none" if job.baselines else "given model" if given else default
     settings = {
         "vinr_engine": __version__, "torch": torch.__version__,
         "weights": used,
-        "device": str(target or "the model's"), "backend": backend, "dtype": dtype, "tile": tile,
-        "crop": None if middle is None else list(middle), "max_frames": max_frames, "still": still,
+        "device": str(target or "the model's"), "backend": backend, "dtype": job.dtype, "tile": job.tile,
+        "crop": None if middle is None else list(middle), "max_frames": job.max_frames, "still": job.still,
     }  # fmt: skip
     found = Report(settings, [])
     sheets: dict[str, list[sheet.Row]] = {}
@@ -187,10 +153,10 @@ def evaluate(
             raise SourceError("not enough memory for frames of this size: try --tile 256, or --crop") from None
         result.seconds = clock.monotonic() - began
         found.results.append(result)
-    if output is not None:
-        write(found, sheets, output)
-        if note is not None:
-            note(f"wrote results.json, frames.csv and {', '.join(sheets)} into {output}")
+    if job.output is not None:
+        write(found, sheets, job.output)
+        if job.note is not None:
+            job.note(f"wrote results.json, frames.csv and {', '.join(sheets)} into {job.output}")
     return found
 
 

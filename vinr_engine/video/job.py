@@ -19,21 +19,21 @@ DEFAULT_INPUT_FPS = 25
 Moment = str | float | Fraction
 
 
-def option(text: str, kind: type, default: Any = None, metavar: str | None = None, flag: str | None = None) -> Any:
-    """A field that is also an option of the command line, of type ``kind`` there. A ``flag`` turns the default round.
+def option(text: str, kind: type, default: Any = None, metavar: str | None = None, name: str = "") -> Any:
+    """A field that is also an option of the command line, of type ``kind`` there; a bool turns the default round.
 
-    A default that ``text`` names in words is not shown a second time.
+    ``name``: its names where they are not the field's. ``text`` says itself what None stands for.
     """
-    facts = {"help": text, "kind": kind, "metavar": metavar, "flag": flag}
+    facts = {"help": text, "kind": kind, "metavar": metavar, "name": name}
     return field(default=default, kw_only=True, metadata=facts)
 
 
-def argument(metavar: str, text: str) -> Any:
+def argument(metavar: str, text: str, kind: Any = str) -> Any:
     """A field that the command line takes by its place."""
-    return field(metadata={"help": text, "kind": str, "metavar": metavar, "flag": None})
+    return field(metadata={"help": text, "kind": kind, "metavar": metavar})
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class NetworkOptions:
     """Which network runs, where and how exactly: shared by the tools that run one.
 
@@ -42,7 +42,7 @@ class NetworkOptions:
     VINR_BACKEND's. ``dtype``: bfloat16 and float16 are for the encoder, the query stays float32.
     """
 
-    model: Network | None = field(default=None, kw_only=True)
+    model: Network | None = None
     weights: str | os.PathLike[str] | None = option(
         "Checkpoint: the published latest_G.pth of VideoINR, or a .safetensors [default: the package's own].",
         str, metavar="FILE",
@@ -93,14 +93,14 @@ class Job(NetworkOptions):
     input_fps: Moment | None = option(
         f"Rate of images, which have none [default: {DEFAULT_INPUT_FPS}].", str, metavar="RATE"
     )
-    overwrite: bool = option("Replace DST if it exists.", bool, False, flag="--overwrite")
-    cuts: bool = option("Interpolate across scene cuts too.", bool, True, flag="--no-cuts")
-    audio: bool = option("Leave the audio out.", bool, True, flag="--no-audio")
+    overwrite: bool = option("Replace DST if it exists.", bool, False, name="--overwrite")
+    cuts: bool = option("Interpolate across scene cuts too.", bool, True, name="--no-cuts")
+    audio: bool = option("Leave the audio out.", bool, True, name="--no-audio")
     untrained: bool = option(
-        "Random weights: tries the tool; the picture means nothing.", bool, False, flag="--untrained"
+        "Random weights: tries the tool; the picture means nothing.", bool, False, name="--untrained"
     )
     cuda_graphs: bool = option(
-        "Record the network's launches on a CUDA device once (never run so far).", bool, False, flag="--cuda-graphs"
+        "Record the network's launches on a CUDA device once (never run so far).", bool, False, name="--cuda-graphs"
     )
     progress: Callable[[int, int | None], None] | None = field(default=None, kw_only=True)
     cancel: Callable[[], bool] | None = field(default=None, kw_only=True)

@@ -43,7 +43,7 @@ class Summary:
 
 
 def upscale(src: str | os.PathLike[str], dst: str | os.PathLike[str], **options: Any) -> Summary:
-    """Enlarge a clip in space and time; the options are the fields of `vinr_engine.video.Job`, by name.
+    """Enlarge a clip in space and time; the options are the fields of `vinr_engine.video.job.Job`, by name.
 
     Raises UsageError, SourceError, SinkError, WeightsError, Cancelled, all VinrError with a message of one line.
     """
