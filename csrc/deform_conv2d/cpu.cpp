@@ -269,6 +269,29 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> deform_conv2d_packed_backward(
 }  // namespace
 }  // namespace vinr
 
+STABLE_TORCH_LIBRARY_FRAGMENT(vinr, m) {
+    // operands, of every op, names what products multiply: operands.h. input, weight and bias may be bfloat16
+    // themselves, with float32 offsets and masks; CUDA takes float16 as well, and either with offsets and masks in its
+    // own dtype. The backward ops take neither, and CUDA has none.
+    m.def(
+        "deform_conv2d(Tensor input, Tensor offset, Tensor weight, Tensor? bias, Tensor? mask, "
+        "int[2] stride, int[2] padding, int[2] dilation, str operands) -> Tensor");
+    // Gradients of input, offset, weight, bias, mask; an empty tensor where output_mask is false.
+    m.def(
+        "deform_conv2d_backward(Tensor grad_output, Tensor input, Tensor offset, Tensor weight, Tensor? mask, "
+        "int[2] stride, int[2] padding, int[2] dilation, bool[5] output_mask, str operands) "
+        "-> (Tensor, Tensor, Tensor, Tensor, Tensor)");
+    // The same with offsets and mask logits in one tensor, [B, 3*G*K, H, W]; gradients of input, offset_mask, weight,
+    // bias.
+    m.def(
+        "deform_conv2d_packed(Tensor input, Tensor offset_mask, Tensor weight, Tensor? bias, "
+        "int[2] stride, int[2] padding, int[2] dilation, str operands) -> Tensor");
+    m.def(
+        "deform_conv2d_packed_backward(Tensor grad_output, Tensor input, Tensor offset_mask, Tensor weight, "
+        "int[2] stride, int[2] padding, int[2] dilation, bool[4] output_mask, str operands) "
+        "-> (Tensor, Tensor, Tensor, Tensor)");
+}
+
 STABLE_TORCH_LIBRARY_IMPL(vinr, CPU, m) {
     m.impl("deform_conv2d", TORCH_BOX(&vinr::deform_conv2d));
     m.impl("deform_conv2d_backward", TORCH_BOX(&vinr::deform_conv2d_backward));

@@ -122,6 +122,22 @@ std::tuple<Tensor, Tensor, Tensor> inr_query_backward(const Tensor& grad_image, 
 }  // namespace
 }  // namespace vinr
 
+STABLE_TORCH_LIBRARY_FRAGMENT(vinr, m) {
+    // The query on hoisted maps: colour [B, T, 3, H, W] and flow [B, T, 4, H, W]. feat, flow and encode hold weight and
+    // bias of each layer in turn, the first layer's columns without those that were hoisted. Sums, phases and flow are
+    // of the dtype of the maps, whatever the operands.
+    m.def(
+        "inr_query(Tensor maps, Tensor? colours, Tensor times, int[2] lr_size, int[2] size, int frame_upsample, "
+        "Tensor[] feat, Tensor[] flow, Tensor[] encode, float omega, str operands) "
+        "-> (Tensor, Tensor)");
+    // Gradients of maps, of colours (empty where not wanted or not given), and of all weights and biases, flat, in the
+    // order of feat, flow, encode.
+    m.def(
+        "inr_query_backward(Tensor grad_image, Tensor grad_flow, Tensor maps, Tensor? colours, Tensor times, "
+        "int[2] lr_size, int[2] size, int frame_upsample, Tensor[] feat, Tensor[] flow, Tensor[] encode, float omega, "
+        "bool wants_colours, str operands) -> (Tensor, Tensor, Tensor)");
+}
+
 STABLE_TORCH_LIBRARY_IMPL(vinr, CPU, m) {
     m.impl("inr_query", TORCH_BOX(&vinr::inr_query));
     m.impl("inr_query_backward", TORCH_BOX(&vinr::inr_query_backward));

@@ -63,6 +63,12 @@ std::string cpu_variant() { return usable_sets().front().name; }
 }  // namespace
 }  // namespace vinr
 
+STABLE_TORCH_LIBRARY_FRAGMENT(vinr, m) {
+    // Instruction sets that the CPU kernels can use here, comma-separated, the best last; and the one in use.
+    m.def("cpu_variants() -> str");
+    m.def("cpu_variant() -> str");
+}
+
 STABLE_TORCH_LIBRARY_IMPL(vinr, CompositeExplicitAutograd, m) {
     m.impl("cpu_variants", TORCH_BOX(&vinr::cpu_variants));
     m.impl("cpu_variant", TORCH_BOX(&vinr::cpu_variant));

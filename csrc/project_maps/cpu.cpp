@@ -109,6 +109,16 @@ std::tuple<std::vector<Tensor>, Tensor> project_maps_backward(const Tensor& grad
 }  // namespace
 }  // namespace vinr
 
+STABLE_TORCH_LIBRARY_FRAGMENT(vinr, m) {
+    // Maps [B, h, w, C_i], joined in mind, times the weight [O, sum C_i]: [B, h, w, O].
+    m.def("project_maps(Tensor[] maps, Tensor weight) -> Tensor");
+    // Gradients of the maps, and of the weight; empty tensors where output_mask, which has an entry for each map and
+    // one for the weight, is false.
+    m.def(
+        "project_maps_backward(Tensor grad_output, Tensor[] maps, Tensor weight, bool[] output_mask) "
+        "-> (Tensor[], Tensor)");
+}
+
 STABLE_TORCH_LIBRARY_IMPL(vinr, CPU, m) {
     m.impl("project_maps", TORCH_BOX(&vinr::project_maps));
     m.impl("project_maps_backward", TORCH_BOX(&vinr::project_maps_backward));

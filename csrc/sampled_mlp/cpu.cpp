@@ -157,6 +157,21 @@ std::tuple<std::vector<Tensor>, std::vector<Tensor>, Tensor, Tensor> sampled_mlp
 }  // namespace
 }  // namespace vinr
 
+STABLE_TORCH_LIBRARY_FRAGMENT(vinr, m) {
+    // Maps [B, H, W, D] channels-last, positions [B, N, 2] (y, x) in pixels of their maps; layers holds weight and bias
+    // of each layer after the first in turn.
+    m.def(
+        "sampled_mlp(Tensor[] maps, Tensor[] positions, bool[] nearest, Tensor? x, Tensor? x_weight, Tensor? bias, "
+        "Tensor[] layers, str activation, float omega, str operands) -> Tensor");
+    // Gradients of maps, of positions, of x, and of x_weight, bias and layers, flat, in this order; empty lists and
+    // tensors where output_mask is false. A bias that is not given has a gradient of D numbers all the same.
+    m.def(
+        "sampled_mlp_backward(Tensor grad_output, Tensor[] maps, Tensor[] positions, bool[] nearest, Tensor? x, "
+        "Tensor? x_weight, Tensor? bias, Tensor[] layers, str activation, float omega, bool[4] output_mask, str "
+        "operands) "
+        "-> (Tensor[], Tensor[], Tensor, Tensor)");
+}
+
 STABLE_TORCH_LIBRARY_IMPL(vinr, CPU, m) {
     m.impl("sampled_mlp", TORCH_BOX(&vinr::sampled_mlp));
     m.impl("sampled_mlp_backward", TORCH_BOX(&vinr::sampled_mlp_backward));
