@@ -12,9 +12,9 @@ from importlib.util import find_spec
 import numpy as np
 import torch
 
+import vinr_engine as vinr
 from vinr_engine.export import Pair, to_onnx
 from vinr_engine.models import Network
-from vinr_engine.video import enlarge
 
 FRAME = (48, 64)  # height and width; of frames of other sizes the last row and column are repeated up to multiples of 4
 SIZE = (100, 150)
@@ -44,7 +44,7 @@ def run(model: Network, pair: Pair) -> None:
 
 
 def main(folder: str) -> None:
-    model = enlarge.load(None)
+    model = vinr.load_network()
     pair = to_onnx(model, folder, overwrite=True)
     print(f"wrote {pair.encoder} and {pair.query}")
     if find_spec("onnxruntime") is None:

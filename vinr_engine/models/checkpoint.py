@@ -26,6 +26,7 @@ from vinr_engine.models.network import DEFAULT, NetworkModule, networks
 NETWORK_KEY, METADATA_KEY = "vinr_engine.network", "vinr_engine.config"  # files of version 0.1 lack the first
 # Where a training state may keep the parameters.
 _WRAPPERS = ("state_dict", "params_ema", "params", "model", "network", "net_g", "generator")
+DEFAULT_WEIGHTS = pathlib.Path(__file__).parents[1] / "assets" / "small.safetensors"
 
 
 class CheckpointError(ValueError):
@@ -141,14 +142,15 @@ def _check_names_and_shapes(path: pathlib.Path, state: Mapping[str, Tensor], mod
         raise CheckpointError(f"{path}: not the parameters of this {type(model).__name__}; {'; '.join(problems)}")
 
 
-def load_network(path: str | os.PathLike[str]) -> NetworkModule:
+def load_network(path: str | os.PathLike[str] | None = None) -> NetworkModule:
     """The network that a `.safetensors` or a published `.pth` file holds, on the CPU, in evaluation mode.
 
+    None stands for the package's own weights, a small VideoINR, trained as docs/default-weights.md says.
     Class and constructor's values come from the file's metadata, or from names and shapes of its tensors; the class
     must be registered. Raises FileNotFoundError, or CheckpointError saying what is wrong with the file; a pickle that
     would run code is refused.
     """
-    path = pathlib.Path(path)
+    path = DEFAULT_WEIGHTS if path is None else pathlib.Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such checkpoint file")
     if path.suffix == ".safetensors":

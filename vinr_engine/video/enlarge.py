@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 DTYPES = ("float32", "bfloat16", "float16", "float64")
 SEED = 20220607
 """Seed of the weights that --untrained draws."""
-DEFAULT_WEIGHTS = Path(__file__).parents[1] / "assets" / "small.safetensors"
-"""What is used where no weights are given: a small network, trained as docs/default-weights.md says."""
 DEFAULT_NAME = "the package's own (small.safetensors)"
 
 
@@ -110,7 +108,6 @@ def load(weights: str | os.PathLike[str] | None, untrained: bool = False) -> Net
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(SEED)
             return VideoINR()
-    weights = DEFAULT_WEIGHTS if weights is None else weights
     try:
         return load_network(weights)
     except CheckpointError as error:
