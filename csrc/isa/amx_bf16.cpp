@@ -18,7 +18,8 @@ namespace vinr::amx_bf16 {
 // clang-format off
 #include "isa/simd_avx512.h"
 #include "common/cpu/dense_amx_kernel.h"
-#include "isa/kernels.h"
+#define VINR_COMPILE_KERNELS
+#include "isa/ops.h"
 // clang-format on
 
 }  // namespace vinr::amx_bf16

@@ -67,7 +67,8 @@ constexpr int kPanelVecs = 2;  // 6 x 2 accumulators, 2 weights and a broadcast 
 constexpr int kBlockRows = 6;
 
 #include "common/cpu/dense_kernel.h"
-#include "isa/kernels.h"
+#define VINR_COMPILE_KERNELS
+#include "isa/ops.h"
 
 }  // namespace vinr::avx2
 VINR_END_TARGET

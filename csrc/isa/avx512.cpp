@@ -12,7 +12,8 @@ namespace vinr::avx512 {
 // clang-format off
 #include "isa/simd_avx512.h"
 #include "common/cpu/dense_kernel.h"
-#include "isa/kernels.h"
+#define VINR_COMPILE_KERNELS
+#include "isa/ops.h"
 // clang-format on
 
 }  // namespace vinr::avx512

@@ -13,7 +13,8 @@ namespace vinr::avx512_bf16 {
 // clang-format off
 #include "isa/simd_avx512.h"
 #include "common/cpu/dense_bf16_kernel.h"
-#include "isa/kernels.h"
+#define VINR_COMPILE_KERNELS
+#include "isa/ops.h"
 // clang-format on
 
 }  // namespace vinr::avx512_bf16

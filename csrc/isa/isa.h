@@ -13,28 +13,9 @@
 #include <utility>
 #include <vector>
 
-#include "deform_conv2d/cpu_parameters.h"
-#include "inr_query/cpu_parameters.h"
-#include "project_maps/cpu_parameters.h"
-#include "sampled_mlp/cpu_parameters.h"
+#include "isa/ops.h"
 
 namespace vinr {
-
-// Every op's kernels; null for one that is not there. kernels.h fills it.
-template <typename scalar_t>
-struct Kernels {
-    template <typename... Parameters>
-    using Kernel = void (*)(const Parameters&..., ParallelFor);
-
-    Kernel<DeformForward<scalar_t>> deform_conv2d;
-    Kernel<DeformBackward<scalar_t>> deform_conv2d_backward;
-    Kernel<QueryParameters<scalar_t>> inr_query;
-    Kernel<QueryParameters<scalar_t>, QueryGradients<scalar_t>> inr_query_backward;
-    Kernel<SampledMlpParameters<scalar_t>> sampled_mlp;
-    Kernel<SampledMlpParameters<scalar_t>, SampledMlpGradients<scalar_t>> sampled_mlp_backward;
-    Kernel<ProjectMapsParameters<scalar_t>> project_maps;
-    Kernel<ProjectMapsParameters<scalar_t>, ProjectMapsGradients<scalar_t>> project_maps_backward;
-};
 
 struct InstructionSet {
     const char* name;  // as VINR_CPU says it; two files of one set bear the same

@@ -8,7 +8,8 @@ using Scalar = float;
 // clang-format off
 #include "isa/simd_portable.h"
 #include "common/cpu/dense_kernel.h"
-#include "isa/kernels.h"
+#define VINR_COMPILE_KERNELS
+#include "isa/ops.h"
 // clang-format on
 
 }  // namespace vinr::portable

@@ -1,0 +1,70 @@
+// The list of all ops on the CPU, which is read twice. First, from isa.h: the parameters of their kernels, and the
+// table of kernels that an instruction set has. Then, with VINR_COMPILE_KERNELS, from the file of each instruction set,
+// inside its namespace and after its Vec and one of the dense kernels: the kernels themselves, and its table. A set
+// that rounds operands to bfloat16 defines VINR_BFLOAT16 before: it has forward passes alone. One of double defines
+// VINR_FLOAT64: deform_conv2d has plain loops for that.
+#if !defined(VINR_COMPILE_KERNELS)
+#include "deform_conv2d/cpu_parameters.h"
+#include "inr_query/cpu_parameters.h"
+#include "project_maps/cpu_parameters.h"
+#include "sampled_mlp/cpu_parameters.h"
+
+namespace vinr {
+
+// Null for a kernel that is not there.
+template <typename scalar_t>
+struct Kernels {
+    template <typename... Parameters>
+    using Kernel = void (*)(const Parameters&..., ParallelFor);
+
+    Kernel<DeformForward<scalar_t>> deform_conv2d;
+    Kernel<DeformBackward<scalar_t>> deform_conv2d_backward;
+    Kernel<QueryParameters<scalar_t>> inr_query;
+    Kernel<QueryParameters<scalar_t>, QueryGradients<scalar_t>> inr_query_backward;
+    Kernel<SampledMlpParameters<scalar_t>> sampled_mlp;
+    Kernel<SampledMlpParameters<scalar_t>, SampledMlpGradients<scalar_t>> sampled_mlp_backward;
+    Kernel<ProjectMapsParameters<scalar_t>> project_maps;
+    Kernel<ProjectMapsParameters<scalar_t>, ProjectMapsGradients<scalar_t>> project_maps_backward;
+};
+
+}  // namespace vinr
+
+#else
+
+#include "inr_query/cpu_forward.h"
+#include "sampled_mlp/cpu_forward.h"
+
+#if !defined(VINR_FLOAT64)
+#include "deform_conv2d/cpu_forward.h"
+#endif
+
+#if !defined(VINR_BFLOAT16)
+#include "inr_query/cpu_backward.h"
+#include "project_maps/cpu_kernel.h"
+#include "sampled_mlp/cpu_backward.h"
+#if !defined(VINR_FLOAT64)
+#include "deform_conv2d/cpu_backward.h"
+#endif
+#endif
+
+// A constant: nothing of it runs before the machine is known to have these instructions.
+constexpr Kernels<Scalar> kKernels = [] {
+    Kernels<Scalar> kernels{};
+    kernels.inr_query = inr_query;
+    kernels.sampled_mlp = sampled_mlp;
+#if !defined(VINR_FLOAT64)
+    kernels.deform_conv2d = deform_conv2d;
+#endif
+#if !defined(VINR_BFLOAT16)
+    kernels.inr_query_backward = inr_query_backward;
+    kernels.sampled_mlp_backward = sampled_mlp_backward;
+    kernels.project_maps = project_maps;
+    kernels.project_maps_backward = project_maps_backward;
+#if !defined(VINR_FLOAT64)
+    kernels.deform_conv2d_backward = deform_conv2d_backward;
+#endif
+#endif
+    return kernels;
+}();
+
+#endif
