@@ -101,7 +101,8 @@ class QueryGradient : public Query {
         }
     }
 
-    // Gradient of the flow of one end: from what was read at the position, and from what follows the op.
+    // Gradient of the flow of one end: from what was read at the position, and from what follows the op. Never inlined,
+    // as gather_encode_input always is.
     __attribute__((noinline)) void add_flow_gradient(int64_t index, int64_t end, const Scalar* d_feature,
                                                      const Scalar* d_start, const Scalar* d_colour) {
         const auto [gy, gx] = warp(index / p.width, index % p.width, end);

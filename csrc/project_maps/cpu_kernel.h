@@ -153,7 +153,8 @@ class MapProjectionBackward : MapProjection {
         }
     }
 
-    void grad_weight(int64_t begin, int64_t end) {
+    // Inlined, it runs 5 % longer on AVX2.
+    __attribute__((noinline)) void grad_weight(int64_t begin, int64_t end) {
         LineVector<Scalar> x(kTile * columns, Scalar(0)), dz(kTile * out_columns, Scalar(0));
         for (int64_t slab = begin; slab < end; ++slab) {
             for (int64_t index = slab * tiles / kSlabs; index < (slab + 1) * tiles / kSlabs; ++index) {

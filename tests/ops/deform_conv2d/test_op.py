@@ -307,6 +307,12 @@ def test_the_compiled_op_checks_for_itself():
     half = [t.half() for t in (input, offset, weight, bias, mask)]
     with pytest.raises(RuntimeError, match="must be float32 or float64"):
         torch.ops.vinr.deform_conv2d(*half, one, one, one, "ieee")
+    with pytest.raises(RuntimeError, match="operands must be ieee, tf32x3, tf32, float16 or bfloat16, got half"):
+        torch.ops.vinr.deform_conv2d(input, offset, weight, bias, mask, one, one, one, "half")
+    expected = torch.ops.vinr.deform_conv2d(input, offset, weight, bias, mask, one, one, one, "ieee")
+    for operands in ("tf32x3", "tf32", "float16"):  # a CPU takes what is more exact
+        actual = torch.ops.vinr.deform_conv2d(input, offset, weight, bias, mask, one, one, one, operands)
+        assert torch.equal(actual, expected)
 
 
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
