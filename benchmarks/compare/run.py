@@ -17,6 +17,7 @@ import argparse
 import fnmatch
 import json
 import math
+import os
 import statistics
 import sys
 from collections.abc import Callable, Sequence
@@ -139,6 +140,8 @@ def _compare(options: argparse.Namespace, names: Sequence[str]) -> int:
         answer: dict[str, Any] = workers[name].ask(request, lambda at: PATIENCE)
         return answer
 
+    # Two workers share the cores: threads of one that spin while they wait would slow the other at random.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     rows: list[Row] = []
     try:
         for name, folder in trees.items():
