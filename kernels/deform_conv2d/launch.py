@@ -46,7 +46,8 @@ class Call(NamedTuple):
     @classmethod
     def of_packed(cls, input: Tensor, offset_mask: Tensor, weight: Tensor, *rest: Any) -> Call:
         """The same with offsets and mask logits in one tensor [B, 3*G*K, H, W]."""
-        return cls.of(input, *_split(offset_mask, weight), *rest)._replace(mask_kind=LOGIT)
+        offset, logits = _split(offset_mask)
+        return cls.of(input, offset, weight, logits, *rest)._replace(mask_kind=LOGIT)
 
     @property
     def groups(self) -> int:
@@ -57,10 +58,10 @@ class Call(NamedTuple):
         return self.offset.shape[0] * self.offset.shape[2] * self.offset.shape[3]
 
 
-def _split(offset_mask: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Offsets, weight, mask logits."""
+def _split(offset_mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Offsets and mask logits."""
     offsets = offset_mask.shape[1] // 3 * 2
-    return offset_mask[:, :offsets], weight, offset_mask[:, offsets:]
+    return offset_mask[:, :offsets], offset_mask[:, offsets:]
 
 
 def _power_of_two(n: int) -> int:
@@ -290,5 +291,5 @@ def deform_conv2d_packed_backward(
     grad_input, grad_offset_mask, grad_weight, grad_bias = grads
     offset, mask = grad_offset_mask, None
     if wanted[1]:
-        offset, _, mask = _split(grad_offset_mask, weight)
+        offset, mask = _split(grad_offset_mask)
     _fill(call, grad_output, (grad_input, offset, grad_weight, grad_bias), wanted, mask)

@@ -14,22 +14,23 @@ def text_of(schema):
     return str(schema).partition("(")[2]
 
 
+def assert_has_the_declared_schemas(op, variant):
+    for name, schema in ((variant, op.schema), (f"{variant}_backward", op.backward_schema)):
+        declared = torch._C.parse_schema(f"vinr::{name}{schema}")
+        assert text_of(getattr(torch.ops.vinr, name).default._schema) == text_of(declared)
+
+
 @pytest.mark.skipif(backends.extension().path is None, reason=backends.extension().error)
 @every
 def test_the_extension_has_the_same_schemas(op):
     """They stand there too, for programs without Python."""
-    for name, schema in ((op.name, op.schema), (f"{op.name}_backward", op.backward_schema)):
-        declared = torch._C.parse_schema(f"vinr::{name}{schema}")
-        assert text_of(getattr(torch.ops.vinr, name).default._schema) == text_of(declared)
+    assert_has_the_declared_schemas(op, op.name)
 
 
 @every
 def test_both_kinds_of_kernels_have_one_schema(op):
     if "triton" in op.backends:
-        for suffix, schema in (("", op.schema), ("_backward", op.backward_schema)):
-            name = f"{op.name}_triton{suffix}"
-            declared = torch._C.parse_schema(f"vinr::{name}{schema}")
-            assert text_of(getattr(torch.ops.vinr, name).default._schema) == text_of(declared)
+        assert_has_the_declared_schemas(op, op.variant("triton"))
 
 
 @every

@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from vinr_engine import cuda, reference
+from vinr_engine import reference
 from vinr_engine.backends import LOW_PRECISION, chosen_operands
 from vinr_engine.kernels.deform_conv2d import limits
 from vinr_engine.ops.checks import check, check_device, check_floating, check_rank, check_shape
-from vinr_engine.ops.op import Backend, Op, on_the_cpu, tensors_of, triton_kernel
+from vinr_engine.ops.op import Backend, Op, on_cuda, on_the_cpu, tensors_of, triton_kernel
 
 OP = "deform_conv2d"
 PACKED = "deform_conv2d_packed"
@@ -314,7 +314,7 @@ def _backends(name: str) -> dict[str, Backend]:
     return {
         "cpu": Backend(on_the_cpu),
         "triton": Backend(lambda a: limits.refusal(*tensors_of(a)), forward, backward),
-        "cuda": Backend(lambda a: cuda.refusal(*tensors_of(a))),
+        "cuda": Backend(on_cuda),
     }
 
 

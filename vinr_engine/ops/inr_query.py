@@ -9,12 +9,22 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from vinr_engine import cuda, reference
+from vinr_engine import reference
 from vinr_engine.backends import LOW_PRECISION, chosen_operands
 from vinr_engine.kernels.common import runtime
 from vinr_engine.ops.checks import check, check_device, check_layers, check_rank, check_shape
 from vinr_engine.ops.hoisting import hoist
-from vinr_engine.ops.op import Backend, Op, computed_in, gradient_operands, on_the_cpu, tensors_of, triton_kernel
+from vinr_engine.ops.op import (
+    Backend,
+    Op,
+    computed_in,
+    gradient_operands,
+    on_cuda,
+    on_the_cpu,
+    on_triton,
+    triton_kernel,
+    wants_gradient,
+)
 from vinr_engine.reference.mlp import Layer
 
 OMEGA = 30.0
@@ -204,7 +214,7 @@ def _refusal(a: Arguments, widest: int, deepest: int | None = None) -> str:
 
 
 def _wants_times(a: Arguments) -> str:
-    return "it has no gradient of times" if torch.is_grad_enabled() and a.times.requires_grad else ""
+    return "it has no gradient of times" if wants_gradient(a.times) else ""
 
 
 def _miscompiled(tensor: Tensor) -> str:
@@ -222,11 +232,11 @@ def _miscompiled(tensor: Tensor) -> str:
 
 def _on_triton(a: Arguments) -> str:
     refusal = _miscompiled(a.features) or _wants_times(a) or _refusal(a, runtime.WIDEST)
-    return refusal or runtime.refusal(*tensors_of(a))
+    return refusal or on_triton(a)
 
 
 def _on_cuda(a: Arguments) -> str:
-    return _refusal(a, WIDEST_ON_CUDA, DEEPEST_ON_CUDA) or cuda.refusal(*tensors_of(a))
+    return _refusal(a, WIDEST_ON_CUDA, DEEPEST_ON_CUDA) or on_cuda(a)
 
 
 # On hoisted maps. feat, flow and encode hold weight and bias of each layer in turn, the first layer's columns without

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vinr_engine import backends
+from vinr_engine import backends, cuda
 from vinr_engine.backends import BackendError, CompilerError
 from vinr_engine.kernels.common import runtime
 
@@ -158,8 +158,10 @@ class Op:
 
     def _has_given_up(self, backend: str, arguments: Any) -> str:
         """Why `auto` does without `backend`; empty if it does not."""
-        given_up = self.given_up.get((backend, False), "")
-        return given_up or (self.given_up.get((backend, True), "") if wants_gradient(arguments) else "")
+        if reason := self.given_up.get((backend, False)):
+            return reason
+        reason = self.given_up.get((backend, True), "")
+        return reason if reason and wants_gradient(arguments) else ""
 
     def give_up(self, backend: str, gradients: bool, reason: str) -> CompilerError:
         """Let `auto` do without `backend`, or without it where gradients are wanted; the error to raise."""
@@ -253,6 +255,11 @@ def on_the_cpu(arguments: Any, dtypes: Sequence[torch.dtype] = ()) -> str:
 def on_triton(arguments: Any) -> str:
     """Why Triton kernels cannot take the tensors of `arguments`; empty if they can."""
     return runtime.refusal(*tensors_of(arguments))
+
+
+def on_cuda(arguments: Any) -> str:
+    """Why kernels in CUDA C++ cannot take the tensors of `arguments`; empty if they can."""
+    return cuda.refusal(*tensors_of(arguments))
 
 
 def triton_kernel(module: str, name: str) -> Callable[..., None]:

@@ -211,9 +211,8 @@ class Enlarger:
         self.device = device
         self.transfers = transfers.between(device)
         self._low = {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(dtype)
-        at_once = min(
-            self.model.at_once(size), WAITING + 1
-        )  # no more: one is asked for while so many wait to be written
+        # No more: one is asked for while so many wait to be written.
+        at_once = min(self.model.at_once(size), WAITING + 1)
         self._threads = ThreadPoolExecutor(at_once, "vinr-query") if at_once > 1 else None
 
     def autocast(self) -> Any:
