@@ -1,4 +1,4 @@
-"""The process of `benchmarks.gpu.worker`, seen from the one that started it, which no error of a GPU reaches."""
+"""A process that measures, seen from the one that started it, which no error or crash of it reaches."""
 
 from __future__ import annotations
 
