@@ -18,6 +18,7 @@ import torch
 from benchmarks import cases
 from benchmarks.common import published
 from vinr_engine import backends
+from vinr_engine.ops.op import OPS
 
 EAGER, COMPILE, TORCHVISION = "eager", "compile", "torchvision"
 AUTO, GRAPHS, COMPILED = "auto", "graphs", "compiled"
@@ -30,11 +31,10 @@ SINGLE = ("float32", "tf32", "default")
 # Of a step's loss, as training by float16 has one: a mean's gradients, 1/N, are below the normal numbers of float16.
 # The query's gradients through the flow are the weak ones; a bias of a convolution gathers those of all pixels.
 LOSS_SCALES = {"deform_conv2d step": 1 / 64, "sampled_mlp step": 1 / 64, "query step": 1.0}
-# What each backend has.
 FORWARD_ONLY = ("cuda",)
-OPS = {"triton": ("deform_conv2d", "sampled_mlp", "query", "encoder"),
-       "cuda": ("deform_conv2d", "query", "encoder", "network"),
-       "cpu": ("deform_conv2d", "sampled_mlp", "query", "encoder")}  # fmt: skip
+# Of each kind of case, the ops that a backend must have to be a form of it.
+NEEDED = {"deform_conv2d": ("deform_conv2d",), "sampled_mlp": ("sampled_mlp",), "query": ("inr_query",),
+          "encoder": ("deform_conv2d_packed",), "network": ("deform_conv2d_packed", "inr_query")}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,9 @@ def _forms(case: Case, precision: str, device: torch.device) -> Iterator[str]:
     if case.op == "network":
         yield from (AUTO, GRAPHS)
     for name in OURS:
-        if case.kind not in OPS[name] or (case.step and name in FORWARD_ONLY):
+        if not all(name in OPS[op].backends for op in NEEDED[case.kind]) or (case.step and name in FORWARD_ONLY):
+            continue
+        if case.kind == "network" and name != "cuda":  # auto runs by the others
             continue
         if (name == "cpu") == (device.type == "cpu") or (name == "triton" and backends.triton_runtime.INTERPRETED):
             yield name
