@@ -42,7 +42,7 @@ sanitize: build $(VENV)/.test ## run the ops' tests under AddressSanitizer and U
 	VINR_SANITIZE=1 $(RUN) setup.py --quiet build_ext --build-lib build/sanitize --build-temp build/sanitize/temp
 	VINR_EXTENSION=build/sanitize/vinr_engine/_C.abi3.so ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
 	LD_PRELOAD="$$($${CXX:-c++} -print-file-name=libasan.so) $$($${CXX:-c++} -print-file-name=libstdc++.so)" \
-	$(RUN) -m pytest -m "not slow" -p no:cacheprovider $(or $(SANITIZE_TESTS),tests/ops)
+	$(RUN) -m pytest -m "not slow" -p no:cacheprovider $(or $(SANITIZE_TESTS),tests/ops --ignore-glob='*/test_triton.py')
 
 lint: $(VENV)/.run $(VENV)/.lint ## check style and types of all files in git
 	$(RUN) -m pre_commit run --all-files
