@@ -32,8 +32,10 @@ def tensors_of(arguments: Any) -> list[Tensor]:
     if isinstance(arguments, Tensor):
         return [arguments]
     found: list[Tensor] = []
-    if isinstance(arguments, (list, tuple)):
-        for argument in arguments:
+    for argument in arguments:
+        if isinstance(argument, Tensor):
+            found.append(argument)
+        elif isinstance(argument, (list, tuple)):
             found += tensors_of(argument)
     return found
 
