@@ -118,16 +118,16 @@ def test_both_are_measured_in_turn_and_a_drift_cancels():
         clock[0] *= 1.01  # each sample is slower than the last one
         return {"seconds": clock[0] * request.get("calls", 1) * (2 if name == THIS else 1)}
 
-    row = run.measured("a case", ask, 20)
-    assert [name for name, what in asked if what == "calls"] == [BASE, THIS, THIS, BASE] * 10
+    row = run.row("a case", [run.measured("a case", ask) for _ in range(6)])
+    assert [name for name, what in asked if what == "calls"] == [BASE, THIS, THIS, BASE] * 2 * 6
     assert (row.verdict, row.calls) == (SLOWER, 1)
-    assert row.ratio == pytest.approx(2, rel=0.02)
+    assert row.ratio == pytest.approx(2, rel=0.001)
 
 
 def test_short_calls_are_repeated_in_a_sample():
     calls = []
-    run.measured("a case", lambda name, request: calls.append(request.get("calls")) or {"seconds": 0.01}, 6)
-    assert calls == [None, None, *[10] * 12]
+    run.measured("a case", lambda name, request: calls.append(request.get("calls")) or {"seconds": 0.01})
+    assert calls == [None, None, *[10] * 8]
 
 
 def test_the_table_and_its_names(capsys):
@@ -253,10 +253,11 @@ def test_the_exit_code(checkout, monkeypatch, capsys, said, code):
     stopped = []
     commit(checkout)
     monkeypatch.setattr(run, "Child", lambda *_: Process())
-    monkeypatch.setattr(run, "measured", lambda name, *_: Row(name, said if "step" not in name else NOT_MEASURED))
-    assert run.main(["--base", "HEAD", "--case", "deform_conv2d"]) == code
+    monkeypatch.setattr(run, "measured", lambda *_: run.Round(1.0, 1.0, 1))
+    monkeypatch.setattr(run, "row", lambda name, _: Row(name, said if "step" not in name else NOT_MEASURED))
+    assert run.main(["--base", "HEAD", "--case", "deform_conv2d", "--rounds", "6"]) == code
     assert said in capsys.readouterr().out
-    assert len(stopped) == 2
+    assert len(stopped) == 2 * 6
 
 
 def test_the_worker_refuses_another_package_than_the_trees(tmp_path):
