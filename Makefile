@@ -9,6 +9,8 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 OLDEST_TRITON := $(VENV)/triton-oldest
 PIP := $(RUN) -m pip --no-input --disable-pip-version-check
+# Of tests, whose files each stay in one process, with what they prepare; PYTEST_ARGS=-n0 runs all in one.
+PROCESSES := -n auto --maxprocesses 4 --dist loadfile
 SOURCES := $(shell find csrc) setup.py pyproject.toml vinr_engine/_version.py
 
 # A build of other flags, or a checkout that moved with its .venv, is another build.
@@ -29,7 +31,7 @@ venv: $(VENV)/.run $(VENV)/.test $(VENV)/.lint ## make .venv with everything tha
 build: compiler $(VENV)/.built ## build the extension and install the package, editable
 
 test: build $(VENV)/.test ## run the tests but the slow ones
-	VINR_TEST_REQUIRE_PACKAGES=1 VINR_TEST_REQUIRE_EXTENSION=$(or $(VINR_BUILD_EXT),1) $(RUN) -m pytest -m "not slow" $(PYTEST_ARGS)
+	VINR_TEST_REQUIRE_PACKAGES=1 VINR_TEST_REQUIRE_EXTENSION=$(or $(VINR_BUILD_EXT),1) $(RUN) -m pytest -m "not slow" $(PROCESSES) $(PYTEST_ARGS)
 
 test-all: build $(VENV)/.test $(VENV)/.triton-oldest ## run all tests
 	VINR_TEST_REQUIRE_PACKAGES=1 VINR_TEST_REQUIRE_EXTENSION=$(or $(VINR_BUILD_EXT),1) $(RUN) -m pytest $(PYTEST_ARGS)
@@ -42,7 +44,7 @@ sanitize: build $(VENV)/.test ## run the ops' tests under AddressSanitizer and U
 	VINR_SANITIZE=1 $(RUN) setup.py --quiet build_ext --build-lib build/sanitize --build-temp build/sanitize/temp
 	VINR_EXTENSION=build/sanitize/vinr_engine/_C.abi3.so ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
 	LD_PRELOAD="$$($${CXX:-c++} -print-file-name=libasan.so) $$($${CXX:-c++} -print-file-name=libstdc++.so)" \
-	$(RUN) -m pytest -m "not slow" -p no:cacheprovider $(or $(SANITIZE_TESTS),tests/ops --ignore-glob='*/test_triton.py')
+	$(RUN) -m pytest -m "not slow" $(PROCESSES) -p no:cacheprovider $(or $(SANITIZE_TESTS),tests/ops --ignore-glob='*/test_triton.py')
 
 lint: $(VENV)/.run $(VENV)/.lint ## check style and types of all files in git
 	$(RUN) -m pre_commit run --all-files
