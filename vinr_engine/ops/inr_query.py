@@ -214,7 +214,7 @@ def _refusal(a: Arguments, widest: int, deepest: int | None = None) -> str:
 
 
 def _wants_times(a: Arguments) -> str:
-    return "it has no gradient of times" if wants_gradient(a.times) else ""
+    return "it has no gradient of times" if wants_gradient([a.times]) else ""
 
 
 def _miscompiled(tensor: Tensor) -> str:

@@ -27,10 +27,8 @@ _LOG = logging.getLogger("vinr_engine")
 _DEVICES = {"cpu": ("cpu",), "cuda": ("cuda",), "triton": ("cpu", "cuda")}  # Triton's interpreter takes CPU tensors
 
 
-def tensors_of(arguments: Any) -> list[Tensor]:
+def tensors_of(arguments: Sequence[Any]) -> list[Tensor]:
     """All tensors of a call, also those in lists and tuples."""
-    if isinstance(arguments, Tensor):
-        return [arguments]
     found: list[Tensor] = []
     for argument in arguments:
         if isinstance(argument, Tensor):
@@ -40,7 +38,7 @@ def tensors_of(arguments: Any) -> list[Tensor]:
     return found
 
 
-def wants_gradient(arguments: Any) -> bool:
+def wants_gradient(arguments: Sequence[Any]) -> bool:
     """Whether a call will be differentiated."""
     return torch.is_grad_enabled() and any(t.requires_grad for t in tensors_of(arguments))
 
