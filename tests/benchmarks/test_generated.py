@@ -11,12 +11,13 @@ import torch.nn.functional as F
 from benchmarks.quality.generated import __main__ as command
 from benchmarks.quality.generated import compression, moving, plain
 from benchmarks.quality.generated.canvas import FRAMES, HEIGHT, WIDTH, Canvas, view
-from benchmarks.quality.generated.measure import Row, broken, measured, protocols, steps
+from benchmarks.quality.generated.measure import EXACT, Row, broken, measured, protocols, steps
 from benchmarks.quality.generated.report import as_table, contact_sheet, summary
 from benchmarks.quality.generated.suite import CLIPS, Clip, chosen
 from vinr_engine.errors import UsageError
 from vinr_engine.evaluation import sheet
 from vinr_engine.evaluation.evaluate import evaluate
+from vinr_engine.evaluation.restore import BLEND, NETWORK
 from vinr_engine.models.network import Network
 
 pytest.importorskip("skimage")
@@ -199,7 +200,7 @@ def test_bicubic_passes_everywhere():
 
 
 def row(kept, between):
-    return Row(CLIPS[0], BOTH[0], kept, between, sheet.Row("", {}))
+    return Row(CLIPS[0], BOTH[0], kept, between, 0.0, sheet.Row("", {}))
 
 
 def test_table_marks_what_is_below_and_what_is_exact():
@@ -211,6 +212,14 @@ def test_table_marks_what_is_below_and_what_is_exact():
     assert "+1.00" in second
     assert summary([row((29.0, 30.0), (70.0, 80.0))]).startswith("1 of 1 rows")
     assert summary([row((31.0, 30.0), (31.0, 31.01))]).startswith("None of 1")
+
+
+def test_worst_frame_is_where_a_difference_is_seen():
+    clip = BY_TITLE["fade: to black"]
+    row = measured(clip, clip.frames(), Bicubic(0.002), BOTH[0])  # black becomes 60 dB, the last frame too
+    shown = {name: float(caption.split()[0]) for name, (_, caption) in list(row.worst.crops.items())[1:]}
+    assert min(shown.values()) < EXACT
+    assert row.lowest == pytest.approx(shown[NETWORK] - shown[BLEND], abs=0.011)
 
 
 def test_contact_sheet_has_a_place_for_each_clip():

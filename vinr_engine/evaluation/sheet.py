@@ -43,9 +43,12 @@ def worst_place(picture: Tensor, truth: Tensor) -> tuple[int, int, int, int]:
     return row * stride, column * stride, height, width
 
 
-def row(title: str, truth: Tensor, pictures: dict[str, Tensor], captions: dict[str, str]) -> Row:
-    """A row from whole pictures [3, H, W]: the truth, the blend and, if there is one, the network."""
-    top, left, height, width = worst_place(pictures[BLEND], truth)
+def row(title: str, truth: Tensor, pictures: dict[str, Tensor], captions: dict[str, str], worst: str = BLEND) -> Row:
+    """A row from whole pictures [3, H, W]: the truth, the blend and, if there is one, the network.
+
+    `worst` names the picture whose error says where to look.
+    """
+    top, left, height, width = worst_place(pictures[worst], truth)
 
     def crop(picture: Tensor) -> Pixels:
         part = quantise(picture[:, top : top + height, left : left + width]).mul(255).round()

@@ -69,8 +69,8 @@ def _run(options: argparse.Namespace) -> list[Row]:
         with files.reported(options.output), files.draft(options.output, folder=True, ours=OUTPUTS) as new:
             (new / "table.md").write_text(f"{as_table(rows)}\n{summary(rows)}\n", encoding="utf-8")
             contact_sheet(clips).save(new / "clips.png")
-            lowest = sorted(rows, key=lambda row: min(row.kept[0] - row.kept[1], row.between[0] - row.between[1]))
-            sheet.draw([row.worst for row in lowest[:SHOWN]]).save(new / "worst.png")
+            lowest = sorted(rows, key=lambda row: row.lowest)[:SHOWN]
+            sheet.draw([row.worst for row in lowest]).save(new / "worst.png")
     return rows
 
 

@@ -43,8 +43,10 @@ class Row:
     protocol: Protocol
     kept: tuple[float, float]
     between: tuple[float, float]
+    lowest: float
+    """How far the network is above the blend in the frame in which it is least so, in dB; 0 if both are exact there."""
     worst: sheet.Row
-    """The frame in which the network is furthest below, or least above."""
+    """That frame."""
 
     @property
     def title(self) -> str:
@@ -84,14 +86,16 @@ def measured(
             both = {m: restored[m] for m in (restorer.network, BLEND)}
             network, blend = (_psnr(p, truths[number], protocol) for p in both.values())
             scores[index in (0, protocol.keep)].append((network, blend))
-            if worst is None or network - blend < worst[0]:
+            # what both make nearly exactly is the last to be shown
+            lower = 0.0 if min(network, blend) > EXACT else network - blend
+            if worst is None or lower < worst[0]:
                 captions = {restorer.network: f"{network:.2f} dB", BLEND: f"{blend:.2f} dB"}
                 title = f"{clip.title}, 1 of {protocol.keep}, frame {number}, {network - blend:+.2f} dB"
-                worst = network - blend, sheet.row(title, truths[number], both, captions)
+                worst = lower, sheet.row(title, truths[number], both, captions, restorer.network)
             step()
     if worst is None:
         raise SourceError(f"the clip {clip.title} has {len(truths)} frames: too few to keep 1 of {protocol.keep}")
-    return Row(clip, protocol, _mean(scores[True]), _mean(scores[False]), worst[1])
+    return Row(clip, protocol, _mean(scores[True]), _mean(scores[False]), *worst)
 
 
 def steps(protocol: Protocol, frames: int) -> int:
