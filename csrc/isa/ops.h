@@ -6,6 +6,7 @@
 #if !defined(VINR_COMPILE_KERNELS)
 #include "deform_conv2d/cpu_parameters.h"
 #include "inr_query/cpu_parameters.h"
+#include "local_correlation/cpu_parameters.h"
 #include "project_maps/cpu_parameters.h"
 #include "sampled_mlp/cpu_parameters.h"
 
@@ -21,6 +22,8 @@ struct Kernels {
     Kernel<DeformBackward<scalar_t>> deform_conv2d_backward;
     Kernel<QueryParameters<scalar_t>> inr_query;
     Kernel<QueryParameters<scalar_t>, QueryGradients<scalar_t>> inr_query_backward;
+    Kernel<LocalCorrelationParameters<scalar_t>> local_correlation;
+    Kernel<LocalCorrelationParameters<scalar_t>, LocalCorrelationGradients<scalar_t>> local_correlation_backward;
     Kernel<SampledMlpParameters<scalar_t>> sampled_mlp;
     Kernel<SampledMlpParameters<scalar_t>, SampledMlpGradients<scalar_t>> sampled_mlp_backward;
     Kernel<ProjectMapsParameters<scalar_t>> project_maps;
@@ -40,6 +43,7 @@ struct Kernels {
 
 #if !defined(VINR_BFLOAT16)
 #include "inr_query/cpu_backward.h"
+#include "local_correlation/cpu_kernel.h"
 #include "project_maps/cpu_kernel.h"
 #include "sampled_mlp/cpu_backward.h"
 #if !defined(VINR_FLOAT64)
@@ -58,6 +62,8 @@ constexpr Kernels<Scalar> kKernels = [] {
 #if !defined(VINR_BFLOAT16)
     kernels.inr_query_backward = inr_query_backward;
     kernels.sampled_mlp_backward = sampled_mlp_backward;
+    kernels.local_correlation = local_correlation;
+    kernels.local_correlation_backward = local_correlation_backward;
     kernels.project_maps = project_maps;
     kernels.project_maps_backward = project_maps_backward;
 #if !defined(VINR_FLOAT64)

@@ -92,7 +92,9 @@ def test_files(tmp_path):
 def test_presets(name, tmp_path):
     loaded = config.load(preset=name, data=tmp_path)
     assert loaded.steps == {"stage1": 450_000, "stage2": 150_000, "both": 600_000}.get(name, loaded.steps)
-    if name in ("small", "gpu"):  # both make the package's own network
+    if name == "flowinr":
+        assert loaded.model.network == "FlowINR"
+    elif name in ("small", "gpu"):  # both make one network
         assert loaded.model == config.load(preset="small").model
         assert Path(config.load(preset=name).validation.data.photos).name == "held_out"
     else:

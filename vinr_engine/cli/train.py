@@ -24,6 +24,10 @@ def train(
         Path | None, typer.Option(metavar="DIR", help="Folder of clips, such as vinr prepare makes.")
     ] = None,
     names: Annotated[Path | None, typer.Option(metavar="FILE", help="List of the clips to use, a name a line.")] = None,
+    photos: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Folder of photographs (JPEG, PNG) to train on beside those of the preset."),
+    ] = None,
     init: Annotated[Path | None, typer.Option(metavar="FILE", help="Checkpoint to start from.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in OUT_DIR.")] = False,
     minutes: Annotated[
@@ -37,7 +41,7 @@ def train(
     """
     load, run = _training()
     changes = [*(change or []), *([f"init={init}"] if init is not None else [])]
-    run(load(config, preset, changes, data, names), Path(out), resume=resume, say=typer.echo, minutes=minutes)
+    run(load(config, preset, changes, data, names, photos), Path(out), resume=resume, say=typer.echo, minutes=minutes)
 
 
 def _training() -> tuple[Any, Any]:

@@ -72,8 +72,8 @@ class NetworkModule(nn.Module, Network):
 
     config: dict[str, Any]
     """The constructor's arguments, as JSON has them: a checkpoint's metadata hold them."""
-    learns_parts = False
-    """Whether `training_outputs` takes `parts`."""
+    learns: tuple[str, ...] = ("pictures",)
+    """What `training_outputs` takes for `learn`."""
 
     @classmethod
     def from_published(cls, state: dict[str, Tensor]) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
@@ -113,12 +113,13 @@ class NetworkModule(nn.Module, Network):
         """Draw weights to begin training with, where a run asks for better ones than the constructor's."""
 
     def training_outputs(
-        self, frames: Tensor, times: Tensor, size: Size, frame_upsample: int, parts: bool
-    ) -> tuple[Tensor, Tensor | None]:
-        """What a training step compares: pictures [B, T, 3, HH, WW], and flow [B, T, 4, HH, WW] if it makes any.
+        self, frames: Tensor, times: Tensor, size: Size, frame_upsample: int, learn: str
+    ) -> tuple[Tensor | None, list[Tensor] | None]:
+        """What a training step compares: pictures [B, T, 3, HH, WW], and flows [B, T, 4, _, _], each in pixels of its
+        own size, where the network makes any; None for what `learn` leaves out.
 
-        `frame_upsample` is for networks that read enlarged colours. `parts`: both frames enlarged alone, T = 2, beside
-        the flow at the frames' own size.
+        `frame_upsample` is for networks that read enlarged colours. `learn` is one of `learns`: "pictures" at `times`;
+        "frames", both enlarged, each from itself alone (T = 2); "flow"; or "parts", the last two at once.
         """
         return self(frames, times, size), None
 

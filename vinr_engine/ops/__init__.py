@@ -2,6 +2,8 @@
 
 from vinr_engine.ops.deform_conv2d import deform_conv2d, deform_conv2d_packed
 from vinr_engine.ops.inr_query import inr_query
+from vinr_engine.ops.local_correlation import local_correlation
+from vinr_engine.ops.phase_linear import phase_linear
 from vinr_engine.ops.sampled_mlp import sampled_mlp
 
-__all__ = ["deform_conv2d", "deform_conv2d_packed", "inr_query", "sampled_mlp"]
+__all__ = ["deform_conv2d", "deform_conv2d_packed", "inr_query", "local_correlation", "phase_linear", "sampled_mlp"]

@@ -7,7 +7,19 @@ from vinr_engine.reference.deform_conv2d import deform_conv2d, deform_conv2d_pac
 from vinr_engine.reference.encoder import encoder
 from vinr_engine.reference.inr_query import inr_query
 from vinr_engine.reference.liif import liif_query
+from vinr_engine.reference.local_correlation import local_correlation
+from vinr_engine.reference.phase_linear import phase_linear
 from vinr_engine.reference.project_maps import project_maps
 from vinr_engine.reference.sampled_mlp import sampled_mlp
 
-__all__ = ["deform_conv2d", "deform_conv2d_packed", "encoder", "inr_query", "liif_query", "project_maps", "sampled_mlp"]
+__all__ = [
+    "deform_conv2d",
+    "deform_conv2d_packed",
+    "encoder",
+    "inr_query",
+    "liif_query",
+    "local_correlation",
+    "phase_linear",
+    "project_maps",
+    "sampled_mlp",
+]

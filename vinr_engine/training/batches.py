@@ -11,29 +11,33 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from vinr_engine.evaluation.metrics import quantise
 from vinr_engine.evaluation.resize import resize
+from vinr_engine.training import photographs
 from vinr_engine.training.clips import ClipSource
 from vinr_engine.training.config import Data, Stage
 from vinr_engine.training.procedural import Scene
 from vinr_engine.training.samples import FRAMES, Batch, Source
+from vinr_engine.training.stills import StillSource
 
 
 class ProceduralSource:
-    """Scenes made of photographs."""
+    """Scenes made of photographs and drawings; their inputs have 8 bits."""
 
     def __init__(self, data: Data) -> None:
-        self.data = data
+        self.motion = data.motion
+        self.names = photographs.named(data.photos, data.folder)
 
     def sample(
         self, rng: np.random.Generator, times: Tensor, input_crop: int, scale: float, target_shrink: float
     ) -> Batch:
         """`target_shrink` plays no part: photographs are fine enough."""
         side = round(input_crop * scale)
-        scene = Scene(rng, side, self.data.photos, self.data.motion)
+        scene = Scene(rng, side, self.names, self.motion)
         known = {t: scene.frame_and_flow(t) for t in {0.0, 1.0, *times.tolist()}}
         inputs = torch.stack([known[0.0][0], known[1.0][0]])
         pictures, flows = zip(*(known[t] for t in times.tolist()), strict=True)
-        low = resize(inputs, input_crop / side, (input_crop, input_crop))
+        low = quantise(resize(inputs, input_crop / side, (input_crop, input_crop)).clamp(0, 1))
         return {"frames": low, "target": torch.stack(pictures), "flow": torch.stack(flows), "times": times}
 
 
@@ -41,6 +45,8 @@ def open_source(data: Data) -> Source:
     """The source of a configuration. Raises DataError."""
     if data.source == "procedural":
         return ProceduralSource(data)
+    if data.source == "stills":
+        return StillSource(data)
     return ClipSource(data)
 
 
@@ -58,7 +64,10 @@ def draw_times(rng: np.random.Generator, stage: Stage) -> Tensor:
 def draw_scale(rng: np.random.Generator, stage: Stage) -> float:
     """One of the stage's scales."""
     low, high = stage.scales()
-    return high if low == high or rng.random() < stage.largest_scale_share else rng.uniform(low, high)
+    if low == high or rng.random() < stage.largest_scale_share:
+        return high
+    scale = rng.uniform(low, high)
+    return float(round(scale)) if stage.whole_scale_share and rng.random() < stage.whole_scale_share else scale
 
 
 def join(samples: list[Batch]) -> Batch:

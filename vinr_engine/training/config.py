@@ -66,10 +66,11 @@ class Model(Section):
 class Data(Section):
     """Where samples come from."""
 
-    source: Literal["clips", "procedural"] = "clips"
+    source: Literal["clips", "procedural", "stills"] = "clips"
     root: Path | None = None  # clips: a folder of folders of numbered frames
     names: Path | None = None  # clips: a file with a clip's name a line; all clips of the root if not given
-    photos: Literal["training", "held_out"] = "training"  # procedural
+    photos: Literal["training", "held_out"] = "training"  # procedural, stills
+    folder: Path | None = None  # procedural, stills: of more photographs
     motion: Annotated[float, Field(ge=0, le=64)] = 16.0  # procedural: largest shift, in pixels of the targets
 
     @model_validator(mode="after")
@@ -81,6 +82,8 @@ class Data(Section):
                 raise ValueError(f"root: no such folder: {self.root}")
             if self.names is not None and not self.names.is_file():
                 raise ValueError(f"names: no such file: {self.names}")
+        if self.folder is not None and not self.folder.is_dir():
+            raise ValueError(f"folder: no such folder: {self.folder}")
         return self
 
 
@@ -93,15 +96,19 @@ class Stage(Section):
     input_crop: Annotated[int, Field(ge=4, strict=True)] = 32  # side of the inputs
     scale: Positive | tuple[Positive, Positive] = 4.0  # targets over inputs; a range is drawn from once a batch
     largest_scale_share: Share = 0.0  # of a range: how often its end is taken
+    whole_scale_share: Share = 0.0  # of the other scales of a range: how often the nearest whole number is taken
     target_shrink: Positive = 2.0  # clips: original over target
     targets: Whole = 1  # a sample
     # Of a sample: any of the nine; or one of the two ends, and others between; or both ends first, and others between.
     times: Literal["any", "end_and_between", "ends_and_between"] = "any"
-    # Residual networks: learn the enlarged frames at both ends, and the flow at the inputs' size, which is cheap, and
-    # the query's colours not at all.
-    parts: bool = False
+    # Frames: both ends, each enlarged from itself alone; flow: without pictures; parts: the two at once, still cheaper
+    # than pictures at all times.
+    learn: Literal["pictures", "frames", "flow", "parts"] = "pictures"
     loss: str = "charbonnier"
+    luma: Share = 0.0  # of the loss: how much of it compares luma alone, as PSNR-Y does
     reduction: Literal["sum", "mean"] = "sum"
+    lr: Positive | None = None  # the optimiser's if not given
+    decay: Count = 0  # with lr: steps at the end in which it falls to the optimiser's minimum
     flow_weight: Annotated[float, Field(ge=0)] = 0.0  # procedural: of the mean error of the flow, in pixels
 
     @model_validator(mode="after")
@@ -112,8 +119,12 @@ class Stage(Section):
             raise ValueError(f"scale: a range goes upwards, got {list(self.scales())}")
         if self.flow_weight and self.data.source != "procedural":
             raise ValueError("flow_weight: only procedural data has a known flow")
-        if self.parts and (self.data.source != "procedural" or self.times != "ends_and_between"):
-            raise ValueError("parts: needs procedural data and times ends_and_between")
+        if self.data.source == "stills" and (self.learn != "frames" or self.targets != 2):
+            raise ValueError("learn: stills have two targets, to learn frames")
+        if self.learn in ("frames", "parts") and (self.data.source == "clips" or self.times != "ends_and_between"):
+            raise ValueError(f"learn: {self.learn} needs procedural data or stills, and times ends_and_between")
+        if self.learn in ("flow", "parts") and not self.flow_weight:
+            raise ValueError(f"flow_weight: needed to learn {self.learn}")
         if self.times == "ends_and_between" and self.targets < 2:
             raise ValueError(f"targets: two ends are at least two, got {self.targets}")
         if self.targets > 9 or (self.times == "end_and_between" and self.targets > 8):
@@ -202,11 +213,13 @@ def load(
     changes: Sequence[str] = (),
     data: Path | None = None,
     names: Path | None = None,
+    photos: Path | None = None,
 ) -> Config:
     """The configuration of a YAML file or of a preset, with `changes` such as "optimiser.lr=2e-4".
 
     A file may also be a published one, such as train_zsm.yml. `data` and `names` are the root and the list of all
-    stages that train on clips. Raises ConfigError: one line that names the key.
+    stages that train on clips, `photos` the folder of all that train on photographs. Raises ConfigError: one line that
+    names the key.
     """
     if (config is None) == (preset is None):
         raise ConfigError(f"give --config FILE or --preset, one of {', '.join(presets())}")
@@ -222,16 +235,17 @@ def load(
         content = translate(content)
     for change in changes:
         _change(content, change)
-    _point_to(content, {"root": data, "names": names})
+    _point_to(content, ("clips",), {"root": data, "names": names})
+    _point_to(content, ("procedural", "stills"), {"folder": photos})
     return parse(content, path.name if preset is None else f"preset {preset}")
 
 
-def _point_to(content: Any, paths: dict[str, Path | None]) -> None:
-    """Put `paths` into every stage of `content` that trains on clips."""
+def _point_to(content: Any, sources: tuple[str, ...], paths: dict[str, Path | None]) -> None:
+    """Put `paths` into every stage of `content` that trains on one of `sources`."""
     stages = content.get("stages") if isinstance(content, dict) else None
     for stage in stages if isinstance(stages, list) else []:
         data = stage.get("data") if isinstance(stage, dict) else None
-        if isinstance(data, dict) and data.get("source", "clips") == "clips":
+        if isinstance(data, dict) and data.get("source", "clips") in sources:
             data.update({key: str(path) for key, path in paths.items() if path is not None})
 
 

@@ -17,7 +17,7 @@ from vinr_engine.training.config import Config
 from vinr_engine.training.validate import write_pictures
 
 FIELDS = ("step", "seconds", "lr", "loss", "picture_loss", "gradient_norm", "bad_steps")
-FIGURES = ("psnr_end", "psnr_between", "gain_end", "gain_between")
+FIGURES = ("psnr_end", "psnr_between", "gain_end", "gain_between", "flow_error")
 Row = dict[str, float]
 
 
@@ -70,6 +70,8 @@ class Journal:
         gains = ""
         if figures:
             gains = f", dB over the blend: ends {row['gain_end']:+.2f}, between {row['gain_between']:+.2f}"
+            if "flow_error" in row:
+                gains += f"; flow off by {row['flow_error']:.3f} pixels"
         self.say(f"step {step}: loss {row['loss']:.5g}, lr {row['lr']:.3g}, {seconds:.0f} s{gains}")
 
     def _show(self, pictures: list[Tensor], step: int) -> None:

@@ -26,7 +26,7 @@ from vinr_engine.training.config import Config, Stage
 from vinr_engine.training.journal import Journal
 from vinr_engine.training.objective import Objective
 from vinr_engine.training.samples import Batch, Source
-from vinr_engine.training.schedule import learning_rate
+from vinr_engine.training.schedule import stage_learning_rate
 
 WEIGHTS = "weights.safetensors"
 HALF = "weights_fp16.safetensors"
@@ -75,8 +75,11 @@ class Training:
                 model.initialise()
         except ValueError as error:
             raise ConfigError(f"model: {error}") from None
-        if any(stage.parts for stage in self.config.stages) and not model.learns_parts:
-            raise ConfigError("stages: parts needs a residual model")
+        for stage in self.config.stages:
+            if stage.learn not in model.learns:
+                raise ConfigError(
+                    f"stages: learn: this {type(model).__name__} takes {', '.join(model.learns)}, got {stage.learn!r}"
+                )
         if self.config.init is None:
             return model
         try:
@@ -187,7 +190,7 @@ class Training:
         batches = self._batches(number, stage, first, last)
         rows: list[dict[str, float]] = []
         while self.state.step < last and not self._time_is_up():
-            rows.append(self._step(stage, batches))
+            rows.append(self._step(first, stage, batches))
             step = self.state.step
             v = self.config.validation
             validates = v is not None and (step % v.every == 0 or step == self.config.steps)
@@ -200,10 +203,10 @@ class Training:
         if rows:  # time is up between two lines of the log
             self.journal.write(rows, {}, [])
 
-    def _step(self, stage: Stage, batches: Iterator[Batch]) -> dict[str, float]:
+    def _step(self, first: int, stage: Stage, batches: Iterator[Batch]) -> dict[str, float]:
         """One optimiser step; a loss or a gradient that is not finite changes nothing but a count."""
         accelerator, o = self.accelerator, self.config.optimiser
-        rate = learning_rate(self.state.step, self.config.steps, o)
+        rate = stage_learning_rate(self.state.step, first, stage, self.config.steps, o)
         for group in self.state.optimiser.param_groups:
             group["lr"] = rate * group["factor"]
         # Processes average their gradients and a step its batches; the gradient of a sum is a sum.

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vinr_engine.errors import ConfigError
+from vinr_engine.evaluation.metrics import luma
 from vinr_engine.models import NetworkModule
 from vinr_engine.training.config import Stage
 from vinr_engine.training.losses import LOSSES
@@ -14,7 +15,7 @@ from vinr_engine.training.samples import Batch
 
 
 class Objective(nn.Module):
-    """The network at the targets' times, and the loss; in a stage of `parts`, enlarged frames and flow apart."""
+    """The network at the targets' times, and the loss; or what else a stage says to learn."""
 
     def __init__(self, model: NetworkModule, frame_upsample: int) -> None:
         super().__init__()
@@ -28,16 +29,32 @@ class Objective(nn.Module):
         """-> the loss to minimise, and the part of it that the pictures make."""
         target = batch["target"]
         size = (target.shape[-2], target.shape[-1])
-        out, flow = self.model.training_outputs(batch["frames"], batch["times"], size, self.frame_upsample, stage.parts)
-        pictures = LOSSES[stage.loss](out, target[:, :2] if stage.parts else target, stage.reduction)
+        out, flows = self.model.training_outputs(
+            batch["frames"], batch["times"], size, self.frame_upsample, stage.learn
+        )
+        pictures = target.new_zeros(())
+        if out is not None:
+            pictures = _pictures(out, target if stage.learn == "pictures" else target[:, :2], stage)
         if not stage.flow_weight:
             return pictures, pictures.detach()
-        if flow is None:
+        if flows is None:
             raise ConfigError(f"stages: flow_weight needs flow, which {type(self.model).__name__} does not give")
-        # Smooth near zero: a hundredth of a pixel matters to nobody.
-        error = ((flow - _resized_flow(batch["flow"], flow.shape)) ** 2 + 1e-2).sqrt()
-        weighted = stage.flow_weight * (error.sum() if stage.reduction == "sum" else error.mean())
-        return pictures + weighted, pictures.detach()
+        errors = torch.stack([_flow_error(flow, batch["flow"], stage.reduction) for flow in flows])
+        return pictures + stage.flow_weight * errors.sum(), pictures.detach()
+
+
+def _pictures(out: Tensor, target: Tensor, stage: Stage) -> Tensor:
+    loss = LOSSES[stage.loss]
+    if not stage.luma:
+        return loss(out, target, stage.reduction)
+    brightness = loss(luma(out), luma(target), stage.reduction)
+    return (1 - stage.luma) * loss(out, target, stage.reduction) + stage.luma * brightness
+
+
+def _flow_error(flow: Tensor, true: Tensor, reduction: str) -> Tensor:
+    # Smooth near zero: a hundredth of a pixel matters to nobody.
+    error = ((flow - _resized_flow(true, flow.shape)) ** 2 + 1e-2).sqrt()
+    return error.sum() if reduction == "sum" else error.mean()
 
 
 def _resized_flow(flow: Tensor, shape: torch.Size) -> Tensor:

@@ -1,4 +1,4 @@
-"""Photographs that come inside packages this project pins: content to train on without a download."""
+"""Photographs to train on: those inside packages that this project pins, and those of a folder that is given."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from vinr_engine.errors import DataError
-from vinr_engine.evaluation.resize import resize
+from vinr_engine.errors import DataError, reason
 
 FOLDERS = {"skimage": "data", "sklearn": "datasets/images", "matplotlib": "mpl-data/sample_data"}
 # How often each is drawn. Pictures of the world count most; textures, text and science add kinds of edges.
@@ -36,7 +35,14 @@ TRAINING = {
 # Never trained on: for validation, and for the demonstration clip, which is made of these two.
 HELD_OUT: dict[str, float] = {"skimage/chelsea.png": 1, "skimage/coffee.png": 1}
 SETS: dict[str, dict[str, float]] = {"training": TRAINING, "held_out": HELD_OUT}
-SHRINKS = (1.0, 0.7, 0.5)  # a photograph shrunk has finer detail a pixel
+OF_A_FOLDER = 3.0
+"""How often a photograph of a folder is drawn."""
+SUFFIXES = (".jpg", ".jpeg", ".png")
+
+# A photograph shrunk has finer detail a pixel, as small video frames have; larger than this, it is too soft to learn
+# from, and it fills the memory.
+SHRINKS = (1.0, 0.7, 0.5, 0.35, 0.25, 0.18, 0.13)
+MOST_PIXELS, LEAST_SIDE = 1_600_000, 200
 
 
 def _path(name: str) -> Path:
@@ -50,11 +56,38 @@ def _path(name: str) -> Path:
     return path
 
 
-@functools.lru_cache(maxsize=64)
-def photograph(name: str, shrink: float = 1.0) -> Tensor:
-    """[3, H, W] in [0, 1], `shrink` times its stored size."""
-    if shrink != 1.0:
-        return resize(photograph(name), shrink).clamp(0, 1)
-    with Image.open(_path(name)) as image:
-        pixels = np.asarray(image.convert("RGB"))
-    return torch.from_numpy(pixels.copy()).permute(2, 0, 1).contiguous().float() / 255
+def named(photos: str, folder: Path | None = None) -> dict[str, float]:
+    """Photographs of a set and of a folder, as `sizes` takes them, and how often each is drawn. Raises DataError."""
+    if folder is None:
+        return SETS[photos]
+    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    if not found:
+        raise DataError(f"{folder}: holds no photographs ({', '.join(SUFFIXES)})")
+    return {**SETS[photos], **{str(path.absolute()): OF_A_FOLDER for path in found}}
+
+
+@functools.lru_cache(maxsize=256)
+def sizes(name: str) -> list[Tensor]:
+    """[3, H, W] of 8 bits, a photograph at each of SHRINKS that leaves it a useful size, the finest first."""
+    path = Path(name) if Path(name).is_absolute() else _path(name)
+    try:
+        with Image.open(path) as image:
+            whole = image.convert("RGB")
+    except OSError as error:
+        raise DataError(f"{path}: {reason(error)}") from None
+    found: list[Tensor] = []
+    for shrink in SHRINKS:
+        w, h = (round(n * shrink) for n in whole.size)
+        useful = w * h <= MOST_PIXELS and min(w, h) >= LEAST_SIDE
+        if useful or (shrink == SHRINKS[-1] and not found):
+            # Pillow's bicubic is antialiased, and does not need the photograph in floating point.
+            small = whole if shrink == 1 else whole.resize((w, h), Image.Resampling.BICUBIC)
+            found.append(torch.from_numpy(np.asarray(small).copy()).permute(2, 0, 1).contiguous())
+    return found
+
+
+def draw(rng: np.random.Generator, names: dict[str, float]) -> Tensor:
+    """[3, H, W] of 8 bits: one of the photographs, at one of its sizes."""
+    weights = np.array(list(names.values()))
+    of_all_sizes = sizes(str(rng.choice(list(names), p=weights / weights.sum())))
+    return of_all_sizes[rng.integers(len(of_all_sizes))]

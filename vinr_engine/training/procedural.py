@@ -14,9 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vinr_engine.training.photographs import SETS, SHRINKS, photograph
+from vinr_engine.training import drawings, photographs
 
 HARMONICS = 4  # of a blob's outline
+DRAWN = 0.1  # of the layers
 
 
 class Motion(NamedTuple):
@@ -45,11 +46,12 @@ class Motion(NamedTuple):
 class Layer:
     """A photograph, its place and motion, and its outline; `scene` is the side of the square scene in pixels."""
 
-    def __init__(self, rng: np.random.Generator, photos: str, scene: int, motion: Motion, background: bool) -> None:
-        names = SETS[photos]
-        weights = np.array(list(names.values()))
-        name = str(rng.choice(list(names), p=weights / weights.sum()))
-        image = photograph(name, float(rng.choice(SHRINKS)))
+    def __init__(
+        self, rng: np.random.Generator, names: dict[str, float], scene: int, motion: Motion, background: bool
+    ) -> None:
+        """`names`: photographs, and how often each is drawn."""
+        drawn = rng.random() < DRAWN
+        image = drawings.draw(rng, 3 * scene // 2) if drawn else photographs.draw(rng, names)
         if rng.random() < 0.5:
             image = image.flip(-1)
         self.motion = motion
@@ -62,7 +64,8 @@ class Layer:
         # Only the part that can be seen is kept: enough for a scene of this size in motion.
         x0, y0 = ((self.centre - 1.6 * reach).floor().clamp(min=0)).int().tolist()
         x1, y1 = ((self.centre + 1.6 * reach).ceil()).int().tolist()
-        self.texture = image[:, y0:y1, x0:x1] * gain + offset
+        texture = image[:, y0:y1, x0:x1]
+        self.texture = (texture if drawn else texture.float() / 255) * gain + offset
         self.centre = self.centre - torch.tensor([x0, y0])
         self.kind = rng.choice(["blob", "bar", "edge"], p=[0.6, 0.2, 0.2])
         self.place = torch.tensor(rng.uniform(-0.45, 0.45, 2) * scene, dtype=torch.float32)
@@ -116,10 +119,17 @@ def _motion(
     return Motion(torch.tensor(shift, dtype=torch.float32), (quarter + tilt, spin), (zoom, grow))
 
 
+def _light(rng: np.random.Generator) -> tuple[float, float]:
+    """What is added to a factor of 1, and to a sum of 0, over the unit of time: scenes fade and brighten."""
+    if rng.random() < 0.75:
+        return 0.0, 0.0
+    return rng.uniform(-0.5, 0.3), rng.uniform(-0.15, 0.15)
+
+
 class Scene:
     """A square scene drawn from `rng`; `largest` bounds the shift of a layer against its neighbours, in pixels."""
 
-    def __init__(self, rng: np.random.Generator, side: int, photos: str = "training", largest: float = 16.0) -> None:
+    def __init__(self, rng: np.random.Generator, side: int, names: dict[str, float], largest: float = 16.0) -> None:
         still = rng.random() < 0.12
         largest = 0.0 if still else largest
         self.side = side
@@ -129,10 +139,11 @@ class Scene:
             return _magnitude(rng, largest) * np.array([math.cos(direction), math.sin(direction)])
 
         camera = draw()
-        self.layers = [Layer(rng, photos, side, _motion(rng, largest, camera), background=True)]
+        self.layers = [Layer(rng, names, side, _motion(rng, largest, camera), background=True)]
         for _ in range(rng.choice(4, p=[0.3, 0.35, 0.25, 0.1])):
             motion = _motion(rng, largest, camera + draw())
-            self.layers.append(Layer(rng, photos, side, motion, background=False))
+            self.layers.append(Layer(rng, names, side, motion, background=False))
+        self.light = _light(rng)
         ticks = torch.arange(side) + 0.5 - side / 2
         self.points = torch.stack(torch.meshgrid(ticks, ticks, indexing="xy"), -1)  # [side, side, 2], x and y
 
@@ -153,7 +164,8 @@ class Scene:
             alpha = layer.alpha(points)
             picture = torch.lerp(picture, colour, alpha)
             seen = torch.where(alpha > 0.5, number, seen)
-        return picture.clamp_(0, 1), seen
+        gain, offset = self.light
+        return (picture * (1 + gain * t) + offset * t).clamp_(0, 1), seen
 
     def frame_and_flow(self, t: float) -> tuple[Tensor, Tensor]:
         """The frame at t, and [4, side, side]: the way (x, y) from a pixel to where its content lies at times 0, 1."""

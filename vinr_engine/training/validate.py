@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
@@ -36,6 +37,12 @@ def psnr_y(output: Tensor, target: Tensor) -> Tensor:
     return -10 * error.clamp_min(1e-10).log10()
 
 
+def flow_error(flow: Tensor, true: Tensor, width: int) -> Tensor:
+    """The mean distance, in pixels of an input of that width, of flow [4, h, w] from true [4, H, W]."""
+    coarse = F.interpolate(true[None], flow.shape[-2:], mode="nearest-exact")[0] * (width / true.shape[-1])
+    return (flow * (width / flow.shape[-1]) - coarse).unflatten(0, (2, 2)).norm(dim=1).mean()
+
+
 @torch.no_grad()
 def validate(
     model: NetworkModule, samples: list[Batch], autocast: Any, device: torch.device
@@ -46,7 +53,7 @@ def validate(
     """
     was_training = model.training
     model.eval()
-    ours, blend, pictures = [], [], []
+    ours, blend, pictures, flow_errors = [], [], [], []
     for sample in samples:
         frames, target = sample["frames"][None].to(device), sample["target"].to(device)
         times, size = sample["times"].to(device), (target.shape[-2], target.shape[-1])
@@ -56,6 +63,11 @@ def validate(
         base = warped_blend(enlarged, times[:, None], frames.new_zeros(1, len(times), 4, *size))[0]
         ours.append(psnr_y(out, target))
         blend.append(psnr_y(base, target))
+        if "flow" in sample and "flow" in model.learns:
+            with autocast():
+                _, flows = model.training_outputs(frames, times[:, None], size, 1, "flow")
+            assert flows is not None
+            flow_errors.append(flow_error(flows[0][0, -1].float(), sample["flow"][-1].to(device), frames.shape[-1]))
         error = (10 * (out[-1] - target[-1])).abs()
         pictures.append(torch.cat([base[-1], out[-1], target[-1], error], -1).clamp(0, 1).cpu())
     model.train(was_training)
@@ -66,6 +78,8 @@ def validate(
         "gain_end": mean[0] - mean_blend[0],
         "gain_between": mean[1] - mean_blend[1],
     }
+    if flow_errors:
+        figures["flow_error"] = float(torch.stack(flow_errors).mean())
     return figures, pictures
 
 

@@ -160,9 +160,9 @@ class VideoINR(PyramidLevels, Initialised):
         return () if self.config["residual"] else UPSAMPLER
 
     @property
-    def learns_parts(self) -> bool:  # type: ignore[override]
+    def learns(self) -> tuple[str, ...]:  # type: ignore[override]
         """Residual networks make enlarged frames and flow that can be compared each for itself."""
-        return bool(self.config["residual"])
+        return ("pictures", "parts") if self.config["residual"] else ("pictures",)
 
     def known(self, frame: Tensor) -> KnownFrame:
         """The frame [B, 3, h, w] in [0, 1], padded to multiples of 4, and its pyramid."""
@@ -297,15 +297,16 @@ class VideoINR(PyramidLevels, Initialised):
         return self.query(self.encode(frames), frames, times, size, frame_upsample)
 
     def training_outputs(
-        self, frames: Tensor, times: Tensor, size: Size, frame_upsample: int, parts: bool
-    ) -> tuple[Tensor, Tensor]:
+        self, frames: Tensor, times: Tensor, size: Size, frame_upsample: int, learn: str
+    ) -> tuple[Tensor, list[Tensor]]:
         """See NetworkModule."""
         features = self.encode(frames)
-        if not parts:
-            return self.query_with_flow(features, frames, times, size, frame_upsample)
+        if learn == "pictures":
+            out, found = self.query_with_flow(features, frames, times, size, frame_upsample)
+            return out, [found]
         coarse = (frames.shape[-2], frames.shape[-1])
-        _, flow = self.decode(features, frames, times, coarse, frame_upsample)
-        return self.enlarge(features, frames, size), flow
+        _, found = self.decode(features, frames, times, coarse, frame_upsample)
+        return self.enlarge(features, frames, size), [found]
 
     @staticmethod
     def _check_frames(frames: Tensor) -> None:

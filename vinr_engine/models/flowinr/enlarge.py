@@ -1,0 +1,141 @@
+"""One frame, enlarged: plain 3x3 convolutions, and a function of their features that is asked at every output pixel.
+
+What is added to the bicubic enlargement grows with contrast and is exactly zero where the frame is flat: no convolution
+has a bias, and all see the frame without its local mean. A darker picture gets the same detail, darker.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vinr_engine.models.layers import fused
+from vinr_engine.models.network import Size
+from vinr_engine.ops.phase_linear import phase_linear
+from vinr_engine.reference.phase_linear import phases
+from vinr_engine.reference.sampling import axis_grid
+
+MEAN_SIDE = 9  # pixels each way of the mean that is taken off
+CONTRAST_SIDE = 7
+SCALES = (2.0, 3.0, 4.0)
+PLACES = (-0.75, -0.25, 0.25, 0.75)  # in an input pixel, half of them from its centre: those of scale 4
+KNOTS = len(PLACES)
+
+
+def conv(inputs: int, outputs: int, stride: int = 1, gain: float = 1.0) -> nn.Conv2d:
+    """3x3 and without a bias, by He's initialisation times `gain`."""
+    layer = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
+    nn.init.kaiming_normal_(layer.weight)
+    layer.weight.data.mul_(gain)
+    return layer
+
+
+def local_mean(x: Tensor, side: int) -> Tensor:
+    """The mean over side x side pixels; at the edges, over those there are."""
+    x = F.avg_pool2d(x, (1, side), 1, (0, side // 2), count_include_pad=False)
+    return F.avg_pool2d(x, (side, 1), 1, (side // 2, 0), count_include_pad=False)
+
+
+def without_mean(frame: Tensor) -> Tensor:
+    """frame [B, 3, h, w] less its local mean: zero where it is flat, and beyond its edges as good as zero."""
+    return frame - local_mean(frame, MEAN_SIDE)
+
+
+def base(frames: Tensor, size: Size) -> Tensor:
+    """[..., 3, h, w] -> [..., 3, HH, WW], bicubic: PyTorch's, with a = -3/4; antialiased where it shrinks."""
+    antialias = size[0] < frames.shape[-2] or size[1] < frames.shape[-1]
+    flat = F.interpolate(frames.flatten(0, -4), size, mode="bicubic", antialias=antialias)
+    return flat.unflatten(0, frames.shape[:-3])
+
+
+def contrast(detail: Tensor) -> Tensor:
+    """detail [B, 3, h, w], as of `without_mean` -> [B, 1, h, w], how much there is of it nearby."""
+    return local_mean(detail.abs().mean(1, keepdim=True), CONTRAST_SIDE)
+
+
+class Block(nn.Module):
+    """x + conv2(relu(conv1(x)))"""
+
+    def __init__(self, nf: int) -> None:
+        super().__init__()
+        self.conv1 = conv(nf, nf)
+        self.conv2 = conv(nf, nf, gain=0.1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.conv2(F.relu(self.conv1(x), inplace=True))
+
+
+class Blocks(nn.Sequential):
+    """A chain of blocks."""
+
+    def __init__(self, count: int, nf: int) -> None:
+        super().__init__(*(Block(nf) for _ in range(count)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        blocks: list[Block] = list(self)  # type: ignore[arg-type]
+        if blocks and fused.can_run(x, blocks[0].conv1):
+            for i, block in enumerate(blocks):
+                x = fused.residual_block(x, block.conv1, block.conv2, inplace=i > 0)
+            return x
+        return super().forward(x)
+
+
+class Decoder(nn.Module):
+    """Features, asked for what they add to a picture of any size.
+
+    At each output pixel that is a linear function of the features of the input pixel that holds it, and which function
+    follows from where in it the pixel lies, and from the scale: interpolated linearly between those of KNOTS x KNOTS
+    places at each of SCALES. Below the first, it fades to nothing at scale 1.
+    """
+
+    def __init__(self, nf: int) -> None:
+        super().__init__()
+        self.project = conv(nf, nf)
+        self.functions = nn.Parameter(0.1 * nf**-0.5 * torch.randn(len(SCALES), KNOTS, KNOTS, 3, nf))
+
+    def forward(self, features: Tensor, size: Size) -> Tensor:
+        """features [B, nf, h, w] -> [B, 3, HH, WW]"""
+        return phase_linear(self.project(features), self._weights(features, size), size)
+
+    def _weights(self, features: Tensor, size: Size) -> Tensor:
+        """[Py, Px, 3, nf], see `phase_linear`."""
+        coarse = features.shape[-2:]
+        scale = math.sqrt(size[0] * size[1] / (coarse[0] * coarse[1]))
+        shares = interpolation(self.functions.new_tensor([scale]), (1.0, *SCALES), extrapolate=False)[0, 1:]
+        y, x = (
+            interpolation(axis_grid(n, m, shares.dtype, shares.device).relative[: phases(n, m)], PLACES)
+            for n, m in zip(coarse, size, strict=True)
+        )
+        return torch.einsum("s,pa,qb,sabck->pqck", shares, y, x, self.functions)
+
+
+def interpolation(values: Tensor, knots: Sequence[float], extrapolate: bool = True) -> Tensor:
+    """values [n], knots in rising order -> [n, knots]: the shares by which a function that is linear between its values
+    at the knots, and beyond them or constant there, has its values at `values`."""
+    at = values.new_tensor(knots)
+    if not extrapolate:
+        values = values.clamp(at[0], at[-1])
+    left = (torch.searchsorted(at, values.contiguous(), right=True) - 1).clamp(0, len(knots) - 2)
+    part = (values - at[left]) / (at[left + 1] - at[left])
+    shares = values.new_zeros(len(values), len(knots))
+    return shares.scatter(1, left[:, None], (1 - part)[:, None]).scatter(1, left[:, None] + 1, part[:, None])
+
+
+class Enlarger(nn.Module):
+    """The features of a frame, and what they add to its bicubic enlargement."""
+
+    def __init__(self, nf: int, blocks: int) -> None:
+        super().__init__()
+        self.head = conv(3, nf)
+        self.body = Blocks(blocks, nf)
+        self.tail = conv(nf, nf, gain=0.5)
+        self.decoder = Decoder(nf)
+
+    def forward(self, detail: Tensor) -> Tensor:
+        """detail [B, 3, h, w], as of `without_mean` -> features [B, nf, h, w]"""
+        x = self.head(detail.contiguous(memory_format=torch.channels_last))
+        return x + self.tail(self.body(x))

@@ -1,0 +1,157 @@
+"""FlowINR: frames enlarged once each, moved along the flow at a time between them, blended, and corrected."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from vinr_engine.models.flowinr.enlarge import Blocks, Decoder, Enlarger, base, contrast, conv, without_mean
+from vinr_engine.models.flowinr.motion import FINEST, Motion
+from vinr_engine.models.layers.warped_blend import warp
+from vinr_engine.models.network import NetworkModule, Size, Times, register, times_tensor
+
+GUIDES = 9  # a pixel: both moved frames less their means, the velocity, the time
+
+
+@register
+class FlowINR(NetworkModule):
+    """Continuous space-time super-resolution in three parts: `enlarger`, `motion` and `merge`.
+
+    Args:
+        nf: features of a pixel.
+        blocks: residual blocks that enlarge a frame.
+        merge_blocks: residual blocks that correct a picture between two frames.
+        pyramid: features of a pixel at the three levels of the search for motion, finest first.
+    """
+
+    learns = ("pictures", "frames", "flow", "parts")
+
+    def __init__(self, nf: int = 48, blocks: int = 6, merge_blocks: int = 2, pyramid: list[int] | None = None) -> None:
+        super().__init__()
+        pyramid = [24, 32, 32] if pyramid is None else list(pyramid)
+        self.config = {"nf": nf, "blocks": blocks, "merge_blocks": merge_blocks, "pyramid": pyramid}
+        fine, middle, coarse = pyramid
+        self.enlarger = Enlarger(nf, blocks)
+        self.motion = Motion((fine, middle, coarse))
+        self.merge = Merge(nf, merge_blocks)
+
+    def known(self, frame: Tensor) -> dict[str, Any]:
+        """What a frame [B, 3, h, w] gives by itself."""
+        detail = without_mean(frame)
+        return {
+            "detail": detail,
+            "contrast": contrast(detail),
+            "features": self.enlarger(detail),
+            "levels": self.motion.pyramid(detail),
+        }
+
+    def encode_pair(self, first: dict[str, Any], second: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Both, as they are: all that a pair shares belongs to one of its frames."""
+        return first, second
+
+    def shared(self, features: tuple[dict[str, Any], dict[str, Any]], frames: Tensor, size: Size) -> Tensor:
+        """Both frames at `size`, each from itself alone: [B, 2, 3, HH, WW]."""
+        details = [self.enlarger.decoder(known["features"], size) for known in features]
+        return base(frames, size) + torch.stack(details, 1)
+
+    def query(self, features: Any, frames: Tensor, times: Times, size: Size, *, shared: Tensor | None = None) -> Tensor:
+        """See Network; batches of any size."""
+        return self.query_with_flow(features, frames, times, size, shared)[0]
+
+    def query_with_flow(
+        self, features: Any, frames: Tensor, times: Times, size: Size, shared: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """What `query` gives, and the flows [B, T, 4, HH, WW]: from a pixel to where its content lies in the first
+        frame and in the second, (x, y) each, in output pixels."""
+        enlarged = self.shared(features, frames, size) if shared is None else shared
+        outs, flows = zip(
+            *(self._at(features, enlarged, t, size) for t in times_tensor(times, len(frames), frames)), strict=True
+        )
+        return torch.stack(outs, 1), torch.stack(flows, 1)
+
+    def _at(self, features: Any, enlarged: Tensor, times: Tensor, size: Size) -> tuple[Tensor, Tensor]:
+        first, second = features
+        h, w = first["detail"].shape[-2:]
+        coarse = FINEST * self.motion(first["levels"], second["levels"], times)[0]
+        velocity = F.interpolate(coarse, scale_factor=FINEST, mode="bilinear", align_corners=False)[..., :h, :w]
+        flow, logit, residual = self.merge(first, second, times, velocity, size)
+        t = times[:, None, None, None]
+        one, two = warp(enlarged[:, 0], flow[:, :2]), warp(enlarged[:, 1], flow[:, 2:])
+        weight = (1 - t) * torch.sigmoid(logit)
+        other = t * torch.sigmoid(-logit)
+        return (weight * one + other * two) / (weight + other) + residual, flow
+
+    def training_outputs(
+        self, frames: Tensor, times: Tensor, size: Size, frame_upsample: int, learn: str
+    ) -> tuple[Tensor | None, list[Tensor] | None]:
+        """See NetworkModule; the flows are those of the levels, and with pictures also the one that moves them."""
+        pictures = self._enlarged(frames, size) if learn in ("frames", "parts") else None
+        if learn == "frames":
+            return pictures, None
+        if learn == "pictures":
+            features = self.encode(frames)
+            pictures, flow = self.query_with_flow(features, frames, times, size)
+            return pictures, [flow, *self._levels([known["levels"] for known in features], times)]
+        pyramids = [self.motion.pyramid(without_mean(frame)) for frame in frames.unbind(1)]
+        return pictures, self._levels(pyramids, times)
+
+    def _levels(self, pyramids: list[list[Tensor]], times: Tensor) -> list[Tensor]:
+        """The flows [B, T, 4, _, _] of all levels of the search at times [T, B]."""
+        found = zip(*(self.motion(*pyramids, t) for t in times), strict=True)
+        return [torch.stack([_flows(v, t) for v, t in zip(level, times, strict=True)], 1) for level in found]
+
+    def _enlarged(self, frames: Tensor, size: Size) -> Tensor:
+        """`shared` of frames [B, 2, 3, h, w] without the search for motion."""
+        flat = frames.flatten(0, 1)
+        detail = without_mean(flat)
+        added = self.enlarger.decoder(self.enlarger(detail), size)
+        return (base(flat, size) + added).unflatten(0, (-1, 2))
+
+
+def _flows(velocity: Tensor, times: Tensor) -> Tensor:
+    """velocity [B, 2, h, w], times [B] -> [B, 4, h, w]: to the first frame, and to the second."""
+    t = times[:, None, None, None]
+    return torch.cat([-t * velocity, (1 - t) * velocity], 1)
+
+
+class Merge(nn.Module):
+    """What a time between two frames needs beside their moved pictures: a finer flow, which frame to trust where, and
+    what is left to add."""
+
+    def __init__(self, nf: int, blocks: int) -> None:
+        super().__init__()
+        self.head = conv(2 * nf + GUIDES, nf)
+        self.body = Blocks(blocks, nf)
+        self.flow = nn.Conv2d(nf, 5, 3, 1, 1)
+        self.decoder = Decoder(nf)
+        nn.init.zeros_(self.decoder.functions)  # it begins with the moved pictures alone
+        nn.init.normal_(self.flow.weight, std=1e-3)
+        nn.init.zeros_(self.flow.bias)  # type: ignore[arg-type]
+
+    def forward(
+        self, first: dict[str, Any], second: dict[str, Any], times: Tensor, velocity: Tensor, size: Size
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """velocity [B, 2, h, w] in input pixels -> flow [B, 4, HH, WW] in output pixels, logit of the first frame's
+        weight [B, 1, HH, WW], and what is added [B, 3, HH, WW]."""
+        t = times[:, None, None, None]
+        moved = [
+            warp(torch.cat([known["features"], known["detail"], known["contrast"]], 1), way * velocity)
+            for known, way in ((first, -t), (second, 1 - t))
+        ]
+        nf = first["features"].shape[1]
+        (a, da, ca), (b, db, cb) = (m.split([nf, 3, 1], 1) for m in moved)
+        local = (1 - t) * ca + t * cb
+        # Contrast in place of ones: what these say of the place counts as much in dark pictures as in bright ones.
+        guides = torch.cat([da, db, velocity / 4 * local, t * local], 1)
+        x = torch.cat([a, b, guides], 1).contiguous(memory_format=torch.channels_last)
+        x = self.body(F.relu(self.head(x)))
+        change = self.flow(x / (local + 0.02))
+        fine = torch.cat([t * (change[:, :2] - velocity), (1 - t) * (change[:, 2:4] + velocity)], 1)
+        HH, WW = size
+        h, w = velocity.shape[-2:]
+        large = F.interpolate(torch.cat([fine, change[:, 4:]], 1), size, mode="bilinear", align_corners=False)
+        unit = velocity.new_tensor([WW / w, HH / h, WW / w, HH / h])[:, None, None]
+        return large[:, :4] * unit, large[:, 4:], self.decoder(x, size)

@@ -1,0 +1,64 @@
+"""Samples of enlargement alone: two crops that have nothing to do with each other, each its own target."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from vinr_engine.evaluation.metrics import quantise
+from vinr_engine.evaluation.resize import resize
+from vinr_engine.training import drawings, photographs
+from vinr_engine.training.config import Data
+from vinr_engine.training.samples import Batch
+
+DRAWN = 0.1  # of the crops
+PLAIN = 0.5  # of the crops: brightness and colours as they are
+
+
+class StillSource:
+    """Crops of photographs and drawings, turned and mirrored, half of them in other colours."""
+
+    def __init__(self, data: Data) -> None:
+        self.names = photographs.named(data.photos, data.folder)
+
+    def sample(
+        self, rng: np.random.Generator, times: Tensor, input_crop: int, scale: float, target_shrink: float
+    ) -> Batch:
+        """`times` are the ends, 0 and 1; `target_shrink` plays no part."""
+        side = round(input_crop * scale)
+        target = torch.stack([self._crop(rng, side) for _ in range(2)])
+        low = resize(target, input_crop / side, (input_crop, input_crop)).clamp(0, 1)
+        return {"frames": quantise(low), "target": target, "times": torch.tensor([0.0, 1.0])}
+
+    def _crop(self, rng: np.random.Generator, side: int) -> Tensor:
+        if rng.random() < DRAWN:
+            crop = drawings.draw(rng, side)
+        else:
+            image = photographs.draw(rng, self.names)
+            H, W = image.shape[-2:]
+            top, left = (int(rng.integers(max(1, n - side + 1))) for n in (H, W))
+            crop = image[:, top : top + side, left : left + side].float() / 255
+            missing = [max(0, side - n) for n in (W, H)]
+            crop = F.pad(crop[None], (0, missing[0], 0, missing[1]), mode="replicate")[0]
+        crop = turned(crop, int(rng.integers(8)))
+        return crop if rng.random() < PLAIN else recoloured(rng, crop)
+
+
+def turned(image: Tensor, way: int) -> Tensor:
+    """[3, n, n] in one of the 8 ways that a square lies."""
+    image = image.rot90(way % 4, (-2, -1))
+    return image.flip(-1) if way >= 4 else image
+
+
+def recoloured(rng: np.random.Generator, image: Tensor) -> Tensor:
+    """[3, H, W] with other colours, contrast and brightness: dark, faded and bleached pictures among them."""
+    image = image[torch.from_numpy(rng.permutation(3))]
+    gain = math.exp(rng.uniform(-1.5, 0.3))
+    low = float(image.min())
+    offset = rng.uniform(0, 1 - min(1.0, gain)) if gain < 1 else 0.0
+    image = (image - low) * gain + offset + (low * gain if rng.random() < 0.5 else 0.0)
+    return image.clamp(0, 1).contiguous()
