@@ -81,8 +81,7 @@ class LocalCorrelation {
 
 class LocalCorrelationBackward : LocalCorrelation {
  public:
-    LocalCorrelationBackward(const LocalCorrelationParameters<Scalar>& p,
-                             const LocalCorrelationGradients<Scalar>& g)
+    LocalCorrelationBackward(const LocalCorrelationParameters<Scalar>& p, const LocalCorrelationGradients<Scalar>& g)
         : LocalCorrelation(p), g(g) {}
 
     void run(ParallelFor parallel_for) { parallel_for(p.batch * p.height, &rows_of, this); }
