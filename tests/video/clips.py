@@ -19,7 +19,7 @@ class Blend(vinr.Network):
         self.frames = self.encodings = 0
         self.times = []
 
-    def known(self, frame):
+    def known(self, frame, size=None):
         self.frames += 1
         return frame
 

@@ -155,9 +155,9 @@ class GraphedNetwork(Network):
         """See Network."""
         self.model.check(size, times, frames)
 
-    def known(self, frame: Tensor) -> Any:
+    def known(self, frame: Tensor, size: Size | None = None) -> Any:
         """See Network."""
-        return self._known(frame)
+        return self._known(frame, None if size is None else tuple(size))
 
     def encode_pair(self, first: Any, second: Any) -> Any:
         """See Network."""

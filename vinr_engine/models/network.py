@@ -43,8 +43,11 @@ class Network(Protocol):
         """How many queries for pictures of `size` it likes to answer together, each on a thread of the caller's."""
         return 1
 
-    def known(self, frame: Tensor) -> Any:
-        """What both pairs that a frame [1, 3, h, w] in [0, 1] belongs to share; by default the frame."""
+    def known(self, frame: Tensor, size: Size | None = None) -> Any:
+        """What both pairs that a frame [1, 3, h, w] in [0, 1] belongs to share; by default the frame.
+
+        `size`: of the pictures that will be asked for, for networks that make something of a frame alone at that size.
+        """
         return frame
 
     def encode_pair(self, first: Any, second: Any) -> Any:

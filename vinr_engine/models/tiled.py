@@ -80,9 +80,12 @@ class Tiled(Network):
     def _enlarged(self, tile: Size) -> Size:
         return int(tile[0] * self.scale), int(tile[1] * self.scale)
 
-    def known(self, frame: Tensor) -> list[Any]:
+    def known(self, frame: Tensor, size: Size | None = None) -> list[Any]:
         """What the network knows of each tile."""
-        return [self.model.known(part) for part in self._cut(frame)]
+        parts = self._cut(frame)
+        return [
+            self.model.known(p, None if size is None else self._enlarged((p.shape[-2], p.shape[-1]))) for p in parts
+        ]
 
     def encode_pair(self, first: list[Any], second: list[Any]) -> list[Any]:
         """The features of each tile."""

@@ -143,7 +143,7 @@ class Slot:
     def known(self) -> Any:
         """See `Network.known`."""
         with self._enlarger.autocast():
-            return self._enlarger.model.known(self.frame)
+            return self._enlarger.model.known(self.frame, self._enlarger.size)
 
 
 class Pair:

@@ -58,7 +58,7 @@ def test_flat_frames_that_fade_are_blended(model):
 def test_what_is_added_grows_with_contrast(model):
     """Half the contrast on another grey gives half the picture on that grey, at a frame's own time."""
     x = frames()
-    whole, half = (model.shared(model.encode(x * s + o), x * s + o, (80, 96)) for s, o in ((1, 0), (0.5, 0.3)))
+    whole, half = (model.known(x[:, 0] * s + o, (80, 96)).enlarged for s, o in ((1, 0), (0.5, 0.3)))
     torch.testing.assert_close(half, 0.5 * whole + 0.3)
 
 
@@ -80,11 +80,12 @@ def test_an_untrained_network_enlarges_and_blends():
     torch.testing.assert_close(network(x, 0.25, (80, 96))[:, 0], 0.75 * large[:, 0] + 0.25 * large[:, 1])
 
 
-def test_what_is_known_and_shared_is_used(model):
+def test_what_is_known_of_a_frame_serves_its_pairs(model):
     x = frames()
-    features = model.encode_pair(model.known(x[:, 0]), model.known(x[:, 1]))
-    shared = model.shared(features, x, (80, 96))
-    torch.testing.assert_close(model.query(features, x, 0.5, (80, 96), shared=shared), model(x, 0.5, (80, 96)))
+    known = [model.known(frame, (80, 96)) for frame in x.unbind(1)]
+    assert known[0].enlarged.shape == (1, 3, 80, 96)
+    torch.testing.assert_close(model.query(model.encode_pair(*known), x, 0.5, (80, 96)), model(x, 0.5, (80, 96)))
+    torch.testing.assert_close(model.query(model.encode_pair(*known), x, 0.5, (40, 48)), model(x, 0.5, (40, 48)))
 
 
 def test_inference_is_what_training_computes(model):
@@ -107,7 +108,7 @@ def test_parts_are_the_parts_of_pictures(model):
     x, times = frames(batch=2), torch.tensor([[0.25, 0.5], [0.0, 1.0]])
     enlarged, none = model.training_outputs(x, times, (40, 48), 1, "frames")
     assert none is None
-    torch.testing.assert_close(enlarged, model.shared(model.encode(x), x, (40, 48)))
+    torch.testing.assert_close(enlarged[:, 1], model.known(x[:, 1], (40, 48)).enlarged)
     nothing, flows = model.training_outputs(x, times, (40, 48), 1, "flow")
     assert nothing is None
     _, (whole, *levels) = model.training_outputs(x, times, (40, 48), 1, "pictures")
@@ -132,7 +133,7 @@ def test_tiles_agree_with_the_whole(model):
     model = model.float()
     whole = model(smooth, 0.5, (192, 320))
     tiled = Tiled(model, 2 * MARGIN + 32, Fraction(2))
-    knowns = [tiled.known(smooth[:, k]) for k in (0, 1)]
+    knowns = [tiled.known(smooth[:, k], (192, 320)) for k in (0, 1)]
     out = tiled.query(tiled.encode_pair(*knowns), smooth, [0.5], (192, 320))
     assert (out - whole).abs().mean() < 0.01
 
@@ -146,7 +147,7 @@ def test_values_between_knots_lie_on_straight_lines():
 
 def test_the_scale_fades_to_nothing(model):
     x = frames()
-    torch.testing.assert_close(model.shared(model.encode(x), x, (20, 24)), x)
+    torch.testing.assert_close(model.known(x[:, 0], (20, 24)).enlarged, x[:, 0])
 
 
 def test_upscale_takes_it(model, tmp_path):

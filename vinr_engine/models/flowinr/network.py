@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +14,17 @@ from vinr_engine.models.layers.warped_blend import warp
 from vinr_engine.models.network import NetworkModule, Size, Times, register, times_tensor
 
 GUIDES = 9  # a pixel: both moved frames less their means, the velocity, the time
+
+
+class KnownFrame(NamedTuple):
+    """A frame less its local mean [B, 3, h, w], its contrast [B, 1, h, w], its features [B, nf, h, w], the levels that
+    the search for motion compares, and the frame enlarged [B, 3, HH, WW]."""
+
+    detail: Tensor
+    contrast: Tensor
+    features: Tensor
+    levels: list[Tensor]
+    enlarged: Tensor | None
 
 
 @register
@@ -38,48 +49,57 @@ class FlowINR(NetworkModule):
         self.motion = Motion((fine, middle, coarse))
         self.merge = Merge(nf, merge_blocks)
 
-    def known(self, frame: Tensor) -> dict[str, Any]:
-        """What a frame [B, 3, h, w] gives by itself."""
+    def known(self, frame: Tensor, size: Size | None = None) -> KnownFrame:
+        """What a frame [B, 3, h, w] gives by itself, the enlarged frame with it if `size` is given."""
         detail = without_mean(frame)
-        return {
-            "detail": detail,
-            "contrast": contrast(detail),
-            "features": self.enlarger(detail),
-            "levels": self.motion.pyramid(detail),
-        }
+        features = self.enlarger(detail)
+        return KnownFrame(
+            detail,
+            contrast(detail),
+            features,
+            self.motion.pyramid(detail),
+            None if size is None else base(frame, size) + self.enlarger.decoder(features, size),
+        )
 
-    def encode_pair(self, first: dict[str, Any], second: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    def encode_pair(self, first: KnownFrame, second: KnownFrame) -> tuple[KnownFrame, KnownFrame]:
         """Both, as they are: all that a pair shares belongs to one of its frames."""
         return first, second
 
-    def shared(self, features: tuple[dict[str, Any], dict[str, Any]], frames: Tensor, size: Size) -> Tensor:
-        """Both frames at `size`, each from itself alone: [B, 2, 3, HH, WW]."""
-        details = [self.enlarger.decoder(known["features"], size) for known in features]
-        return base(frames, size) + torch.stack(details, 1)
-
-    def query(self, features: Any, frames: Tensor, times: Times, size: Size, *, shared: Tensor | None = None) -> Tensor:
+    def query(self, features: Any, frames: Tensor, times: Times, size: Size, *, shared: None = None) -> Tensor:
         """See Network; batches of any size."""
-        return self.query_with_flow(features, frames, times, size, shared)[0]
+        return self.query_with_flow(features, frames, times, size)[0]
 
     def query_with_flow(
-        self, features: Any, frames: Tensor, times: Times, size: Size, shared: Tensor | None = None
+        self, features: tuple[KnownFrame, KnownFrame], frames: Tensor, times: Times, size: Size
     ) -> tuple[Tensor, Tensor]:
         """What `query` gives, and the flows [B, T, 4, HH, WW]: from a pixel to where its content lies in the first
         frame and in the second, (x, y) each, in output pixels."""
-        enlarged = self.shared(features, frames, size) if shared is None else shared
+        enlarged = self.enlarged(features, frames, size)
         outs, flows = zip(
             *(self._at(features, enlarged, t, size) for t in times_tensor(times, len(frames), frames)), strict=True
         )
         return torch.stack(outs, 1), torch.stack(flows, 1)
 
-    def _at(self, features: Any, enlarged: Tensor, times: Tensor, size: Size) -> tuple[Tensor, Tensor]:
+    def enlarged(self, features: tuple[KnownFrame, KnownFrame], frames: Tensor, size: Size) -> tuple[Tensor, Tensor]:
+        """Both frames at `size`, each from itself alone: two of [B, 3, HH, WW]."""
+        first, second = (
+            known.enlarged
+            if known.enlarged is not None and tuple(known.enlarged.shape[-2:]) == tuple(size)
+            else base(frame, size) + self.enlarger.decoder(known.features, size)
+            for known, frame in zip(features, frames.unbind(1), strict=True)
+        )
+        return first, second
+
+    def _at(
+        self, features: tuple[KnownFrame, KnownFrame], enlarged: tuple[Tensor, Tensor], times: Tensor, size: Size
+    ) -> tuple[Tensor, Tensor]:
         first, second = features
-        h, w = first["detail"].shape[-2:]
-        coarse = FINEST * self.motion(first["levels"], second["levels"], times)[0]
+        h, w = first.detail.shape[-2:]
+        coarse = FINEST * self.motion(first.levels, second.levels, times)[0]
         velocity = F.interpolate(coarse, scale_factor=FINEST, mode="bilinear", align_corners=False)[..., :h, :w]
         flow, logit, residual = self.merge(first, second, times, velocity, size)
         t = times[:, None, None, None]
-        one, two = warp(enlarged[:, 0], flow[:, :2]), warp(enlarged[:, 1], flow[:, 2:])
+        one, two = warp(enlarged[0], flow[:, :2]), warp(enlarged[1], flow[:, 2:])
         weight = (1 - t) * torch.sigmoid(logit)
         other = t * torch.sigmoid(-logit)
         return (weight * one + other * two) / (weight + other) + residual, flow
@@ -88,13 +108,13 @@ class FlowINR(NetworkModule):
         self, frames: Tensor, times: Tensor, size: Size, frame_upsample: int, learn: str
     ) -> tuple[Tensor | None, list[Tensor] | None]:
         """See NetworkModule; the flows are those of the levels, and with pictures also the one that moves them."""
-        pictures = self._enlarged(frames, size) if learn in ("frames", "parts") else None
+        pictures = self._both_enlarged(frames, size) if learn in ("frames", "parts") else None
         if learn == "frames":
             return pictures, None
         if learn == "pictures":
             features = self.encode(frames)
             pictures, flow = self.query_with_flow(features, frames, times, size)
-            return pictures, [flow, *self._levels([known["levels"] for known in features], times)]
+            return pictures, [flow, *self._levels([known.levels for known in features], times)]
         pyramids = [self.motion.pyramid(without_mean(frame)) for frame in frames.unbind(1)]
         return pictures, self._levels(pyramids, times)
 
@@ -103,11 +123,10 @@ class FlowINR(NetworkModule):
         found = zip(*(self.motion(*pyramids, t) for t in times), strict=True)
         return [torch.stack([_flows(v, t) for v, t in zip(level, times, strict=True)], 1) for level in found]
 
-    def _enlarged(self, frames: Tensor, size: Size) -> Tensor:
-        """`shared` of frames [B, 2, 3, h, w] without the search for motion."""
+    def _both_enlarged(self, frames: Tensor, size: Size) -> Tensor:
+        """frames [B, 2, 3, h, w] -> [B, 2, 3, HH, WW], without the search for motion."""
         flat = frames.flatten(0, 1)
-        detail = without_mean(flat)
-        added = self.enlarger.decoder(self.enlarger(detail), size)
+        added = self.enlarger.decoder(self.enlarger(without_mean(flat)), size)
         return (base(flat, size) + added).unflatten(0, (-1, 2))
 
 
@@ -132,16 +151,16 @@ class Merge(nn.Module):
         nn.init.zeros_(self.flow.bias)  # type: ignore[arg-type]
 
     def forward(
-        self, first: dict[str, Any], second: dict[str, Any], times: Tensor, velocity: Tensor, size: Size
+        self, first: KnownFrame, second: KnownFrame, times: Tensor, velocity: Tensor, size: Size
     ) -> tuple[Tensor, Tensor, Tensor]:
         """velocity [B, 2, h, w] in input pixels -> flow [B, 4, HH, WW] in output pixels, logit of the first frame's
         weight [B, 1, HH, WW], and what is added [B, 3, HH, WW]."""
         t = times[:, None, None, None]
         moved = [
-            warp(torch.cat([known["features"], known["detail"], known["contrast"]], 1), way * velocity)
+            warp(torch.cat([known.features, known.detail, known.contrast], 1), way * velocity)
             for known, way in ((first, -t), (second, 1 - t))
         ]
-        nf = first["features"].shape[1]
+        nf = first.features.shape[1]
         (a, da, ca), (b, db, cb) = (m.split([nf, 3, 1], 1) for m in moved)
         local = (1 - t) * ca + t * cb
         # Contrast in place of ones: what these say of the place counts as much in dark pictures as in bright ones.

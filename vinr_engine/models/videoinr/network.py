@@ -164,8 +164,8 @@ class VideoINR(PyramidLevels, Initialised):
         """Residual networks make enlarged frames and flow that can be compared each for itself."""
         return ("pictures", "parts") if self.config["residual"] else ("pictures",)
 
-    def known(self, frame: Tensor) -> KnownFrame:
-        """The frame [B, 3, h, w] in [0, 1], padded to multiples of 4, and its pyramid."""
+    def known(self, frame: Tensor, size: Size | None = None) -> KnownFrame:
+        """The frame [B, 3, h, w] in [0, 1], padded to multiples of 4, and its pyramid, whatever the size to come."""
         if frame.dim() != 4 or frame.shape[1] != 3 or 0 in frame.shape[2:]:
             raise ValueError(f"frame must be [B, 3, h, w] with h, w > 0, got {list(frame.shape)}")
         # All that follows keeps this memory format, in which convolutions are fastest; weights are copied to it on use.
