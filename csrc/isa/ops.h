@@ -7,6 +7,7 @@
 #include "deform_conv2d/cpu_parameters.h"
 #include "inr_query/cpu_parameters.h"
 #include "local_correlation/cpu_parameters.h"
+#include "phase_linear/cpu_parameters.h"
 #include "project_maps/cpu_parameters.h"
 #include "sampled_mlp/cpu_parameters.h"
 
@@ -24,6 +25,8 @@ struct Kernels {
     Kernel<QueryParameters<scalar_t>, QueryGradients<scalar_t>> inr_query_backward;
     Kernel<LocalCorrelationParameters<scalar_t>> local_correlation;
     Kernel<LocalCorrelationParameters<scalar_t>, LocalCorrelationGradients<scalar_t>> local_correlation_backward;
+    Kernel<PhaseLinearParameters<scalar_t>> phase_linear;
+    Kernel<PhaseLinearParameters<scalar_t>, PhaseLinearGradients<scalar_t>> phase_linear_backward;
     Kernel<SampledMlpParameters<scalar_t>> sampled_mlp;
     Kernel<SampledMlpParameters<scalar_t>, SampledMlpGradients<scalar_t>> sampled_mlp_backward;
     Kernel<ProjectMapsParameters<scalar_t>> project_maps;
@@ -44,6 +47,7 @@ struct Kernels {
 #if !defined(VINR_BFLOAT16)
 #include "inr_query/cpu_backward.h"
 #include "local_correlation/cpu_kernel.h"
+#include "phase_linear/cpu_kernel.h"
 #include "project_maps/cpu_kernel.h"
 #include "sampled_mlp/cpu_backward.h"
 #if !defined(VINR_FLOAT64)
@@ -64,6 +68,8 @@ constexpr Kernels<Scalar> kKernels = [] {
     kernels.sampled_mlp_backward = sampled_mlp_backward;
     kernels.local_correlation = local_correlation;
     kernels.local_correlation_backward = local_correlation_backward;
+    kernels.phase_linear = phase_linear;
+    kernels.phase_linear_backward = phase_linear_backward;
     kernels.project_maps = project_maps;
     kernels.project_maps_backward = project_maps_backward;
 #if !defined(VINR_FLOAT64)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
@@ -12,10 +10,13 @@ from vinr_engine.reference.sampling import axis_grid
 
 def phases(n_in: int, n_out: int) -> int:
     """How many different places in its input pixel an output pixel's centre has, along an axis."""
-    return n_out // math.gcd(n_in, n_out)
+    divisor, rest = n_out, n_in
+    while rest != 0:  # torch.compile does not take math.gcd of sizes that it keeps open
+        divisor, rest = rest, divisor % rest
+    return n_out // divisor
 
 
-def phase_linear(maps: Tensor, weights: Tensor, size: tuple[int, int]) -> Tensor:
+def phase_linear(maps: Tensor, weights: Tensor, size: tuple[int, int], base: Tensor | None = None) -> Tensor:
     """See `vinr_engine.ops.phase_linear`."""
     B, K = maps.shape[:2]
     Py, Px, C, _ = weights.shape
@@ -24,4 +25,5 @@ def phase_linear(maps: Tensor, weights: Tensor, size: tuple[int, int]) -> Tensor
     )
     read = maps.index_select(2, rows).index_select(3, columns)
     read = read.view(B, K, size[0] // Py, Py, size[1] // Px, Px)
-    return torch.einsum("bkypxq,pqck->bcypxq", read, weights).reshape(B, C, *size)
+    out = torch.einsum("bkypxq,pqck->bcypxq", read, weights.to(maps.dtype)).reshape(B, C, *size)
+    return out if base is None else out + base
