@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from vinr_engine.training.photographs import HELD_OUT
 from vinr_engine.training.procedural import Scene
 
 from .canvas import FRAMES, HEIGHT, WIDTH, Canvas, Floats, mixed, points, pooled, view
@@ -52,10 +53,10 @@ def layers(largest: float) -> Callable[[Rng], Frames]:
     """Photographs cut out and moved over each other, by up to `largest` pixels within the clip."""
 
     def draw(rng: Rng) -> Frames:
-        scene = Scene(rng, WIDTH, "held_out", largest)
-        # some scenes are one photograph alone, or stand still: others have clips for that
-        while len(scene.layers) < 3 or not any(layer.motion.shift.any() for layer in scene.layers):
-            scene = Scene(rng, WIDTH, "held_out", largest)
+        scene = Scene(rng, WIDTH, HELD_OUT, largest)
+        # some scenes are one photograph alone, stand still or fade: others have clips for that
+        while len(scene.layers) < 3 or any(scene.light) or not any(layer.motion.shift.any() for layer in scene.layers):
+            scene = Scene(rng, WIDTH, HELD_OUT, largest)
         top = (WIDTH - HEIGHT) // 2
         for n in range(FRAMES):
             frame = scene.frame(n / (FRAMES - 1))[:, top : top + HEIGHT]

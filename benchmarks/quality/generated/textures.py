@@ -7,7 +7,7 @@ import functools
 import numpy as np
 from PIL import Image, ImageDraw
 
-from vinr_engine.training.photographs import photograph
+from vinr_engine.training import photographs
 
 from .canvas import Floats, view
 
@@ -15,7 +15,7 @@ from .canvas import Floats, view
 @functools.lru_cache(maxsize=2)
 def texture(name: str) -> Floats:
     """The held-out photograph chelsea (451x300) or coffee (600x400): [h, w, 3] in [0, 1]. DataError if missing."""
-    return np.ascontiguousarray(photograph(f"skimage/{name}.png").permute(1, 2, 0).numpy())
+    return np.ascontiguousarray(photographs.sizes(f"skimage/{name}.png")[0].permute(1, 2, 0).numpy() / np.float32(255))
 
 
 def photo(name: str, zoom: float, shift: tuple[float, float] = (0.0, 0.0), angle: float = 0.0) -> Floats:
