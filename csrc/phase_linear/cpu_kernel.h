@@ -147,6 +147,12 @@ class PhaseLinear {
                 return over_outputs(tile, kind, stride, Columns<3>{3}, run);
             case 4:
                 return over_outputs(tile, kind, stride, Columns<4>{4}, run);
+            case 5:
+                return over_outputs(tile, kind, stride, Columns<5>{5}, run);
+            case 6:
+                return over_outputs(tile, kind, stride, Columns<6>{6}, run);
+            case 8:
+                return over_outputs(tile, kind, stride, Columns<8>{8}, run);
             default:
                 return over_outputs(tile, kind, stride, Columns<0>{kind.columns}, run);
         }

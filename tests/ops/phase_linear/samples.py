@@ -52,6 +52,8 @@ SAMPLES = [
     Sample("nine_quarters", input=(8, 12), size=(18, 27), channels=17, layout="nhwc", base=True),
     Sample("five_halves", input=(6, 4), size=(15, 10), layout="nhwc"),
     Sample("seven_times", size=(28, 35), batch=1),
+    Sample("eleven_halves", input=(2, 4), size=(11, 22), batch=1, base=True),
+    Sample("eight_times", input=(2, 3), size=(16, 24), base=True),
     Sample("no_common_divisor", size=(7, 11), base=True),
     Sample("another_scale_along_each_axis", size=(6, 15)),
     Sample("smaller", size=(2, 3)),

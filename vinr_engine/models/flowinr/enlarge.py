@@ -97,9 +97,9 @@ class Decoder(nn.Module):
         self.project = conv(nf, nf)
         self.functions = nn.Parameter(0.1 * nf**-0.5 * torch.randn(len(SCALES), KNOTS, KNOTS, 3, nf))
 
-    def forward(self, features: Tensor, size: Size) -> Tensor:
-        """features [B, nf, h, w] -> [B, 3, HH, WW]"""
-        return phase_linear(self.project(features), self._weights(features, size), size)
+    def forward(self, features: Tensor, size: Size, picture: Tensor | None = None) -> Tensor:
+        """features [B, nf, h, w] -> [B, 3, HH, WW], with it `picture`, of that shape, if one is given."""
+        return phase_linear(self.project(features), self._weights(features, size), size, picture)
 
     def _weights(self, features: Tensor, size: Size) -> Tensor:
         """[Py, Px, 3, nf], see `phase_linear`."""
@@ -110,7 +110,10 @@ class Decoder(nn.Module):
             interpolation(axis_grid(n, m, shares.dtype, shares.device).relative[: phases(n, m)], PLACES)
             for n, m in zip(coarse, size, strict=True)
         )
-        return torch.einsum("s,pa,qb,sabck->pqck", shares, y, x, self.functions)
+        # The widest product last: in the order of the letters of one einsum, places meet before functions do.
+        of_scale = torch.tensordot(shares, self.functions, 1)
+        of_rows = torch.tensordot(y, of_scale, 1)  # [Py, KNOTS, 3, nf]
+        return torch.matmul(x, of_rows.flatten(2)).unflatten(2, of_rows.shape[2:])
 
 
 def interpolation(values: Tensor, knots: Sequence[float], extrapolate: bool = True) -> Tensor:

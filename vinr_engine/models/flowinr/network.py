@@ -58,7 +58,7 @@ class FlowINR(NetworkModule):
             contrast(detail),
             features,
             self.motion.pyramid(detail),
-            None if size is None else base(frame, size) + self.enlarger.decoder(features, size),
+            None if size is None else self.enlarger.decoder(features, size, base(frame, size)),
         )
 
     def encode_pair(self, first: KnownFrame, second: KnownFrame) -> tuple[KnownFrame, KnownFrame]:
@@ -85,7 +85,7 @@ class FlowINR(NetworkModule):
         first, second = (
             known.enlarged
             if known.enlarged is not None and tuple(known.enlarged.shape[-2:]) == tuple(size)
-            else base(frame, size) + self.enlarger.decoder(known.features, size)
+            else self.enlarger.decoder(known.features, size, base(frame, size))
             for known, frame in zip(features, frames.unbind(1), strict=True)
         )
         return first, second
@@ -126,8 +126,8 @@ class FlowINR(NetworkModule):
     def _both_enlarged(self, frames: Tensor, size: Size) -> Tensor:
         """frames [B, 2, 3, h, w] -> [B, 2, 3, HH, WW], without the search for motion."""
         flat = frames.flatten(0, 1)
-        added = self.enlarger.decoder(self.enlarger(without_mean(flat)), size)
-        return (base(flat, size) + added).unflatten(0, (-1, 2))
+        features = self.enlarger(without_mean(flat))
+        return self.enlarger.decoder(features, size, base(flat, size)).unflatten(0, (-1, 2))
 
 
 def _flows(velocity: Tensor, times: Tensor) -> Tensor:
