@@ -36,6 +36,16 @@ def test_makes_pictures_of_any_size_at_any_times(model, size):
     assert out.isfinite().all()
 
 
+@pytest.mark.parametrize("size", [(80, 96), (33, 50)])
+def test_runs_with_operands_in_bfloat16(model, size):
+    x = frames().float()
+    exact = model.float()(x, 0.3, size)
+    with torch.autocast("cpu", torch.bfloat16):
+        out = model(x, 0.3, size)
+    assert out.dtype == torch.float32
+    assert 0 < (out - exact).abs().mean() < 0.02
+
+
 @pytest.mark.parametrize("shape", [(1, 1), (1, 9), (7, 2), (17, 31)])
 def test_takes_frames_of_any_size(model, shape):
     assert model(frames(*shape), 0.5, (2 * shape[0], 3 * shape[1])).isfinite().all()

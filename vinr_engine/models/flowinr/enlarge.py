@@ -111,9 +111,9 @@ class Decoder(nn.Module):
             for n, m in zip(coarse, size, strict=True)
         )
         # The widest product last: in the order of the letters of one einsum, places meet before functions do.
-        of_scale = torch.tensordot(shares, self.functions, 1)
-        of_rows = torch.tensordot(y, of_scale, 1)  # [Py, KNOTS, 3, nf]
-        return torch.matmul(x, of_rows.flatten(2)).unflatten(2, of_rows.shape[2:])
+        of_scale = torch.matmul(shares, self.functions.flatten(1)).unflatten(0, (KNOTS, -1))
+        of_rows = torch.matmul(y, of_scale).unflatten(1, (KNOTS, -1))
+        return torch.matmul(x, of_rows).unflatten(2, self.functions.shape[3:])  # [Px, KNOTS] times [Py, KNOTS, 3 nf]
 
 
 def interpolation(values: Tensor, knots: Sequence[float], extrapolate: bool = True) -> Tensor:
