@@ -40,3 +40,11 @@ def test_a_backend_that_the_op_lacks_says_so(op, monkeypatch):
         assert op.refusal(name, ()) == f"it has no {op.name}"
     with pytest.raises(ValueError, match="unknown backend 'gpu'"):
         op.refusal("gpu", ())
+
+
+@every
+def test_an_extension_that_is_older_than_the_op_is_named(op, monkeypatch):
+    monkeypatch.setattr(backends, "unavailable", lambda name: "")
+    monkeypatch.setattr(op, "torch_ops", {})
+    for name in op.backends:
+        assert f"built before it had {op.name}" in op.refusal(name, ())

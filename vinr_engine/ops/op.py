@@ -135,6 +135,8 @@ class Op:
             return reason
         if backend not in self.backends:
             return f"it has no {self.name}"
+        if self.variant(backend) not in self.torch_ops:
+            return f"the extension was built before it had {self.name}; `make build` builds it anew"
         return self.backends[backend].refuse(arguments)
 
     def check(self, backend: str, arguments: Any) -> None:
