@@ -118,11 +118,12 @@ def _cost_demands(rows: Sequence[Cost]) -> list[list[str]]:
 
 
 def _start_demands(rows: Sequence[Start]) -> list[list[str]]:
-    wall = {r.what: r.wall_s for r in rows}
-    if not {TORCH, UPSCALE} <= wall.keys():
+    seconds = {r.what: r.cpu_s for r in rows}
+    if not {TORCH, UPSCALE} <= seconds.keys():
         return []
-    above = wall[UPSCALE] - wall[TORCH]
-    return [_verdict(f"start-up above `{TORCH}`", f"{START_SLACK} s", f"{above:.2f} s", above <= START_SLACK)]
+    # By CPU seconds, as the costs: nearly all of it runs on one core, and the clock counts what runs beside it, too.
+    above = seconds[UPSCALE] - seconds[TORCH]
+    return [_verdict(f"start-up above `{TORCH}`, CPU", f"{START_SLACK} s", f"{above:.2f} s", above <= START_SLACK)]
 
 
 def demands(quality: Sequence[Quality], cost: Sequence[Cost], start: Sequence[Start]) -> str:
