@@ -65,15 +65,17 @@ def _about(options: argparse.Namespace, **more: Any) -> dict[str, Any]:
 
 def _quality(options: argparse.Namespace, peers: Sequence[Peer], settings: Settings) -> dict[str, Any]:
     clips = find(options.clips or [str(installed(name)) for name in CLIPS])
+    about = _about(options, max_frames=options.max_frames)  # before: the tree may change while it runs
     with Bar(label="quality") as bar:
         loaded = {peer.key: peer.start(settings) for peer in peers}
         rows = quality.run(clips, KEEPS, loaded, options.max_frames, bar.update)
-    return {"about": _about(options, max_frames=options.max_frames), "rows": [asdict(row) for row in rows]}
+    return {"about": about, "rows": [asdict(row) for row in rows]}
 
 
 def _cost(options: argparse.Namespace, peers: Sequence[Peer], settings: Settings) -> dict[str, Any]:
     sizes, threads, repeats = options.sizes, options.threads, options.repeats
     ours = OURS in {peer.key for peer in peers}
+    about = _about(options)
     total = (len(peers) + ours) * len(sizes) * repeats + ours * repeats
     done = 0
     starts: list[files.Start] = []
@@ -89,7 +91,7 @@ def _cost(options: argparse.Namespace, peers: Sequence[Peer], settings: Settings
             rows += files.from_file(sizes, settings, threads, repeats, step)
             starts = files.starts(settings, threads, repeats, step)
     return {
-        "about": _about(options), "rows": [asdict(row) for row in rows], "start": [asdict(row) for row in starts],
+        "about": about, "rows": [asdict(row) for row in rows], "start": [asdict(row) for row in starts],
     }  # fmt: skip
 
 
