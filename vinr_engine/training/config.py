@@ -104,6 +104,7 @@ class Stage(Section):
     # Frames: both ends, each enlarged from itself alone; flow: without pictures; parts: the two at once, still cheaper
     # than pictures at all times.
     learn: Literal["pictures", "frames", "flow", "parts"] = "pictures"
+    frozen: tuple[str, ...] = ()  # how names of parameters begin that stay as they are
     loss: str = "charbonnier"
     luma: Share = 0.0  # of the loss: how much of it compares luma alone, as PSNR-Y does
     reduction: Literal["sum", "mean"] = "sum"

@@ -187,6 +187,7 @@ class Training:
     def _run_stage(self, number: int, stage: Stage, first: int, last: int) -> None:
         self.say(f"stage {number + 1}: steps {self.state.step} to {last}")
         self.state.model.train()
+        self._freeze(stage)
         batches = self._batches(number, stage, first, last)
         rows: list[dict[str, float]] = []
         while self.state.step < last and not self._time_is_up():
@@ -202,6 +203,14 @@ class Training:
                 self._checkpoint()
         if rows:  # time is up between two lines of the log
             self.journal.write(rows, {}, [])
+
+    def _freeze(self, stage: Stage) -> None:
+        model = self.state.model
+        names = [name for name, _ in model.named_parameters()]
+        if wrong := [start for start in stage.frozen if not any(name.startswith(start) for name in names)]:
+            raise ConfigError(f"stages: frozen: no parameter begins with {wrong[0]!r}")
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(not name.startswith((*model.unused, *stage.frozen)))
 
     def _step(self, first: int, stage: Stage, batches: Iterator[Batch]) -> dict[str, float]:
         """One optimiser step; a loss or a gradient that is not finite changes nothing but a count."""
