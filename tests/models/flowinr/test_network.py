@@ -79,6 +79,14 @@ def test_a_frame_has_not_moved_at_its_own_time(model):
     assert (last[:, 2:] == 0).all()
 
 
+@pytest.mark.parametrize("end", [0.0, 1.0])
+def test_a_frames_own_time_is_no_other_than_times_beside_it(model, end, monkeypatch):
+    x = frames()
+    own = model(x, end, (80, 96))
+    monkeypatch.setattr("vinr_engine.models.flowinr.network._end", lambda times: None)
+    torch.testing.assert_close(own, model(x, end, (80, 96)))
+
+
 def test_an_untrained_network_enlarges_and_blends():
     torch.manual_seed(0)
     network = FlowINR(**SMALL).double()

@@ -98,6 +98,8 @@ class FlowINR(NetworkModule):
         coarse = FINEST * self.motion(first.levels, second.levels, times)[0]
         velocity = F.interpolate(coarse, scale_factor=FINEST, mode="bilinear", align_corners=False)[..., :h, :w]
         flow, logit, residual = self.merge(first, second, times, velocity, size)
+        if (end := _end(times)) is not None:
+            return enlarged[end] + residual, flow
         t = times[:, None, None, None]
         one, two = warp(enlarged[0], flow[:, :2]), warp(enlarged[1], flow[:, 2:])
         weight = (1 - t) * torch.sigmoid(logit)
@@ -128,6 +130,16 @@ class FlowINR(NetworkModule):
         flat = frames.flatten(0, 1)
         features = self.enlarger(without_mean(flat))
         return self.enlarger.decoder(features, size, base(flat, size)).unflatten(0, (-1, 2))
+
+
+def _end(times: Tensor) -> int | None:
+    """Whose own time all of `times` are, the first frame's or the second's: nothing needs to be moved there.
+
+    Not asked on a GPU, which would be waited for, nor in a graph.
+    """
+    if times.device.type != "cpu" or torch.compiler.is_compiling() or torch._C._get_tracing_state():
+        return None
+    return next((end for end in (0, 1) if bool((times == end).all())), None)
 
 
 def _flows(velocity: Tensor, times: Tensor) -> Tensor:
