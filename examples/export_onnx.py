@@ -1,4 +1,4 @@
-"""Exports the package's own network to ONNX, and asks ONNX Runtime for a picture halfway between two frames.
+"""Exports a small VideoINR to ONNX, and asks ONNX Runtime for a picture halfway between two frames.
 
     python examples/export_onnx.py FOLDER
 
@@ -14,7 +14,7 @@ import torch
 
 import vinr_engine as vinr
 from vinr_engine.export import Pair, to_onnx
-from vinr_engine.models import Network
+from vinr_engine.models import SMALL_VIDEOINR, Network
 
 FRAME = (48, 64)  # height and width; of frames of other sizes the last row and column are repeated up to multiples of 4
 SIZE = (100, 150)
@@ -44,7 +44,7 @@ def run(model: Network, pair: Pair) -> None:
 
 
 def main(folder: str) -> None:
-    model = vinr.load_network()
+    model = vinr.load_network(SMALL_VIDEOINR)
     pair = to_onnx(model, folder, overwrite=True)
     print(f"wrote {pair.encoder} and {pair.query}")
     if find_spec("onnxruntime") is None:

@@ -9,6 +9,7 @@ from vinr_engine._version import __version__
 from vinr_engine.backends import BackendError, backend, input_precision
 from vinr_engine.models import (
     CheckpointError,
+    FlowINR,
     Network,
     NetworkModule,
     VideoINR,
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BackendError",
     "CheckpointError",
+    "FlowINR",
     "Network",
     "NetworkModule",
     "VideoINR",

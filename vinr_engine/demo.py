@@ -43,7 +43,7 @@ def run(
     quiet: bool = False,
     say: Callable[[str], None] = print,
 ) -> list[Path]:
-    """Write low_resolution.mp4, bicubic.mp4, videoinr.mp4 and comparison.png into ``out_dir``; returns their paths.
+    """Write low_resolution.mp4, bicubic.mp4, upscaled.mp4 and comparison.png into ``out_dir``; returns their paths.
 
     Raises what `upscale` raises, all VinrError with a message of one line.
     """
@@ -53,8 +53,8 @@ def run(
     folder = Path(out_dir)
     files.make_folder(folder)
     common: dict[str, Any] = {"space": SPACE, "time": TIME, "overwrite": True}
-    low, bicubic, ours = (folder / name for name in ("low_resolution.mp4", "bicubic.mp4", "videoinr.mp4"))
-    with Bar(quiet=quiet, label="VideoINR") as bar:
+    low, bicubic, ours = (folder / name for name in ("low_resolution.mp4", "bicubic.mp4", "upscaled.mp4"))
+    with Bar(quiet=quiet, label="demo") as bar:
         upscale(CLIP, low, model=Resize("nearest"), device="cpu", **common)
         upscale(CLIP, bicubic, model=Resize("bicubic"), device="cpu", **common)
         done = upscale(
@@ -62,7 +62,7 @@ def run(
             **common,
         )  # fmt: skip
     rows = [("low resolution, pixels repeated", low), ("bicubic, frames repeated", bicubic)]
-    name = "VideoINR"
+    name = type(model).__name__
     comparison = folder / "comparison.png"
     sheet([*rows, (name, ours)], comparison)
     width, height = done.size

@@ -85,7 +85,7 @@ def test_errors_are_one_line(tmp_path, clip, capsys, monkeypatch, arguments, cod
 def test_default_weights(tmp_path, clip, capsys):
     code, out, err = run(capsys, "upscale", clip, tmp_path / "o.mp4", "--space", 2, "--time", 2)
     assert (code, err) == (0, "")
-    assert "weights: the package's own (small.safetensors)" in out
+    assert "weights: the package's own (flowinr.safetensors)" in out
     assert len(read(tmp_path / "o.mp4")) == 6
 
 
@@ -126,7 +126,7 @@ def test_demo(tmp_path, weights, capsys, monkeypatch):
     monkeypatch.setattr(demo, "SPACE", 2)
     monkeypatch.setattr(demo, "TIME", 4)
     code, out, _ = run(capsys, "demo", tmp_path / "d", "--weights", weights, "--quiet")
-    names = ["bicubic.mp4", "comparison.png", "low_resolution.mp4", "videoinr.mp4"]
+    names = ["bicubic.mp4", "comparison.png", "low_resolution.mp4", "upscaled.mp4"]
     assert code == 0
     assert sorted(p.name for p in (tmp_path / "d").iterdir()) == names
     assert all(name in out for name in names)

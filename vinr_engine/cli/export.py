@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from vinr_engine.errors import UsageError
+
+WEIGHTS_HELP = "Checkpoint of a VideoINR [default: a small one that comes with the package]."
 
 app = typer.Typer(help="Write a network for other runtimes.", rich_markup_mode=None, no_args_is_help=True)
 
@@ -20,6 +22,14 @@ def _numbers(text: str | None, option: str) -> list[float] | None:
         raise UsageError(f"{option} must be numbers separated by commas, got {text!r}") from None
 
 
+def _network(weights: str | None, untrained: bool) -> Any:
+    """The network of a checkpoint, or of --untrained; without either, the package's own that can be exported."""
+    from vinr_engine.models import SMALL_VIDEOINR
+    from vinr_engine.video import enlarge
+
+    return enlarge.load(SMALL_VIDEOINR if weights is None and not untrained else weights, untrained)
+
+
 @app.callback()
 def root() -> None:
     """Write a network for other runtimes."""
@@ -31,7 +41,7 @@ def onnx(
         str,
         typer.Argument(metavar="OUT", help="Folder for encoder.onnx and query.onnx; NAME.onnx: NAME.encoder.onnx ..."),
     ],
-    weights: Annotated[str | None, typer.Option(metavar="FILE", help="Checkpoint, as for upscale.")] = None,
+    weights: Annotated[str | None, typer.Option(metavar="FILE", help=WEIGHTS_HELP)] = None,
     untrained: Annotated[bool, typer.Option("--untrained", help="Random weights: tries the export.")] = False,
     profile: Annotated[
         str, typer.Option(help="portable: standard nodes; plugin: nodes of the TensorRT plugin library.")
@@ -70,7 +80,7 @@ def onnx(
     sides = None if size is None else parse.size(size)
     enlarge.check_weights(weights, untrained, given=False)
     pair = to_onnx(
-        enlarge.load(weights, untrained), out, profile=profile, deform_conv=deform_conv, dtype=dtype,
+        _network(weights, untrained), out, profile=profile, deform_conv=deform_conv, dtype=dtype,
         frame_upsample=upsample, times=_numbers(times, "--times"), size=None if sides is None else (sides[1], sides[0]),
         opset=opset, layers=layers, overwrite=overwrite,
     )  # fmt: skip
@@ -94,7 +104,7 @@ def tensorrt(
     out: Annotated[
         str, typer.Argument(metavar="OUT.engine", help="OUT.encoder.engine, OUT.query.engine and OUT.json are written.")
     ],
-    weights: Annotated[str | None, typer.Option(metavar="FILE", help="Checkpoint, as for upscale.")] = None,
+    weights: Annotated[str | None, typer.Option(metavar="FILE", help=WEIGHTS_HELP)] = None,
     untrained: Annotated[bool, typer.Option("--untrained", help="Random weights: tries the export.")] = False,
     builder: Annotated[
         str | None, typer.Option(help="tensorrt or tensorrt-rtx [default: the first that is installed].")
@@ -139,7 +149,7 @@ def tensorrt(
     targets = [name.strip().upper() for name in gpu.split(",")] if gpu else []
     limits = Limits(_sizes(frames, "--frames"), _sizes(outputs, "--outputs"))
     files = to_tensorrt(
-        enlarge.load(weights, untrained), out, builder=builder, targets=targets, dtype=dtype,
+        _network(weights, untrained), out, builder=builder, targets=targets, dtype=dtype,
         limits=limits, workspace=None if workspace is None else workspace << 20, timing_cache=timing_cache,
         profile=profile, plugin_library=plugin_library, overwrite=overwrite,
         note=lambda text: typer.echo(text, err=True),

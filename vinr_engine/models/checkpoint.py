@@ -26,7 +26,10 @@ from vinr_engine.models.network import DEFAULT, NetworkModule, networks
 NETWORK_KEY, METADATA_KEY = "vinr_engine.network", "vinr_engine.config"  # files of version 0.1 lack the first
 # Where a training state may keep the parameters.
 _WRAPPERS = ("state_dict", "params_ema", "params", "model", "network", "net_g", "generator")
-DEFAULT_WEIGHTS = pathlib.Path(__file__).parents[1] / "assets" / "small.safetensors"
+_ASSETS = pathlib.Path(__file__).parents[1] / "assets"
+DEFAULT_WEIGHTS = _ASSETS / "flowinr.safetensors"
+SMALL_VIDEOINR = _ASSETS / "small.safetensors"
+"""A small VideoINR that comes with the package, for what takes no other network: `vinr export`."""
 
 
 class CheckpointError(ValueError):
@@ -145,7 +148,7 @@ def _check_names_and_shapes(path: pathlib.Path, state: Mapping[str, Tensor], mod
 def load_network(path: str | os.PathLike[str] | None = None) -> NetworkModule:
     """The network that a `.safetensors` or a published `.pth` file holds, on the CPU, in evaluation mode.
 
-    None stands for the package's own weights, a small VideoINR, trained as docs/default-weights.md says.
+    None stands for the package's own weights, a FlowINR, trained as docs/default-weights.md says.
     Class and constructor's values come from the file's metadata, or from names and shapes of its tensors; the class
     must be registered. Raises FileNotFoundError, or CheckpointError saying what is wrong with the file; a pickle that
     would run code is refused.

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 DTYPES = ("float32", "bfloat16", "float16", "float64")
 SEED = 20220607
 """Seed of the weights that --untrained draws."""
-DEFAULT_NAME = "the package's own (small.safetensors)"
+DEFAULT_NAME = "the package's own (flowinr.safetensors)"
 
 
 def check_device(device: str) -> None:
