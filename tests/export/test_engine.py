@@ -19,6 +19,7 @@ from vinr_engine.export.tensorrt import build as tensorrt_build
 from vinr_engine.export.tensorrt import engine as module
 from vinr_engine.export.tensorrt import engine_files
 from vinr_engine.export.tensorrt.engine_files import Report, fingerprint
+from vinr_engine.models import SMALL_VIDEOINR
 
 LIMITS = engine_files.Limits(((16, 16), (16, 16), (64, 64)), ((16, 16), (32, 32), (96, 96)))
 
@@ -65,7 +66,7 @@ def test_a_video_by_engines(files, gpu, tmp_path, capsys):
     clip = write(tmp_path / "in.mp4", panning(3, 32, 24))
     options = ("--runtime", "tensorrt", "--model", tmp_path / "m.engine")
     assert upscale(capsys, clip, tmp_path / "a", *options) == (0, "", "")
-    assert upscale(capsys, clip, tmp_path / "b", "--device", "cpu") == (0, "", "")
+    assert upscale(capsys, clip, tmp_path / "b", "--device", "cpu", "--weights", SMALL_VIDEOINR) == (0, "", "")
     a, b = (np.stack([f.to_ndarray(format="rgb24") for f in read(sorted((tmp_path / n).iterdir())[1])]) for n in "ab")
     assert np.abs(a.astype(int) - b).max() <= 1
 

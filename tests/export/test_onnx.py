@@ -25,6 +25,7 @@ from vinr_engine.export.onnx import model as onnx_model
 from vinr_engine.export.onnx.graphs import BlockQuery, Encoder
 from vinr_engine.export.options import Options
 from vinr_engine.export.runtimes.sessions import SESSIONS
+from vinr_engine.models import SMALL_VIDEOINR
 from vinr_engine.video import enlarge
 
 
@@ -84,7 +85,7 @@ def psnr(actual, expected):
 
 
 def test_the_packages_own_network(own, rng):
-    model = enlarge.load(None)
+    model = enlarge.load(SMALL_VIDEOINR)
     assert error("onnxruntime", own, model, [*CASES, *EDGES, SHRINKING], rng) <= EXPORT
     if find_spec("openvino") is not None:
         assert error("openvino", own, model, [*CASES, SHRINKING], rng) <= OPENVINO
@@ -190,7 +191,7 @@ def check(folder, model, ours):
 
 
 def test_checker_and_metadata(own):
-    check(own, enlarge.load(None), (set(), set()))
+    check(own, enlarge.load(SMALL_VIDEOINR), (set(), set()))
 
 
 @pytest.mark.slow
@@ -242,10 +243,10 @@ def run(capsys, *arguments):
 
 
 def test_from_nothing_to_a_video(own, tmp_path, capsys):
-    """The second of two commands; the first made `own`. The pictures are those of `vinr upscale` alone."""
+    """The second of two commands; the first made `own`. The pictures are those of `vinr upscale` alone, same weights."""
     clip = write(tmp_path / "in.mp4", panning(3, 16, 12))
     options = ("--space", 2, "--time", 2, "--quiet")
-    for name, source in (("a", ("--runtime", "onnxruntime", "--model", own)), ("b", ())):
+    for name, source in (("a", ("--runtime", "onnxruntime", "--model", own)), ("b", ("--weights", SMALL_VIDEOINR))):
         assert run(capsys, "upscale", clip, tmp_path / name, *options, *source) == (0, "", "")
     a, b = (np.stack([f.to_ndarray(format="rgb24") for f in read(sorted((tmp_path / n).iterdir())[1])]) for n in "ab")
     assert np.abs(a.astype(int) - b).max() <= 1

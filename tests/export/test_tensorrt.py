@@ -16,6 +16,7 @@ from vinr_engine.export.onnx import model as onnx_model
 from vinr_engine.export.options import Options
 from vinr_engine.export.tensorrt import build, plugin_library
 from vinr_engine.export.tensorrt.engine_files import TARGETS, Limits
+from vinr_engine.models import SMALL_VIDEOINR
 from vinr_engine.video import enlarge
 
 LIMITS = Limits(((16, 16), (32, 48), (64, 64)), ((16, 16), (128, 192), (256, 256)), (1, 4))
@@ -33,7 +34,7 @@ def test_the_query_of_the_packages_own_network(tmp_path):
     pytest.importorskip("tensorrt_rtx_bindings")
     _, trt = build.runtime_module("tensorrt-rtx")
     builder = build._Build(trt, TARGETS, LIMITS, None, b"", None)
-    model, query = enlarge.load(None).half(), tmp_path / "query.onnx"
+    model, query = enlarge.load(SMALL_VIDEOINR).half(), tmp_path / "query.onnx"
     options = Options("portable", "grid_sample", "float16", build.FRAME_UPSAMPLE, None, None, 20, "whole")
     onnx_model.export_query(model, options).save(query, external_data=False)
     assert len(builder.run("query", query)) > 10_000
