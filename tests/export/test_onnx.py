@@ -243,7 +243,7 @@ def run(capsys, *arguments):
 
 
 def test_from_nothing_to_a_video(own, tmp_path, capsys):
-    """The second of two commands; the first made `own`. The pictures are those of `vinr upscale` alone, same weights."""
+    """The second of two commands; the first made `own`. The pictures are those of `vinr upscale`, same weights."""
     clip = write(tmp_path / "in.mp4", panning(3, 16, 12))
     options = ("--space", 2, "--time", 2, "--quiet")
     for name, source in (("a", ("--runtime", "onnxruntime", "--model", own)), ("b", ("--weights", SMALL_VIDEOINR))):
