@@ -110,6 +110,14 @@ def test_minterpolate_gives_every_frame_at_its_time(times):
         assert np.abs(frame - grey).max() <= 2.01 / 255
 
 
+@pytest.mark.parametrize("key", ["bicubic", "minterpolate-lanczos", "ours"])
+def test_one_peer_restores_clips_of_several_sizes(key):
+    restore = starting(key)
+    for h, w in ((16, 24), (24, 16)):
+        out = list(restore(iter(ramp(2, (3, h, w))), [HALVES]))
+        assert [picture.shape for picture in out] == [(3, 4 * h, 4 * w)] * 3
+
+
 def test_lanczos_enlarges():
     (frame,) = ramp(1)
     frame[:, :, 24:] = 1

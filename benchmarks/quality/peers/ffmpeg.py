@@ -99,11 +99,11 @@ class Lanczos:
     needs: ClassVar[tuple[Need, ...]] = ()
 
     def __init__(self) -> None:
-        self._graph: _Graph | None = None
+        self._graphs: dict[tuple[int, ...], _Graph] = {}  # one takes frames of one size
 
     def __call__(self, frame: Frame) -> Frame:
-        if self._graph is None:
+        if frame.shape not in self._graphs:
             scale = f"iw*{FACTOR}:ih*{FACTOR}:flags=lanczos+{EXACT}"
-            self._graph = _Graph((frame.shape[1], frame.shape[2]), [("scale", scale)])
-        ((_, out),) = self._graph.push(frame)
+            self._graphs[frame.shape] = _Graph((frame.shape[1], frame.shape[2]), [("scale", scale)])
+        ((_, out),) = self._graphs[frame.shape].push(frame)
         return out
