@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import importlib
-import json
 import os
 import sys
 import tempfile
@@ -27,6 +26,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.cases import Case, golden_state, liif_layers, query_layers
+from benchmarks.common.served import Answer, Say, own_stdout, serve
 from benchmarks.common.text import first_line
 
 Task = Callable[[], object]
@@ -226,23 +226,14 @@ def main() -> int:
     parser.add_argument("tree", type=Path)
     parser.add_argument("--threads", type=int, required=True)
     options = parser.parse_args()
-    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what libraries print is no answer
+    answers = own_stdout()
     torch.set_num_threads(options.threads)
 
-    def say(**message: object) -> None:
-        answers.write(json.dumps(message, allow_nan=False) + "\n")
-        answers.flush()
-
-    try:
+    def begin(say: Say) -> tuple[dict[str, Any], Answer]:
         worker = Worker(Tree(options.tree))
-        say(answer=worker.tree.about())
-        for line in sys.stdin:
-            say(answer=worker.answer(json.loads(line)))
-    except Exception as error:
-        say(error=first_line(error))
-        return 1
-    return 0
+        return worker.tree.about(), worker.answer
+
+    return serve(begin, sys.stdin, answers)
 
 
 if __name__ == "__main__":

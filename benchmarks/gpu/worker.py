@@ -12,10 +12,8 @@ from __future__ import annotations
 import argparse
 import contextlib
 import gc
-import json
 import logging
 import math
-import os
 import platform
 import subprocess
 import sys
@@ -28,8 +26,9 @@ from typing import Any, TextIO
 import torch
 
 import vinr_engine as vinr
-from benchmarks.common import machine
+from benchmarks.common import machine, served
 from benchmarks.common.measure import interleaved, relative_error
+from benchmarks.common.served import Answer, Say
 from benchmarks.common.text import NOTE, first_line
 from benchmarks.gpu import cases
 from benchmarks.gpu.cases import INDUCED, Case
@@ -238,19 +237,11 @@ def _nvidia_smi() -> str:
 def serve(device: torch.device, plan: Plan, requests: TextIO, answers: TextIO) -> int:
     """Answers requests until they end. Returns the exit code."""
 
-    def say(**message: object) -> None:
-        answers.write(json.dumps(message, allow_nan=False) + "\n")
-        answers.flush()
-
-    try:
+    def begin(say: Say) -> tuple[dict[str, Any], Answer]:
         worker = Worker(device, plan, lambda form: say(at=form), lambda row: say(row=asdict(row)))
-        say(answer=about(device))
-        for line in requests:
-            say(answer=worker.answer(json.loads(line)))
-    except Exception as error:
-        say(error=first_line(error))
-        return 1
-    return 0
+        return about(device), worker.answer
+
+    return served.serve(begin, requests, answers)
 
 
 def main() -> int:
@@ -258,8 +249,7 @@ def main() -> int:
     parser.add_argument("device", type=torch.device)
     parser.add_argument("--quick", action="store_true")
     options = parser.parse_args()
-    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what libraries print is no answer
+    answers = served.own_stdout()
     if options.device.type == "cuda":
         torch.cuda.set_device(options.device)
     return serve(options.device, plan(options.device.type == "cpu", options.quick), sys.stdin, answers)

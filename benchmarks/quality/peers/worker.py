@@ -9,7 +9,6 @@ its CPU seconds (user and system, all threads) and pictures; {} gives the proces
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import resource
 import sys
@@ -20,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.common.text import first_line
+from benchmarks.common.served import Answer, Say, own_stdout, serve
 
 from .listed import Restore, Settings, chosen
 from .stages import Frame
@@ -83,29 +82,22 @@ def main() -> int:
     parser.add_argument("--weights", type=Path)
     parser.add_argument("--dtype", default="float32")
     options = parser.parse_args()
-    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what libraries print is no answer
-    os.environ.update(threading(options.threads))  # before any of them is loaded
+    answers = own_stdout()
+    os.environ.update(threading(options.threads))  # before any library that reads it is loaded
 
-    def say(**message: object) -> None:
-        answers.write(json.dumps(message, allow_nan=False) + "\n")
-        answers.flush()
-
-    try:
+    def begin(say: Say) -> tuple[str, Answer]:
         (peer,) = chosen(options.peer)
         width, height = map(int, options.size.split("x"))
         restore = peer.start(Settings(options.weights, options.dtype))
-        say(answer=peer.key)
-        for line in sys.stdin:
-            request = json.loads(line)
+
+        def answer(request: dict[str, Any]) -> dict[str, Any]:
             if "kept" in request:
-                say(answer=restored(restore, request["kept"], (width, height)))
-            else:
-                say(answer={"peak": peak_bytes()})
-    except Exception as error:
-        say(error=first_line(error))
-        return 1
-    return 0
+                return restored(restore, request["kept"], (width, height))
+            return {"peak": peak_bytes()}
+
+        return peer.key, answer
+
+    return serve(begin, sys.stdin, answers)
 
 
 if __name__ == "__main__":
