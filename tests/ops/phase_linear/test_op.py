@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 import vinr_engine as vinr
 from benchmarks.tolerances import OP, relative_error
+from ops.against_reference import assert_like_its_definition
 from ops.phase_linear.samples import EMPTY, SAMPLES, Sample
 from thread_counts import assert_threads_change_nothing
 from vinr_engine import backends, reference
@@ -50,22 +51,15 @@ def test_matches_the_definition(function, sample):
 
 
 @every
-def test_gradients_in_float64(sample):
-    arguments = sample.arguments()
-    expected = gradients(arguments, reference.phase_linear)
-    for actual, true in zip(gradients(arguments), expected, strict=True):
-        assert relative_error(actual, true) <= OP[torch.float64]
+def test_float64(sample):
+    assert_like_its_definition(phase_linear, reference.phase_linear, gradients, sample.arguments())
 
 
 @extension
 @every
 def test_float32_on_every_instruction_set(variant, sample):
     exact, single = sample.arguments(seed=3), sample.arguments(torch.float32, seed=3)
-    assert relative_error(phase_linear(*single), reference.phase_linear(*exact)) <= OP[torch.float32]
-    expected = gradients(exact, reference.phase_linear)
-    for actual, true in zip(gradients(single), expected, strict=True):
-        assert actual.dtype == torch.float32
-        assert relative_error(actual, true) <= OP[torch.float32]
+    assert_like_its_definition(phase_linear, reference.phase_linear, gradients, single, exact)
 
 
 @extension
@@ -85,10 +79,7 @@ def test_float32_on_every_instruction_set(variant, sample):
     seed=st.integers(0, 99),
 )
 def test_any_shape(sample, seed):
-    arguments = sample.arguments(seed=seed)
-    assert relative_error(phase_linear(*arguments), reference.phase_linear(*arguments)) <= OP[torch.float64]
-    for a, b in zip(gradients(arguments), gradients(arguments, reference.phase_linear), strict=True):
-        assert relative_error(a, b) <= OP[torch.float64]
+    assert_like_its_definition(phase_linear, reference.phase_linear, gradients, sample.arguments(seed=seed))
 
 
 @samples
