@@ -7,9 +7,16 @@ class LocalCorrelation {
     explicit LocalCorrelation(const LocalCorrelationParameters<Scalar>& p)
         : p(p), side(2 * p.radius + 1), zeros(p.channels, Scalar(0)) {}
 
-    void run(ParallelFor parallel_for) { parallel_for(p.batch * p.height, &rows_of, this); }
+    void run(ParallelFor parallel_for) { parallel_for(p.batch * p.height, &rows_of<LocalCorrelation>, this); }
 
  protected:
+    // The rows of all images; both passes have a `row` of their own.
+    template <typename Pass>
+    static void rows_of(int64_t begin, int64_t end, void* context) {
+        const auto& self = *static_cast<const Pass*>(context);
+        for (int64_t row = begin; row < end; ++row) self.row(row / self.p.height, row % self.p.height);
+    }
+
     struct Displacement {
         int64_t back_y, back_x, ahead_y, ahead_x;
     };
@@ -38,11 +45,6 @@ class LocalCorrelation {
     int64_t side;
 
  private:
-    static void rows_of(int64_t begin, int64_t end, void* context) {
-        const auto& self = *static_cast<const LocalCorrelation*>(context);
-        for (int64_t row = begin; row < end; ++row) self.row(row / self.p.height, row % self.p.height);
-    }
-
     void row(int64_t image, int64_t y) const {
         const auto all = displacements(image);
         const int64_t count = int64_t(all.size());
@@ -76,7 +78,7 @@ class LocalCorrelation {
         }
     }
 
-    std::vector<Scalar> zeros;
+    LineVector<Scalar> zeros;
 };
 
 class LocalCorrelationBackward : LocalCorrelation {
@@ -84,13 +86,10 @@ class LocalCorrelationBackward : LocalCorrelation {
     LocalCorrelationBackward(const LocalCorrelationParameters<Scalar>& p, const LocalCorrelationGradients<Scalar>& g)
         : LocalCorrelation(p), g(g) {}
 
-    void run(ParallelFor parallel_for) { parallel_for(p.batch * p.height, &rows_of, this); }
+    void run(ParallelFor parallel_for) { parallel_for(p.batch * p.height, &rows_of<LocalCorrelationBackward>, this); }
 
  private:
-    static void rows_of(int64_t begin, int64_t end, void* context) {
-        const auto& self = *static_cast<const LocalCorrelationBackward*>(context);
-        for (int64_t row = begin; row < end; ++row) self.row(row / self.p.height, row % self.p.height);
-    }
+    friend LocalCorrelation;
 
     // A pixel's gradient gathers what read the pixel, so that no two threads write to one place.
     void row(int64_t image, int64_t y) const {
