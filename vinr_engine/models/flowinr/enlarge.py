@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vinr_engine.models.layers import fused
+from vinr_engine.models.layers.blocks import ResidualBlocks, local_mean
 from vinr_engine.models.network import Size
 from vinr_engine.ops.phase_linear import phase_linear
 from vinr_engine.reference.phase_linear import phases
@@ -34,12 +34,6 @@ def conv(inputs: int, outputs: int, stride: int = 1, gain: float = 1.0) -> nn.Co
     return layer
 
 
-def local_mean(x: Tensor, side: int) -> Tensor:
-    """The mean over side x side pixels; at the edges, over those there are."""
-    x = F.avg_pool2d(x, (1, side), 1, (0, side // 2), count_include_pad=False)
-    return F.avg_pool2d(x, (side, 1), 1, (side // 2, 0), count_include_pad=False)
-
-
 def without_mean(frame: Tensor) -> Tensor:
     """frame [B, 3, h, w] less its local mean: zero where it is flat, and beyond its edges as good as zero."""
     return frame - local_mean(frame, MEAN_SIDE)
@@ -57,31 +51,9 @@ def contrast(detail: Tensor) -> Tensor:
     return local_mean(detail.abs().mean(1, keepdim=True), CONTRAST_SIDE)
 
 
-class Block(nn.Module):
-    """x + conv2(relu(conv1(x)))"""
-
-    def __init__(self, nf: int) -> None:
-        super().__init__()
-        self.conv1 = conv(nf, nf)
-        self.conv2 = conv(nf, nf, gain=0.1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.conv2(F.relu(self.conv1(x), inplace=True))
-
-
-class Blocks(nn.Sequential):
-    """A chain of blocks."""
-
-    def __init__(self, count: int, nf: int) -> None:
-        super().__init__(*(Block(nf) for _ in range(count)))
-
-    def forward(self, x: Tensor) -> Tensor:
-        blocks: list[Block] = list(self)  # type: ignore[arg-type]
-        if blocks and fused.can_run(x, blocks[0].conv1):
-            for i, block in enumerate(blocks):
-                x = fused.residual_block(x, block.conv1, block.conv2, inplace=i > 0)
-            return x
-        return super().forward(x)
+def blocks(count: int, nf: int) -> ResidualBlocks:
+    """Residual blocks without biases."""
+    return ResidualBlocks(count, nf, bias=False, first_gain=1.0)
 
 
 class Decoder(nn.Module):
@@ -131,10 +103,10 @@ def interpolation(values: Tensor, knots: Sequence[float], extrapolate: bool = Tr
 class Enlarger(nn.Module):
     """The features of a frame, and what they add to its bicubic enlargement."""
 
-    def __init__(self, nf: int, blocks: int) -> None:
+    def __init__(self, nf: int, count: int) -> None:
         super().__init__()
         self.head = conv(3, nf)
-        self.body = Blocks(blocks, nf)
+        self.body = blocks(count, nf)
         self.tail = conv(nf, nf, gain=0.5)
         self.decoder = Decoder(nf)
 

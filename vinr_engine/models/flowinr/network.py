@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vinr_engine.models.flowinr.enlarge import Blocks, Decoder, Enlarger, base, contrast, conv, without_mean
+from vinr_engine.models.flowinr.enlarge import Decoder, Enlarger, base, blocks, contrast, conv, without_mean
 from vinr_engine.models.flowinr.motion import FINEST, Motion
 from vinr_engine.models.layers.warped_blend import warp
 from vinr_engine.models.network import NetworkModule, Size, Times, register, times_tensor
@@ -74,11 +75,15 @@ class FlowINR(NetworkModule):
     ) -> tuple[Tensor, Tensor]:
         """What `query` gives, and the flows [B, T, 4, HH, WW]: from a pixel to where its content lies in the first
         frame and in the second, (x, y) each, in output pixels."""
-        enlarged = self.enlarged(features, frames, size)
-        outs, flows = zip(
-            *(self._at(features, enlarged, t, size) for t in times_tensor(times, len(frames), frames)), strict=True
-        )
+        outs, flows, _ = zip(*self._decoded(features, frames, times, size), strict=True)
         return torch.stack(outs, 1), torch.stack(flows, 1)
+
+    def _decoded(
+        self, features: tuple[KnownFrame, KnownFrame], frames: Tensor, times: Times, size: Size
+    ) -> list[tuple[Tensor, Tensor, list[Tensor]]]:
+        """For each time: the picture, the flow that moves it, and the velocities of the search's levels."""
+        enlarged = self.enlarged(features, frames, size)
+        return [self._at(features, enlarged, t, size) for t in times_tensor(times, len(frames), frames)]
 
     def enlarged(self, features: tuple[KnownFrame, KnownFrame], frames: Tensor, size: Size) -> tuple[Tensor, Tensor]:
         """Both frames at `size`, each from itself alone: two of [B, 3, HH, WW]."""
@@ -92,19 +97,21 @@ class FlowINR(NetworkModule):
 
     def _at(
         self, features: tuple[KnownFrame, KnownFrame], enlarged: tuple[Tensor, Tensor], times: Tensor, size: Size
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor, list[Tensor]]:
         first, second = features
         h, w = first.detail.shape[-2:]
-        coarse = FINEST * self.motion(first.levels, second.levels, times)[0]
-        velocity = F.interpolate(coarse, scale_factor=FINEST, mode="bilinear", align_corners=False)[..., :h, :w]
+        velocities = self.motion(first.levels, second.levels, times)
+        velocity = F.interpolate(FINEST * velocities[0], scale_factor=FINEST, mode="bilinear", align_corners=False)[
+            ..., :h, :w
+        ]
         flow, logit, residual = self.merge(first, second, times, velocity, size)
         if (end := _end(times)) is not None:
-            return enlarged[end] + residual, flow
+            return enlarged[end] + residual, flow, velocities
         t = times[:, None, None, None]
         one, two = warp(enlarged[0], flow[:, :2]), warp(enlarged[1], flow[:, 2:])
         weight = (1 - t) * torch.sigmoid(logit)
         other = t * torch.sigmoid(-logit)
-        return (weight * one + other * two) / (weight + other) + residual, flow
+        return (weight * one + other * two) / (weight + other) + residual, flow, velocities
 
     def training_outputs(
         self, frames: Tensor, times: Tensor, size: Size, frame_upsample: int, learn: str
@@ -114,16 +121,11 @@ class FlowINR(NetworkModule):
         if learn == "frames":
             return pictures, None
         if learn == "pictures":
-            features = self.encode(frames)
-            pictures, flow = self.query_with_flow(features, frames, times, size)
-            return pictures, [flow, *self._levels([known.levels for known in features], times)]
+            found = self._decoded(self.encode(frames), frames, times, size)
+            outs, flows, velocities = zip(*found, strict=True)
+            return torch.stack(outs, 1), [torch.stack(flows, 1), *_level_flows(velocities, times)]
         pyramids = [self.motion.pyramid(without_mean(frame)) for frame in frames.unbind(1)]
-        return pictures, self._levels(pyramids, times)
-
-    def _levels(self, pyramids: list[list[Tensor]], times: Tensor) -> list[Tensor]:
-        """The flows [B, T, 4, _, _] of all levels of the search at times [T, B]."""
-        found = zip(*(self.motion(*pyramids, t) for t in times), strict=True)
-        return [torch.stack([_flows(v, t) for v, t in zip(level, times, strict=True)], 1) for level in found]
+        return pictures, _level_flows([self.motion(*pyramids, t) for t in times], times)
 
     def _both_enlarged(self, frames: Tensor, size: Size) -> Tensor:
         """frames [B, 2, 3, h, w] -> [B, 2, 3, HH, WW], without the search for motion."""
@@ -142,20 +144,26 @@ def _end(times: Tensor) -> int | None:
     return next((end for end in (0, 1) if bool((times == end).all())), None)
 
 
-def _flows(velocity: Tensor, times: Tensor) -> Tensor:
-    """velocity [B, 2, h, w], times [B] -> [B, 4, h, w]: to the first frame, and to the second."""
-    t = times[:, None, None, None]
-    return torch.cat([-t * velocity, (1 - t) * velocity], 1)
+def _level_flows(velocities: Sequence[list[Tensor]], times: Tensor) -> list[Tensor]:
+    """Velocities of all levels at each of the times [T, B] -> the flows [B, T, 4, _, _] of each level, to the first
+    frame and to the second."""
+
+    def flow(velocity: Tensor, times: Tensor) -> Tensor:
+        t = times[:, None, None, None]
+        return torch.cat([-t * velocity, (1 - t) * velocity], 1)
+
+    levels = zip(*velocities, strict=True)
+    return [torch.stack([flow(v, t) for v, t in zip(level, times, strict=True)], 1) for level in levels]
 
 
 class Merge(nn.Module):
     """What a time between two frames needs beside their moved pictures: a finer flow, which frame to trust where, and
     what is left to add."""
 
-    def __init__(self, nf: int, blocks: int) -> None:
+    def __init__(self, nf: int, count: int) -> None:
         super().__init__()
         self.head = conv(2 * nf + GUIDES, nf)
-        self.body = Blocks(blocks, nf)
+        self.body = blocks(count, nf)
         self.flow = nn.Conv2d(nf, 5, 3, 1, 1)
         self.decoder = Decoder(nf)
         nn.init.zeros_(self.decoder.functions)  # it begins with the moved pictures alone

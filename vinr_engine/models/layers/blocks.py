@@ -53,18 +53,28 @@ def upsample2(x: Tensor) -> Tensor:
     return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
 
 
-class ResidualBlock(nn.Module):
-    """x + conv2(relu(conv1(x)))"""
+def local_mean(x: Tensor, side: int) -> Tensor:
+    """The mean over side x side pixels; at the edges, over those there are."""
+    x = F.avg_pool2d(x, (1, side), 1, (0, side // 2), count_include_pad=False)
+    return F.avg_pool2d(x, (side, 1), 1, (side // 2, 0), count_include_pad=False)
 
-    def __init__(self, nf: int) -> None:
+
+class ResidualBlock(nn.Module):
+    """x + conv2(relu(conv1(x)))
+
+    Both begin with He's initialisation, the first times `first_gain`, the second times a tenth: that keeps a long chain
+    of blocks near the identity at first.
+    """
+
+    def __init__(self, nf: int, bias: bool = True, first_gain: float = 0.1) -> None:
         super().__init__()
-        self.conv1 = conv3x3(nf, nf)
-        self.conv2 = conv3x3(nf, nf)
-        for conv in (self.conv1, self.conv2):
-            # A tenth of He's initialisation keeps a long chain of blocks near the identity at first.
+        self.conv1 = nn.Conv2d(nf, nf, 3, 1, 1, bias=bias)
+        self.conv2 = nn.Conv2d(nf, nf, 3, 1, 1, bias=bias)
+        for conv, gain in ((self.conv1, first_gain), (self.conv2, 0.1)):
             nn.init.kaiming_normal_(conv.weight)
-            conv.weight.data.mul_(0.1)
-            nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
+            conv.weight.data.mul_(gain)
+            if conv.bias is not None:
+                nn.init.zeros_(conv.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         branch = self.conv2(F.relu(self.conv1(x), inplace=True))
@@ -74,8 +84,8 @@ class ResidualBlock(nn.Module):
 class ResidualBlocks(nn.Sequential):
     """A chain of blocks; under autocast the sum that runs through it stays float32."""
 
-    def __init__(self, count: int, nf: int) -> None:
-        super().__init__(*(ResidualBlock(nf) for _ in range(count)))
+    def __init__(self, count: int, nf: int, bias: bool = True, first_gain: float = 0.1) -> None:
+        super().__init__(*(ResidualBlock(nf, bias, first_gain) for _ in range(count)))
 
     def forward(self, x: Tensor) -> Tensor:
         blocks = cast("list[ResidualBlock]", list(self))

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vinr_engine.models.layers.blocks import padding_to_multiple
+from vinr_engine.models.layers.blocks import local_mean, padding_to_multiple
 from vinr_engine.models.layers.warped_blend import warp
 
 LEVELS = 4  # each half the size of the one before
@@ -21,12 +21,6 @@ FLAT, ISOTROPIC = 1e-4, 0.02  # added to the squared gradients: of their own siz
 DIFFERENT = 1e-5  # mean squared difference below which all pixels count alike
 VELOCITY_UNIT, ERROR_UNIT = 4.0, 0.1  # pixels, colour: what the features count in
 VALUES = 6  # a pixel: velocity and disagreement (x, y each), and two differences of colour
-
-
-def _box(x: Tensor, side: int) -> Tensor:
-    """The mean over side x side pixels, at the edges over those there are."""
-    x = F.avg_pool2d(x, (1, side), 1, (0, side // 2), count_include_pad=False)
-    return F.avg_pool2d(x, (side, 1), 1, (side // 2, 0), count_include_pad=False)
 
 
 def _gradient(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -43,14 +37,14 @@ def _improved(here: Tensor, other: Tensor, flow: Tensor) -> Tensor:
     gx, gy = _gradient((here + moved) / 2)
     difference = here - moved
     error = difference.square().mean(1, keepdim=True)
-    weight = 1 / (1 + error / (_box(error, WINDOW) + DIFFERENT))
+    weight = 1 / (1 + error / (local_mean(error, WINDOW) + DIFFERENT))
     products = torch.stack([gx, gx, gy, gx, gy], 1) * torch.stack([gx, gy, gy, difference, difference], 1)
-    means = _box(weight * products.mean(2), WINDOW)
+    means = local_mean(weight * products.mean(2), WINDOW)
     xx, xy, yy, xd, yd = means.split(1, 1)
     ridge = FLAT + ISOTROPIC * (xx + yy)
     xx, yy = xx + ridge, yy + ridge
     step = torch.cat([yy * xd - xy * yd, xx * yd - xy * xd], 1) / (xx * yy - xy * xy)
-    return _box(flow + step.clamp(-LARGEST_STEP, LARGEST_STEP), SMOOTHING)
+    return local_mean(flow + step.clamp(-LARGEST_STEP, LARGEST_STEP), SMOOTHING)
 
 
 def optical_flow(here: Tensor, other: Tensor) -> Tensor:
