@@ -67,7 +67,8 @@ class Decoder(nn.Module):
     def __init__(self, nf: int) -> None:
         super().__init__()
         self.project = conv(nf, nf)
-        self.functions = nn.Parameter(0.1 * nf**-0.5 * torch.randn(len(SCALES), KNOTS, KNOTS, 3, nf))
+        self.functions = nn.Parameter(torch.empty(len(SCALES), KNOTS, KNOTS, 3, nf))
+        nn.init.normal_(self.functions, std=0.1 * nf**-0.5)
 
     def forward(self, features: Tensor, size: Size, picture: Tensor | None = None) -> Tensor:
         """features [B, nf, h, w] -> [B, 3, HH, WW], with it `picture`, of that shape, if one is given."""
