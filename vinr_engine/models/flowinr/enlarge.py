@@ -1,7 +1,8 @@
 """One frame, enlarged: plain 3x3 convolutions, and a function of their features that is asked at every output pixel.
 
 What is added to the bicubic enlargement grows with contrast and is exactly zero where the frame is flat: no convolution
-has a bias, and all see the frame without its local mean. A darker picture gets the same detail, darker.
+has a bias, and all see the frame without its local mean. A darker picture gets the same detail, darker; only where all
+contrast is as small as the rounding to 8 bits is there little to trust, and little is added.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from vinr_engine.reference.sampling import axis_grid
 
 MEAN_SIDE = 9  # pixels each way of the mean that is taken off
 CONTRAST_SIDE = 7
+ROUNDING = 0.5 / 255  # the contrast of which half is trusted
 SCALES = (2.0, 3.0, 4.0)
 PLACES = (-0.75, -0.25, 0.25, 0.75)  # in an input pixel, half of them from its centre: those of scale 4
 KNOTS = len(PLACES)
@@ -111,7 +113,8 @@ class Enlarger(nn.Module):
         self.tail = conv(nf, nf, gain=0.5)
         self.decoder = Decoder(nf)
 
-    def forward(self, detail: Tensor) -> Tensor:
-        """detail [B, 3, h, w], as of `without_mean` -> features [B, nf, h, w]"""
+    def forward(self, detail: Tensor, contrast: Tensor) -> Tensor:
+        """detail [B, 3, h, w], as of `without_mean`, and its `contrast` [B, 1, h, w] -> features [B, nf, h, w]"""
         x = self.head(detail.contiguous(memory_format=torch.channels_last))
-        return x + self.tail(self.body(x))
+        energy = contrast.square()
+        return (x + self.tail(self.body(x))) * (energy / (energy + ROUNDING**2))

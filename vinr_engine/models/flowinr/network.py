@@ -53,10 +53,11 @@ class FlowINR(NetworkModule):
     def known(self, frame: Tensor, size: Size | None = None) -> KnownFrame:
         """What a frame [B, 3, h, w] gives by itself, the enlarged frame with it if `size` is given."""
         detail = without_mean(frame)
-        features = self.enlarger(detail)
+        local = contrast(detail)
+        features = self.enlarger(detail, local)
         return KnownFrame(
             detail,
-            contrast(detail),
+            local,
             features,
             self.motion.pyramid(detail),
             None if size is None else self.enlarger.decoder(features, size, base(frame, size)),
@@ -130,7 +131,8 @@ class FlowINR(NetworkModule):
     def _both_enlarged(self, frames: Tensor, size: Size) -> Tensor:
         """frames [B, 2, 3, h, w] -> [B, 2, 3, HH, WW], without the search for motion."""
         flat = frames.flatten(0, 1)
-        features = self.enlarger(without_mean(flat))
+        detail = without_mean(flat)
+        features = self.enlarger(detail, contrast(detail))
         return self.enlarger.decoder(features, size, base(flat, size)).unflatten(0, (-1, 2))
 
 
