@@ -138,10 +138,11 @@ class Stage(Section):
 
 
 class Optimiser(Section):
-    """Adam and its learning rate; `vinr_engine.training.schedule` says how the rate runs."""
+    """Adam, or with `kernel_lr` Muon, and the learning rate; `vinr_engine.training.schedule` says how it runs."""
 
     lr: Positive = 1e-4
     sine_lr: Positive | None = None  # of the layers before a sine, which multiplies a step by 30; lr if not given
+    kernel_lr: Positive | None = None  # of the kernels of convolutions, by Muon; all by Adam if not given
     minimum: Annotated[float, Field(ge=0)] = 1e-7
     betas: tuple[Share, Share] = (0.9, 0.99)
     warmup: Count = 0

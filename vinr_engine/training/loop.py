@@ -24,6 +24,7 @@ from vinr_engine.training import validate as validation
 from vinr_engine.training.batches import Batches, open_source
 from vinr_engine.training.config import Config, Stage
 from vinr_engine.training.journal import Journal
+from vinr_engine.training.muon import Muon, is_matrix
 from vinr_engine.training.objective import Objective
 from vinr_engine.training.samples import Batch, Source
 from vinr_engine.training.schedule import stage_learning_rate
@@ -98,18 +99,20 @@ class Training:
         model = model.to(self.accelerator.device)
         self.objective: Any = Objective(model, self.config.frame_upsample)
         ema = None if o.ema is None else AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(o.ema))
-        adam = torch.optim.Adam(self._groups(model), betas=o.betas)
-        self.objective, self.optimiser = self.accelerator.prepare(self.objective, adam)
-        return states.State(model, adam, ema)
+        optimiser = Muon(self._groups(model), o.betas)
+        self.objective, self.optimiser = self.accelerator.prepare(self.objective, optimiser)
+        return states.State(model, optimiser, ema)
 
     def _groups(self, model: NetworkModule) -> list[dict[str, Any]]:
         """Parameters with their learning rate over `lr`."""
         o = self.config.optimiser
         trained = [p for p in model.parameters() if p.requires_grad]
         sine = {p for module in model.modules() if isinstance(module, SineLayer) for p in module.parameters()}
+        kernels = set() if o.kernel_lr is None else {p for p in trained if is_matrix(p)}
         return [
-            {"params": [p for p in trained if p not in sine], "factor": 1.0},
+            {"params": [p for p in trained if p not in sine | kernels], "factor": 1.0},
             {"params": [p for p in trained if p in sine], "factor": (o.sine_lr or o.lr) / o.lr},
+            {"params": [p for p in trained if p in kernels], "factor": (o.kernel_lr or 0) / o.lr, "matrices": True},
         ]
 
     def resume(self) -> None:

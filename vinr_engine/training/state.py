@@ -17,9 +17,11 @@ from torch import Tensor
 from vinr_engine import files
 from vinr_engine.errors import StateError, reason
 from vinr_engine.models import CheckpointError, NetworkModule, load_network, save_checkpoint
+from vinr_engine.training.muon import Muon
 
 NAME = re.compile(r"step_(\d{8})")
 _OPTIMISER = ("step", "exp_avg", "exp_avg_sq")
+_OF_KERNELS = ("exp_avg",)
 
 
 @dataclass
@@ -27,7 +29,7 @@ class State:
     """What training changes. `step` counts optimiser steps done; `ema` averages the model, if wanted."""
 
     model: NetworkModule
-    optimiser: torch.optim.Adam
+    optimiser: Muon
     ema: torch.optim.swa_utils.AveragedModel | None
     step: int = 0
     bad_steps: int = 0
@@ -117,9 +119,12 @@ def restore(state: State, path: Path, scaler: Any = None) -> None:
         if changed := differences(stored, model):
             raise StateError(f"{path}: the state of another model: {changed}")
         model.load_state_dict(stored.state_dict())
+    kernels = {p for group in state.optimiser.param_groups if group["matrices"] for p in group["params"]}
     for name, p in _named(state):
         entry = {kind: tensors[f"{kind}.{name}"] for kind in _OPTIMISER if f"{kind}.{name}" in tensors}
-        if entry and (len(entry) < len(_OPTIMISER) or entry["exp_avg"].shape != p.shape):
+        if entry and (
+            tuple(entry) != (_OF_KERNELS if p in kernels else _OPTIMISER) or entry["exp_avg"].shape != p.shape
+        ):
             raise StateError(f"{path}: its optimiser does not fit the model at {name}")
         # The count of steps stays on the CPU, where Adam keeps it.
         state.optimiser.state[p] = {k: v if k == "step" else v.to(p.device) for k, v in entry.items()}
