@@ -18,6 +18,7 @@ from vinr_engine.training import drawings, photographs
 
 HARMONICS = 4  # of a blob's outline
 DRAWN = 0.1  # of the layers
+VEILED = 0.05  # of the scenes
 
 
 class Motion(NamedTuple):
@@ -119,11 +120,28 @@ def _motion(
     return Motion(torch.tensor(shift, dtype=torch.float32), (quarter + tilt, spin), (zoom, grow))
 
 
-def _light(rng: np.random.Generator) -> tuple[float, float]:
-    """What is added to a factor of 1, and to a sum of 0, over the unit of time: scenes fade and brighten."""
-    if rng.random() < 0.75:
-        return 0.0, 0.0
-    return rng.uniform(-0.5, 0.3), rng.uniform(-0.15, 0.15)
+class Light(NamedTuple):
+    """A factor and a sum, each (at t = 0, at t = 1): scenes fade and brighten."""
+
+    gain: tuple[float, float]
+    offset: tuple[float, float]
+
+    def at(self, t: float, picture: Tensor) -> Tensor:
+        gain, offset = ((1 - t) * first + t * last for first, last in self)
+        return (picture * gain + offset).clamp_(0, 1)
+
+
+def _light(rng: np.random.Generator) -> Light:
+    chance = rng.random()
+    if chance < 0.7:
+        return Light((1.0, 1.0), (0.0, 0.0))
+    if chance < 0.85:
+        return Light((1.0, 1 + rng.uniform(-0.5, 0.3)), (0.0, rng.uniform(-0.15, 0.15)))
+    # To or from a colour without anything in it, often all the way.
+    left = 0.0 if rng.random() < 0.4 else rng.uniform(0, 0.7)
+    plain = float(rng.random() < 0.4)  # white, or black
+    faded = Light((1.0, left), (0.0, plain * (1 - left)))
+    return faded if rng.random() < 0.5 else Light(faded.gain[::-1], faded.offset[::-1])
 
 
 class Scene:
@@ -144,6 +162,11 @@ class Scene:
             motion = _motion(rng, largest, camera + draw())
             self.layers.append(Layer(rng, names, side, motion, background=False))
         self.light = _light(rng)
+        # One scene dissolves into another; the flow stays that of the first.
+        self.veil = None
+        if rng.random() < VEILED:
+            self.veil = Layer(rng, names, side, self.layers[0].motion, background=True)
+        self.opacity = (rng.uniform(0, 1), rng.uniform(0, 1))
         ticks = torch.arange(side) + 0.5 - side / 2
         self.points = torch.stack(torch.meshgrid(ticks, ticks, indexing="xy"), -1)  # [side, side, 2], x and y
 
@@ -164,8 +187,11 @@ class Scene:
             alpha = layer.alpha(points)
             picture = torch.lerp(picture, colour, alpha)
             seen = torch.where(alpha > 0.5, number, seen)
-        gain, offset = self.light
-        return (picture * (1 + gain * t) + offset * t).clamp_(0, 1), seen
+        if self.veil is not None:
+            points = self.veil.motion.to_layer(self.points, t)
+            first, last = self.opacity
+            picture = torch.lerp(picture, self.veil.colour(points), (1 - t) * first + t * last)
+        return self.light.at(t, picture), seen
 
     def frame_and_flow(self, t: float) -> tuple[Tensor, Tensor]:
         """The frame at t, and [4, side, side]: the way (x, y) from a pixel to where its content lies at times 0, 1."""
