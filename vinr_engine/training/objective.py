@@ -35,6 +35,8 @@ class Objective(nn.Module):
         pictures = target.new_zeros(())
         if out is not None:
             pictures = _pictures(out, target if stage.learn == "pictures" else target[:, :2], stage)
+            if stage.teacher_share and "taught" in batch:
+                pictures = torch.lerp(pictures, _pictures(out, batch["taught"], stage), stage.teacher_share)
         if not stage.flow_weight:
             return pictures, pictures.detach()
         if flows is None:

@@ -9,7 +9,8 @@ from torch import Tensor
 
 FRAMES = 9  # consecutive frames of a sample: its inputs are the first and the last
 Batch = dict[str, Tensor]
-"""frames [B, 2, 3, h, w], target [B, T, 3, HH, WW], times [T, B]; procedural: also flow [B, T, 4, HH, WW]."""
+"""frames [B, 2, 3, h, w], target [B, T, 3, HH, WW], times [T, B]; procedural: also flow [B, T, 4, HH, WW];
+stills at a teacher's scale: also taught, of the shape of target."""
 
 
 class Source(Protocol):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import math
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor
 
 from vinr_engine.evaluation.metrics import quantise
@@ -14,16 +16,22 @@ from vinr_engine.evaluation.resize import resize
 from vinr_engine.training import drawings, photographs
 from vinr_engine.training.config import Data
 from vinr_engine.training.samples import Batch
+from vinr_engine.training.teacher import SCALE, Teacher
 
 DRAWN = 0.1  # of the crops
 PLAIN = 0.5  # of the crops: brightness and colours as they are
+WORN = 0.08  # of the inputs: with noise, or compressed
 
 
 class StillSource:
-    """Crops of photographs and drawings, turned and mirrored, half of them in other colours."""
+    """Crops of photographs and drawings, turned and mirrored, half of them in other colours, some of them worn.
+
+    With a teacher, samples of its scale hold its pictures too, as "taught": of worn inputs, the true ones instead.
+    """
 
     def __init__(self, data: Data) -> None:
         self.names = photographs.named(data.photos, data.folder)
+        self.teacher = Teacher() if data.teacher else None
 
     def sample(
         self, rng: np.random.Generator, times: Tensor, input_crop: int, scale: float, target_shrink: float
@@ -31,8 +39,15 @@ class StillSource:
         """`times` are the ends, 0 and 1; `target_shrink` plays no part."""
         side = round(input_crop * scale)
         target = torch.stack([self._crop(rng, side) for _ in range(2)])
-        low = resize(target, input_crop / side, (input_crop, input_crop)).clamp(0, 1)
-        return {"frames": quantise(low), "target": target, "times": torch.tensor([0.0, 1.0])}
+        low = quantise(resize(target, input_crop / side, (input_crop, input_crop)).clamp(0, 1))
+        wears = [rng.random() < WORN for _ in low]
+        frames = torch.stack([worn(rng, frame) if wear else frame for frame, wear in zip(low, wears, strict=True)])
+        sample = {"frames": frames, "target": target, "times": torch.tensor([0.0, 1.0])}
+        if self.teacher is not None and scale == SCALE:
+            sample["taught"] = torch.stack(
+                [true if wear else self.teacher(frame) for frame, true, wear in zip(low, target, wears, strict=True)]
+            )
+        return sample
 
     def _crop(self, rng: np.random.Generator, side: int) -> Tensor:
         if rng.random() < DRAWN:
@@ -62,3 +77,14 @@ def recoloured(rng: np.random.Generator, image: Tensor) -> Tensor:
     offset = rng.uniform(0, 1 - min(1.0, gain)) if gain < 1 else 0.0
     image = (image - low) * gain + offset + (low * gain if rng.random() < 0.5 else 0.0)
     return image.clamp(0, 1).contiguous()
+
+
+def worn(rng: np.random.Generator, frame: Tensor) -> Tensor:
+    """[3, h, w] of 8 bits as a camera in the dark or a JPEG file would have it, of 8 bits again."""
+    if rng.random() < 0.5:
+        noise = rng.normal(0, math.exp(rng.uniform(math.log(0.5), math.log(12))) / 255, frame.shape)
+        return quantise((frame + torch.from_numpy(noise).float()).clamp(0, 1))
+    image = Image.fromarray((frame * 255).round().byte().permute(1, 2, 0).numpy())
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=int(rng.integers(25, 95)))
+    return torch.from_numpy(np.asarray(Image.open(file)).copy()).permute(2, 0, 1).float() / 255
