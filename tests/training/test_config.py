@@ -63,7 +63,7 @@ logger: {{print_freq: 100, save_checkpoint_freq: !!float 5e3}}
      (dict(stages__0__data={"source": "clips"}), "stages.0.data.root: needed"),
      (dict(stages__0__data={"source": "clips", "root": "/nowhere/at/all"}), "stages.0.data.root: no such folder"),
      (dict(stages__0__targets=10), "stages.0.targets: "), (dict(init="/nowhere.pth"), "init: no such file"),
-     (dict(stages__0__data={"source": "procedural", "teacher": True}), "stages.0.data.teacher: only of stills"),
+     (dict(stages__0__data={"source": "clips", "root": ".", "teacher": True}), "stages.0.data.teacher: not of clips"),
      (dict(stages__0__teacher_share=0.5), "stages.0.teacher_share: the data have no teacher"),
      (dict(optimiser__decay=3), "optimiser.decay: excludes period"), (dict(precision="fp8"), "precision: ")],
 )  # fmt: skip

@@ -8,8 +8,9 @@ import torch
 from PIL import Image
 
 from vinr_engine.errors import DataError
+from vinr_engine.evaluation.metrics import quantise
 from vinr_engine.evaluation.resize import resize
-from vinr_engine.training import drawings, photographs, stills
+from vinr_engine.training import batches, drawings, photographs, stills
 from vinr_engine.training.batches import Batches, ProceduralSource, draw_scale
 from vinr_engine.training.config import Data, Stage
 from vinr_engine.training.stills import StillSource, recoloured, turned, worn
@@ -117,6 +118,16 @@ def test_what_a_teacher_says_stands_beside_the_truth(monkeypatch, worn_share):
     sample = source.sample(np.random.default_rng(0), times, 8, 4.0, 1.0)
     expected = sample["target"] if worn_share else torch.stack([Doubled()(frame) for frame in sample["frames"]])
     torch.testing.assert_close(sample["taught"], expected)
+
+
+def test_what_a_teacher_says_of_a_scene(monkeypatch):
+    monkeypatch.setattr(batches, "Teacher", Doubled)
+    source = ProceduralSource(Data(source="procedural", photos="held_out", motion=4, teacher=True))
+    times = torch.tensor([0.25, 0.5])
+    assert "taught" not in source.sample(np.random.default_rng(0), times, 8, 3.0, 1.0)
+    sample = source.sample(np.random.default_rng(0), times, 8, 4.0, 1.0)
+    small = quantise(resize(sample["target"], 1 / 4).clamp(0, 1))
+    torch.testing.assert_close(sample["taught"], torch.stack([Doubled()(frame) for frame in small]))
 
 
 @pytest.mark.skipif(

@@ -19,14 +19,19 @@ from vinr_engine.training.config import Data, Stage
 from vinr_engine.training.procedural import Scene
 from vinr_engine.training.samples import FRAMES, Batch, Source
 from vinr_engine.training.stills import StillSource
+from vinr_engine.training.teacher import SCALE, Teacher
 
 
 class ProceduralSource:
-    """Scenes made of photographs and drawings; their inputs have 8 bits."""
+    """Scenes made of photographs and drawings; their inputs have 8 bits.
+
+    With a teacher, samples of its scale hold its pictures too, as "taught": made of each target's own small copy.
+    """
 
     def __init__(self, data: Data) -> None:
         self.motion = data.motion
         self.names = photographs.named(data.photos, data.folder)
+        self.teacher = Teacher() if data.teacher else None
 
     def sample(
         self, rng: np.random.Generator, times: Tensor, input_crop: int, scale: float, target_shrink: float
@@ -37,8 +42,15 @@ class ProceduralSource:
         known = {t: scene.frame_and_flow(t) for t in {0.0, 1.0, *times.tolist()}}
         inputs = torch.stack([known[0.0][0], known[1.0][0]])
         pictures, flows = zip(*(known[t] for t in times.tolist()), strict=True)
-        low = quantise(resize(inputs, input_crop / side, (input_crop, input_crop)).clamp(0, 1))
-        return {"frames": low, "target": torch.stack(pictures), "flow": torch.stack(flows), "times": times}
+        target = torch.stack(pictures)
+
+        def small(frames: Tensor) -> Tensor:
+            return quantise(resize(frames, input_crop / side, (input_crop, input_crop)).clamp(0, 1))
+
+        sample = {"frames": small(inputs), "target": target, "flow": torch.stack(flows), "times": times}
+        if self.teacher is not None and scale == SCALE:
+            sample["taught"] = torch.stack([self.teacher(frame) for frame in small(target)])
+        return sample
 
 
 def open_source(data: Data) -> Source:

@@ -71,7 +71,7 @@ class Data(Section):
     names: Path | None = None  # clips: a file with a clip's name a line; all clips of the root if not given
     photos: Literal["training", "held_out"] = "training"  # procedural, stills
     folder: Path | None = None  # procedural, stills: of more photographs
-    teacher: bool = False  # stills, at scale 4: with SPAN's pictures beside the true ones
+    teacher: bool = False  # procedural, stills: at scale 4 with SPAN's pictures beside the true ones
     motion: Annotated[float, Field(ge=0, le=64)] = 16.0  # procedural: largest shift, in pixels of the targets
 
     @model_validator(mode="after")
@@ -83,8 +83,8 @@ class Data(Section):
                 raise ValueError(f"root: no such folder: {self.root}")
             if self.names is not None and not self.names.is_file():
                 raise ValueError(f"names: no such file: {self.names}")
-        if self.teacher and self.source != "stills":
-            raise ValueError("teacher: only of stills")
+        if self.teacher and self.source == "clips":
+            raise ValueError("teacher: not of clips")
         if self.folder is not None and not self.folder.is_dir():
             raise ValueError(f"folder: no such folder: {self.folder}")
         return self
