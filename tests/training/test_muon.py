@@ -76,4 +76,4 @@ def test_a_run_with_it_resumes(tmp_path, monkeypatch):
     with pytest.raises(StateError, match="optimiser does not fit"):
         loop.train(tiny(model=WIDE, stages=[STAGE]), tmp_path / "part", resume=True, say=lambda text: None)
     assert state.states(tmp_path / "part" / "states")
-    assert muon.LEAST_SIDE == WIDE["nf"]
+    assert WIDE["nf"] == muon.LEAST_SIDE
