@@ -9,7 +9,7 @@ from torch import nn
 from training.runs import tiny, weights
 from vinr_engine.errors import StateError
 from vinr_engine.training import loop, muon, state
-from vinr_engine.training.muon import Muon, is_matrix, orthogonal
+from vinr_engine.training.muon import DECAY, Muon, is_matrix, orthogonal
 
 WIDE = {"network": "FlowINR", "nf": 24, "blocks": 1, "merge_blocks": 1, "pyramid": [4, 4, 4]}
 STAGE = {
@@ -55,13 +55,24 @@ def test_kernels_turn_and_the_rest_is_adams():
         both.step()
         adam.step()
         for kernel, old in zip(kernels, before, strict=True):
-            values = torch.linalg.svdvals((kernel.detach() - old).flatten(1))
+            values = torch.linalg.svdvals((kernel.detach() - (1 - 0.01 * DECAY) * old).flatten(1))
             size = 0.01 * max(1, kernel.shape[0] / kernel[0].numel()) ** 0.5
             assert 0.6 * size < values.min() <= values.max() < 1.3 * size
     torch.testing.assert_close(rest, alone, rtol=0, atol=0)
     assert set(both.state[kernels[0]]) == {"exp_avg"}
     with pytest.raises(ValueError, match="closure"):
         both.step(lambda: None)
+
+
+def test_kernels_stay_bounded_however_long_a_run_is():
+    kernel = nn.Parameter(torch.zeros(24, 24, 3, 3))
+    direction = torch.randn(24, 24, 3, 3)
+    optimiser = Muon([{"params": [kernel], "lr": 0.5, "matrices": True}], betas=(0.9, 0.99))
+    for _ in range(100):
+        kernel.grad = -direction
+        optimiser.step()
+    size = torch.linalg.matrix_norm(kernel.detach().flatten(1), 2)
+    assert 0.6 / DECAY < size < 1.3 / DECAY
 
 
 def test_a_run_with_it_resumes(tmp_path, monkeypatch):

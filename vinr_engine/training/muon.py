@@ -17,6 +17,9 @@ LEAST_SIDE = 24
 """Inputs and outputs that a convolution has for its kernel to be a matrix worth turning: first and last layers, which
 meet pictures, flows and the like, are Adam's."""
 MOMENTUM = 0.95
+DECAY = 0.2
+"""Of a kernel, times the learning rate, in each step. No singular value then passes 1 / DECAY for long: without it they
+grow as long as the run goes on, and residual blocks drown what they are to correct."""
 _ROUNDS = 5
 _QUINTIC = (3.4445, -4.7750, 2.0315)
 
@@ -66,5 +69,5 @@ class Muon(torch.optim.Adam):
         ahead = kernel.grad.lerp(average, MOMENTUM).flatten(1)
         # A tall matrix cannot be orthogonal in its rows: a step of the same size for each output all the same.
         size = max(1.0, ahead.shape[0] / ahead.shape[1]) ** 0.5
-        kernel.sub_(orthogonal(ahead).view_as(kernel), alpha=rate * size)
+        kernel.mul_(1 - rate * DECAY).sub_(orthogonal(ahead).view_as(kernel), alpha=rate * size)
         kernel.grad = None  # for Adam, which passes over it
