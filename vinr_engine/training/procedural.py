@@ -17,8 +17,8 @@ from torch import Tensor
 from vinr_engine.training import drawings, photographs
 
 HARMONICS = 4  # of a blob's outline
-DRAWN = 0.1  # of the layers
-VEILED = 0.05  # of the scenes
+DRAWN = 0.2  # of the layers
+VEILED = 0.08  # of the scenes
 
 
 class Motion(NamedTuple):
