@@ -4,18 +4,10 @@ from __future__ import annotations
 
 import sys
 from types import TracebackType
+from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
-from rich.text import Text
-
-
-class _Speed(ProgressColumn):
-    """Output frames per second."""
-
-    def render(self, task: Task) -> Text:
-        speed = task.finished_speed or task.speed
-        return Text("" if speed is None else f"{speed:.2f} frames/s")
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
 
 
 class Bar:
@@ -25,23 +17,21 @@ class Bar:
         self.quiet = quiet
         self.label = label
         self._progress: Progress | None = None
-        self._task: object = None
+        self._task: TaskID | None = None
 
     def __enter__(self) -> Bar:
-        console = Console(stderr=True)
-        if console.is_terminal and not self.quiet:
-            self._progress = Progress(
-                TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("frames"), _Speed(),
-                TextColumn("left"), TimeRemainingColumn(), console=console, transient=True,
-            )  # fmt: skip
+        if sys.stderr.isatty() and not self.quiet:
+            from .columns import bar  # rich takes 50 ms to load, and most programs that call this one have no terminal
+
+            self._progress = bar()
             self._progress.start()
             self._task = self._progress.add_task(self.label, total=None)
         return self
 
     def update(self, done: int, total: int | None) -> None:
         """``done`` output frames of about ``total``."""
-        if self._progress is not None:
-            self._progress.update(self._task, completed=done, total=None if total is None else max(done, total))  # type: ignore[arg-type]
+        if self._progress is not None and self._task is not None:
+            self._progress.update(self._task, completed=done, total=None if total is None else max(done, total))
 
     def note(self, text: str) -> None:
         """A remark of one line on standard error."""

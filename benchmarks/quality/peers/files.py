@@ -66,14 +66,19 @@ class Process:
     printed: str
 
 
-def process(words: Sequence[str], threads: int) -> Process:
-    """Python with these arguments, to its end. Raises RuntimeError with what it said if it fails."""
+def process(words: Sequence[str], threads: int, bytecode: Path | None = None) -> Process:
+    """Python with these arguments, to its end. Raises RuntimeError with what it said if it fails.
+
+    bytecode: a folder that keeps compiled modules from process to process, whatever this one's environment says.
+    """
 
     def children() -> float:
         used = resource.getrusage(resource.RUSAGE_CHILDREN)
         return used.ru_utime + used.ru_stime
 
     environment = os.environ | threading(threads)
+    if bytecode is not None:
+        environment |= {"PYTHONPYCACHEPREFIX": str(bytecode), "PYTHONDONTWRITEBYTECODE": ""}
     start, before = time.perf_counter(), children()
     done = subprocess.run(
         [sys.executable, *words], cwd=ROOT, env=environment, capture_output=True, text=True, check=False
@@ -119,17 +124,17 @@ def starts(settings: Settings, threads: int, repeats: int, step: Callable[[], No
     """Of `import torch` alone and of `vinr upscale`, in turn. step: called after each repeat."""
     found: dict[str, list[Process]] = {TORCH: [], UPSCALE: []}
     with tempfile.TemporaryDirectory() as folder:
-        source, target = Path(folder, "in.mp4"), Path(folder, "out.mp4")
+        source, target, bytecode = (Path(folder, name) for name in ("in.mp4", "out.mp4", "bytecode"))
         write(source, 2, TINY)
         words = {
             TORCH: ["-c", "import torch"],
             UPSCALE: ["-m", "vinr_engine.cli", *upscale(source, target, settings)],
         }
         for each in words.values():
-            process(each, threads)  # reads files that later ones find in memory
+            process(each, threads, bytecode)  # reads files that later ones find in memory, and compiles modules
         for _ in range(repeats):
             for what, each in words.items():
-                found[what].append(process(each, threads))
+                found[what].append(process(each, threads, bytecode))
             step()
     medians = [
         (what, statistics.median(one.wall_s for one in each), statistics.median(one.cpu_s for one in each))
@@ -140,9 +145,9 @@ def starts(settings: Settings, threads: int, repeats: int, step: Callable[[], No
 
 def main() -> int:
     """`vinr` with the arguments given; its last line is its peak memory in bytes, as JSON."""
-    from vinr_engine.cli.main import main as vinr
+    from vinr_engine.cli.__main__ import run
 
-    code = vinr(sys.argv[1:])
+    code = run()
     print(json.dumps(peak_bytes()))
     return code
 

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, UnidentifiedImageError
 
 from vinr_engine.errors import SourceError, UsageError, reason
 
@@ -73,6 +72,8 @@ def read(path: Path) -> tuple[Array, int]:
     Grey becomes equal channels, 16-bit grey keeps its precision, 16-bit colour is read at 8 bits (Pillow's limit),
     transparent pixels are laid over black, EXIF rotation is applied. Errors: SourceError naming the file.
     """
+    from PIL import Image, UnidentifiedImageError  # videos need none of it
+
     try:
         with Image.open(path) as image:
             image.load()
