@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from vinr_engine.training import photographs, procedural
-from vinr_engine.training.procedural import Light, Scene, _light
+from vinr_engine.training.procedural import STEADY, Scene, _light
 
 
 def lights(count):
@@ -15,7 +15,7 @@ def test_scenes_fade_to_black_and_to_white_and_back():
     plain = [light for light in lights(400) if 0 in light.gain]
     ends = {(light.gain.index(0), light.offset[light.gain.index(0)]) for light in plain}
     assert ends == {(0, 0), (0, 1), (1, 0), (1, 1)}
-    steady = sum(light == Light((1, 1), (0, 0)) for light in lights(400))
+    steady = sum(light == STEADY for light in lights(400))
     assert 220 < steady < 340
 
 

@@ -131,10 +131,13 @@ class Light(NamedTuple):
         return (picture * gain + offset).clamp_(0, 1)
 
 
+STEADY = Light((1.0, 1.0), (0.0, 0.0))
+
+
 def _light(rng: np.random.Generator) -> Light:
     chance = rng.random()
     if chance < 0.7:
-        return Light((1.0, 1.0), (0.0, 0.0))
+        return STEADY
     if chance < 0.85:
         return Light((1.0, 1 + rng.uniform(-0.5, 0.3)), (0.0, rng.uniform(-0.15, 0.15)))
     # To or from a colour without anything in it, often all the way.

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from vinr_engine.training.photographs import HELD_OUT
-from vinr_engine.training.procedural import Scene
+from vinr_engine.training.procedural import STEADY, Scene
 
 from .canvas import FRAMES, HEIGHT, WIDTH, Canvas, Floats, mixed, points, pooled, view
 from .plain import Frames, Rng
@@ -49,13 +49,18 @@ def turned(name: str, grow: float = 0.0, turn: float = 0.0) -> Callable[[Rng], F
     return draw
 
 
+def _layered(scene: Scene) -> bool:
+    """Some scenes are one photograph alone, stand still, fade or dissolve: other clips are for that."""
+    steady = scene.light == STEADY and scene.veil is None
+    return steady and len(scene.layers) >= 3 and any(bool(layer.motion.shift.any()) for layer in scene.layers)
+
+
 def layers(largest: float) -> Callable[[Rng], Frames]:
     """Photographs cut out and moved over each other, by up to `largest` pixels within the clip."""
 
     def draw(rng: Rng) -> Frames:
         scene = Scene(rng, WIDTH, HELD_OUT, largest)
-        # some scenes are one photograph alone, stand still or fade: others have clips for that
-        while len(scene.layers) < 3 or any(scene.light) or not any(layer.motion.shift.any() for layer in scene.layers):
+        while not _layered(scene):
             scene = Scene(rng, WIDTH, HELD_OUT, largest)
         top = (WIDTH - HEIGHT) // 2
         for n in range(FRAMES):
