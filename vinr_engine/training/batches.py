@@ -11,13 +11,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from vinr_engine.evaluation.metrics import quantise
-from vinr_engine.evaluation.resize import resize
 from vinr_engine.training import photographs
 from vinr_engine.training.clips import ClipSource
 from vinr_engine.training.config import Data, Stage
 from vinr_engine.training.procedural import Scene
-from vinr_engine.training.samples import FRAMES, Batch, Source
+from vinr_engine.training.samples import FRAMES, Batch, Source, inputs_of
 from vinr_engine.training.stills import StillSource
 from vinr_engine.training.teacher import SCALE, Teacher
 
@@ -42,14 +40,10 @@ class ProceduralSource:
         known = {t: scene.frame_and_flow(t) for t in {0.0, 1.0, *times.tolist()}}
         inputs = torch.stack([known[0.0][0], known[1.0][0]])
         pictures, flows = zip(*(known[t] for t in times.tolist()), strict=True)
-        target = torch.stack(pictures)
-
-        def small(frames: Tensor) -> Tensor:
-            return quantise(resize(frames, input_crop / side, (input_crop, input_crop)).clamp(0, 1))
-
-        sample = {"frames": small(inputs), "target": target, "flow": torch.stack(flows), "times": times}
+        target, low = torch.stack(pictures), inputs_of(inputs, input_crop)
+        sample = {"frames": low, "target": target, "flow": torch.stack(flows), "times": times}
         if self.teacher is not None and scale == SCALE:
-            sample["taught"] = torch.stack([self.teacher(frame) for frame in small(target)])
+            sample["taught"] = torch.stack([self.teacher(frame) for frame in inputs_of(target, input_crop)])
         return sample
 
 

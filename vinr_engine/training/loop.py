@@ -110,7 +110,7 @@ class Training:
         sine = {p for module in model.modules() if isinstance(module, SineLayer) for p in module.parameters()}
         kernels = set() if o.kernel_lr is None else {p for p in trained if is_matrix(p)}
         return [
-            {"params": [p for p in trained if p not in sine | kernels], "factor": 1.0},
+            {"params": [p for p in trained if p not in sine and p not in kernels], "factor": 1.0},
             {"params": [p for p in trained if p in sine], "factor": (o.sine_lr or o.lr) / o.lr},
             {"params": [p for p in trained if p in kernels], "factor": (o.kernel_lr or 0) / o.lr, "matrices": True},
         ]

@@ -64,7 +64,10 @@ class Muon(torch.optim.Adam):
     def _turn(self, kernel: nn.Parameter, rate: float) -> None:
         if kernel.grad is None:
             return
-        average = self.state[kernel].setdefault("exp_avg", torch.zeros_like(kernel))
+        state = self.state[kernel]
+        if not state:
+            state["exp_avg"] = torch.zeros_like(kernel)
+        average = state["exp_avg"]
         average.lerp_(kernel.grad, 1 - MOMENTUM)
         ahead = kernel.grad.lerp(average, MOMENTUM).flatten(1)
         # A tall matrix cannot be orthogonal in its rows: a step of the same size for each output all the same.

@@ -7,10 +7,18 @@ from typing import Protocol
 import numpy as np
 from torch import Tensor
 
+from vinr_engine.evaluation.metrics import quantise
+from vinr_engine.evaluation.resize import resize
+
 FRAMES = 9  # consecutive frames of a sample: its inputs are the first and the last
 Batch = dict[str, Tensor]
 """frames [B, 2, 3, h, w], target [B, T, 3, HH, WW], times [T, B]; procedural: also flow [B, T, 4, HH, WW];
-stills at a teacher's scale: also taught, of the shape of target."""
+with a teacher, at its scale: also taught, of the shape of target."""
+
+
+def inputs_of(targets: Tensor, side: int) -> Tensor:
+    """targets [N, 3, n, n] -> the inputs [N, 3, side, side] that show the same, of 8 bits."""
+    return quantise(resize(targets, side / targets.shape[-1], (side, side)).clamp(0, 1))
 
 
 class Source(Protocol):

@@ -122,9 +122,8 @@ def restore(state: State, path: Path, scaler: Any = None) -> None:
     kernels = {p for group in state.optimiser.param_groups if group["matrices"] for p in group["params"]}
     for name, p in _named(state):
         entry = {kind: tensors[f"{kind}.{name}"] for kind in _OPTIMISER if f"{kind}.{name}" in tensors}
-        if entry and (
-            tuple(entry) != (_OF_KERNELS if p in kernels else _OPTIMISER) or entry["exp_avg"].shape != p.shape
-        ):
+        expected = _OF_KERNELS if p in kernels else _OPTIMISER
+        if entry and (tuple(entry) != expected or entry["exp_avg"].shape != p.shape):
             raise StateError(f"{path}: its optimiser does not fit the model at {name}")
         # The count of steps stays on the CPU, where Adam keeps it.
         state.optimiser.state[p] = {k: v if k == "step" else v.to(p.device) for k, v in entry.items()}

@@ -12,10 +12,9 @@ from PIL import Image
 from torch import Tensor
 
 from vinr_engine.evaluation.metrics import quantise
-from vinr_engine.evaluation.resize import resize
 from vinr_engine.training import drawings, photographs
 from vinr_engine.training.config import Data
-from vinr_engine.training.samples import Batch
+from vinr_engine.training.samples import Batch, inputs_of
 from vinr_engine.training.teacher import SCALE, Teacher
 
 DRAWN = 0.1  # of the crops
@@ -39,7 +38,7 @@ class StillSource:
         """`times` are the ends, 0 and 1; `target_shrink` plays no part."""
         side = round(input_crop * scale)
         target = torch.stack([self._crop(rng, side) for _ in range(2)])
-        low = quantise(resize(target, input_crop / side, (input_crop, input_crop)).clamp(0, 1))
+        low = inputs_of(target, input_crop)
         wears = [rng.random() < WORN for _ in low]
         frames = torch.stack([worn(rng, frame) if wear else frame for frame, wear in zip(low, wears, strict=True)])
         sample = {"frames": frames, "target": target, "times": torch.tensor([0.0, 1.0])}
