@@ -1,4 +1,4 @@
-"""Scenes that fade and dissolve."""
+"""Scenes that fade and dissolve, and what moves in them."""
 
 import numpy as np
 import torch
@@ -38,3 +38,36 @@ def test_a_dissolve_keeps_the_flow_of_what_it_leaves(monkeypatch):
     bare, bare_flow = veiled.frame_and_flow(0.25)
     torch.testing.assert_close(flow, bare_flow)
     assert (picture - bare).abs().max() > 0.05
+
+
+def test_a_box_is_a_rectangle_where_it_is_half_way(monkeypatch):
+    monkeypatch.setattr(procedural, "OUTLINES", {"box": 1.0})
+    scene = Scene(np.random.default_rng(1), 64, photographs.named("held_out"), largest=20)
+    boxes = [layer for layer in scene.layers if not layer.background]
+    assert boxes
+    for box in boxes:
+        centre = box.motion.to_scene(box.place, 0.5)
+        assert (centre.abs() <= 0.45 * 64 + 1e-3).all()
+        corner = box.place + box.sides * torch.tensor([1.0, -1.0])
+        inside, outside = box.alpha(torch.stack([corner - (corner - box.place) / 2, corner + 3 * box.softness])[None])[
+            0
+        ]
+        assert inside == 1
+        assert outside == 0
+
+
+def test_some_motions_are_fast_and_most_are_not():
+    drawn = torch.tensor([procedural._magnitude(np.random.default_rng(k), 30) for k in range(2000)])
+    assert 0 <= drawn.min() <= drawn.max() <= 30
+    assert drawn.median() < 7.5
+    assert (drawn > 20).float().mean() > 0.1
+
+
+def test_layers_of_little_contrast(monkeypatch):
+    names = photographs.named("held_out")
+    spread = {}
+    for share in (0.0, 1.0):
+        monkeypatch.setattr(procedural, "PLAIN", share)
+        scenes = [Scene(np.random.default_rng(k), 32, names) for k in range(8)]
+        spread[share] = torch.stack([scene.layers[0].texture.std((1, 2)).mean() for scene in scenes]).mean()
+    assert spread[1.0] < 0.4 * spread[0.0]

@@ -17,7 +17,11 @@ from torch import Tensor
 from vinr_engine.training import drawings, photographs
 
 HARMONICS = 4  # of a blob's outline
+OUTLINES = {"blob": 0.4, "box": 0.3, "bar": 0.1, "edge": 0.2}
 DRAWN = 0.2  # of the layers
+PLAIN = 0.35  # of the layers: little is left of their contrast
+FAST = 0.35  # of the motions
+FIXED = 0.35  # of the scenes: the camera stands still
 VEILED = 0.08  # of the scenes
 
 
@@ -66,11 +70,17 @@ class Layer:
         x0, y0 = ((self.centre - 1.6 * reach).floor().clamp(min=0)).int().tolist()
         x1, y1 = ((self.centre + 1.6 * reach).ceil()).int().tolist()
         texture = image[:, y0:y1, x0:x1]
-        self.texture = (texture if drawn else texture.float() / 255) * gain + offset
+        texture = (texture if drawn else texture.float() / 255) * gain + offset
+        if rng.random() < PLAIN:
+            mean = texture.mean((1, 2), keepdim=True)
+            texture = mean + (texture - mean) * rng.uniform(0, 0.4)
+        self.texture = texture
         self.centre = self.centre - torch.tensor([x0, y0])
-        self.kind = rng.choice(["blob", "bar", "edge"], p=[0.6, 0.2, 0.2])
-        self.place = torch.tensor(rng.uniform(-0.45, 0.45, 2) * scene, dtype=torch.float32)
-        self.radius = scene * rng.uniform(0.1, 0.4)
+        self.kind = rng.choice(list(OUTLINES), p=list(OUTLINES.values()))
+        # Half way through, so that what is fast is seen too.
+        self.place = motion.to_layer(torch.tensor(rng.uniform(-0.45, 0.45, 2) * scene, dtype=torch.float32), 0.5)
+        self.radius = scene * rng.uniform(0.06, 0.4)
+        self.sides = scene * torch.tensor(rng.uniform(0.04, 0.35, 2), dtype=torch.float32)
         self.width = rng.uniform(2, 12)
         self.harmonics = torch.tensor(rng.normal(0, 0.12, (2, HARMONICS)), dtype=torch.float32)
         self.softness = rng.uniform(0.7, 1.6)
@@ -94,6 +104,8 @@ class Layer:
             distance = self.width - offset[..., 0].abs()
         elif self.kind == "edge":
             distance = offset[..., 0]
+        elif self.kind == "box":
+            distance = (self.sides - offset.abs()).amin(-1)
         else:
             angle = torch.atan2(offset[..., 1], offset[..., 0])
             order = torch.arange(1, HARMONICS + 1)
@@ -105,8 +117,8 @@ class Layer:
 
 
 def _magnitude(rng: np.random.Generator, largest: float) -> float:
-    """Pixels over the unit of time: most motions are small, some reach `largest`."""
-    return float(min(largest, rng.exponential(largest / 4)))
+    """Pixels over the unit of time, up to `largest`: most motions are small."""
+    return float(rng.uniform(0, largest) if rng.random() < FAST else min(largest, rng.exponential(largest / 6)))
 
 
 def _motion(
@@ -159,7 +171,7 @@ class Scene:
             direction = rng.uniform(0, 2 * math.pi)
             return _magnitude(rng, largest) * np.array([math.cos(direction), math.sin(direction)])
 
-        camera = draw()
+        camera = np.zeros(2) if rng.random() < FIXED else draw()
         self.layers = [Layer(rng, names, side, _motion(rng, largest, camera), background=True)]
         for _ in range(rng.choice(4, p=[0.3, 0.35, 0.25, 0.1])):
             motion = _motion(rng, largest, camera + draw())
