@@ -17,6 +17,7 @@ from vinr_engine.ops import local_correlation
 
 FINEST, COARSEST = 2, 8  # the levels' input pixels, doubled from level to level
 RADII = (3, 3, 4)  # pixels of the level, finest first
+SHARPNESS = 8.0  # at first, of the choice among candidates
 HIDDEN = 32
 CARRIED = 16  # features from a level to the next finer one
 FEATURE_FLOOR = 0.1  # against the features' norm: flat pictures look like nothing
@@ -27,20 +28,27 @@ def velocity_scale(level: int) -> float:
     return float(FINEST * 2**level)
 
 
+def candidates(radius: int, like: Tensor) -> Tensor:
+    """[2, (2 radius + 1)^2]: the displacements, x and y, in the order of `local_correlation`."""
+    offsets = torch.arange(-radius, radius + 1, dtype=like.dtype, device=like.device)
+    return torch.stack(torch.meshgrid(offsets, offsets, indexing="xy")).flatten(1)
+
+
 class MotionPyramid(nn.Module):
     """What the search compares of a frame: features of about unit length at three levels."""
 
     def __init__(self, widths: tuple[int, int, int]) -> None:
         super().__init__()
         first, second, third = widths
-        pairs = [(3, first), (first, second), (second, third)]
+        pairs = [(6, first), (first, second), (second, third)]
         self.shrink = nn.ModuleList(nn.Conv2d(a, b, 3, 2, 1) for a, b in pairs)
         self.refine = nn.ModuleList(nn.Conv2d(b, b, 3, 1, 1) for _, b in pairs)
 
-    def forward(self, detail: Tensor) -> list[Tensor]:
-        """detail [B, 3, h, w], as of `without_mean` -> the levels, finest first, of sides padded to COARSEST."""
-        x = F.pad(detail, padding_to_multiple(detail.shape[-2], detail.shape[-1], COARSEST))
-        x = 10 * x.contiguous(memory_format=torch.channels_last)
+    def forward(self, frame: Tensor, detail: Tensor) -> list[Tensor]:
+        """frame [B, 3, h, w], and it as of `without_mean` -> the levels, finest first, of sides padded to COARSEST."""
+        x = torch.cat([10 * detail, 2 * frame - 1], 1)
+        x = F.pad(x, padding_to_multiple(frame.shape[-2], frame.shape[-1], COARSEST))
+        x = x.contiguous(memory_format=torch.channels_last)
         levels = []
         for shrink, refine in zip(self.shrink, self.refine, strict=True):
             x = F.leaky_relu(shrink(x), 0.1)
@@ -50,15 +58,23 @@ class MotionPyramid(nn.Module):
 
 
 class MotionStep(nn.Module):
-    """One level: how far the velocity is off, from the comparison."""
+    """One level: how far the velocity is off, from the comparison.
+
+    The candidates' mean, each by how well it matches, is the first guess: what is far off is found by what looks alike,
+    and convolutions have but to judge the matches and to correct the guess.
+    """
 
     def __init__(self, width: int, radius: int, carried: int) -> None:
         super().__init__()
         self.radius = radius
-        inputs = (2 * radius + 1) ** 2 + 2 * width + 3 + carried
+        count = (2 * radius + 1) ** 2
+        self.judge = nn.Conv2d(count, count, 3, 1, 1)
+        inputs = count + 2 * width + 6 + carried
         self.conv1 = nn.Conv2d(inputs, 2 * CARRIED + HIDDEN // 2, 3, 1, 1)
         self.conv2 = nn.Conv2d(2 * CARRIED + HIDDEN // 2, HIDDEN, 3, 1, 1)
         self.conv3 = nn.Conv2d(HIDDEN, 2 + CARRIED, 3, 1, 1)
+        nn.init.zeros_(self.judge.weight)
+        nn.init.zeros_(self.judge.bias)  # type: ignore[arg-type]
         nn.init.normal_(self.conv3.weight, std=1e-3)
         nn.init.zeros_(self.conv3.bias)  # type: ignore[arg-type]
 
@@ -69,14 +85,26 @@ class MotionStep(nn.Module):
         what is carried on."""
         t = times.to(velocity.dtype)[:, None, None, None]
         first, second = warp(first, -t * velocity), warp(second, (1 - t) * velocity)
-        matches = local_correlation(first, second, times, self.radius)
+        matches = local_correlation(first, second, times, self.radius).contiguous(memory_format=torch.channels_last)
+        shares = (SHARPNESS * (matches + self.judge(matches))).softmax(1)
+        guess = F.conv2d(shares, candidates(self.radius, shares)[..., None, None])
+        certainty = shares.amax(1, keepdim=True)
         at = t.expand(-1, 1, *velocity.shape[2:])
-        known = [matches, first, second, velocity / 4, at, *([] if carried is None else [carried])]
+        known = [
+            matches,
+            first,
+            second,
+            velocity / 4,
+            guess / 4,
+            certainty,
+            at,
+            *([] if carried is None else [carried]),
+        ]
         x = torch.cat(known, 1).contiguous(memory_format=torch.channels_last)
         x = F.leaky_relu(self.conv1(x), 0.1)
         x = F.leaky_relu(self.conv2(x), 0.1)
         x = self.conv3(x)
-        return velocity + x[:, :2], F.leaky_relu(x[:, 2:], 0.1)
+        return velocity + guess + x[:, :2], F.leaky_relu(x[:, 2:], 0.1)
 
 
 class Motion(nn.Module):

@@ -43,7 +43,7 @@ class FlowINR(NetworkModule):
 
     def __init__(self, nf: int = 48, blocks: int = 9, merge_blocks: int = 2, pyramid: list[int] | None = None) -> None:
         super().__init__()
-        pyramid = [24, 32, 32] if pyramid is None else list(pyramid)
+        pyramid = [24, 32, 64] if pyramid is None else list(pyramid)
         self.config = {"nf": nf, "blocks": blocks, "merge_blocks": merge_blocks, "pyramid": pyramid}
         fine, middle, coarse = pyramid
         self.enlarger = Enlarger(nf, blocks)
@@ -59,7 +59,7 @@ class FlowINR(NetworkModule):
             detail,
             local,
             features,
-            self.motion.pyramid(detail),
+            self.motion.pyramid(frame, detail),
             None if size is None else self.enlarger.decoder(features, size, base(frame, size)),
         )
 
@@ -125,7 +125,7 @@ class FlowINR(NetworkModule):
             found = self._decoded(self.encode(frames), frames, times, size)
             outs, flows, velocities = zip(*found, strict=True)
             return torch.stack(outs, 1), [torch.stack(flows, 1), *_level_flows(velocities, times)]
-        pyramids = [self.motion.pyramid(without_mean(frame)) for frame in frames.unbind(1)]
+        pyramids = [self.motion.pyramid(frame, without_mean(frame)) for frame in frames.unbind(1)]
         return pictures, _level_flows([self.motion(*pyramids, t) for t in times], times)
 
     def _both_enlarged(self, frames: Tensor, size: Size) -> Tensor:
