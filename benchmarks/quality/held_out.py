@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.common.markdown import table
-from vinr_engine.errors import DataError
+from vinr_engine.errors import DataError, VinrError
 from vinr_engine.models import NetworkModule, load_network
 from vinr_engine.models.layers.warped_blend import bicubic
 from vinr_engine.training import photographs
@@ -98,7 +98,10 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    network = load_network(arguments.weights).eval()
+    try:
+        network = load_network(arguments.weights).eval()
+    except (VinrError, OSError) as error:
+        raise SystemExit(f"held_out: {error}") from None
     print(table(["scenes", "own time", "halfway", "above the blend", "flow off by"], scenes(network)))
     print()
     print(table(["48 stills, x4", "dB above bicubic"], stills(network)))

@@ -47,3 +47,9 @@ def test_a_network_that_adds_nothing_gains_what_its_base_does(network):
     sharper, softer = F.interpolate(low, (128, 128), mode="bicubic"), bicubic(low, (128, 128))
     gain = float((psnr_y(sharper, true) - psnr_y(softer, true)).mean())
     assert float(dict(held_out.stills(network))["network"]) == pytest.approx(gain, abs=2e-3)
+
+
+def test_weights_that_are_not_there(monkeypatch, tmp_path):
+    monkeypatch.setattr("sys.argv", ["held_out", "--weights", str(tmp_path / "none.safetensors")])
+    with pytest.raises(SystemExit, match="no such checkpoint"):
+        held_out.main()
