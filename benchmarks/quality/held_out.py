@@ -97,11 +97,11 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, help="a checkpoint; default: the package's own")
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
     try:
         network = load_network(arguments.weights).eval()
     except (VinrError, OSError) as error:
         raise SystemExit(f"held_out: {error}") from None
+    torch.set_num_threads(arguments.threads)
     print(table(["scenes", "own time", "halfway", "above the blend", "flow off by"], scenes(network)))
     print()
     print(table(["48 stills, x4", "dB above bicubic"], stills(network)))
