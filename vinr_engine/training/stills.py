@@ -49,17 +49,19 @@ class StillSource:
         return sample
 
     def _crop(self, rng: np.random.Generator, side: int) -> Tensor:
-        if rng.random() < DRAWN:
-            crop = drawings.draw(rng, side)
-        else:
-            image = photographs.draw(rng, self.names)
-            H, W = image.shape[-2:]
-            top, left = (int(rng.integers(max(1, n - side + 1))) for n in (H, W))
-            crop = image[:, top : top + side, left : left + side].float() / 255
-            missing = [max(0, side - n) for n in (W, H)]
-            crop = F.pad(crop[None], (0, missing[0], 0, missing[1]), mode="replicate")[0]
+        crop = drawings.draw(rng, side) if rng.random() < DRAWN else photographed(rng, self.names, side)
         crop = turned(crop, int(rng.integers(8)))
         return crop if rng.random() < PLAIN else recoloured(rng, crop)
+
+
+def photographed(rng: np.random.Generator, names: dict[str, float], side: int) -> Tensor:
+    """[3, side, side] in [0, 1]: a part of one of the photographs, its edges repeated where it is smaller."""
+    image = photographs.draw(rng, names)
+    H, W = image.shape[-2:]
+    top, left = (int(rng.integers(max(1, n - side + 1))) for n in (H, W))
+    crop = image[:, top : top + side, left : left + side].float() / 255
+    missing = [max(0, side - n) for n in (W, H)]
+    return F.pad(crop[None], (0, missing[0], 0, missing[1]), mode="replicate")[0]
 
 
 def turned(image: Tensor, way: int) -> Tensor:
