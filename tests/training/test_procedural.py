@@ -49,9 +49,8 @@ def test_a_box_is_a_rectangle_where_it_is_half_way(monkeypatch):
         centre = box.motion.to_scene(box.place, 0.5)
         assert (centre.abs() <= 0.45 * 64 + 1e-3).all()
         corner = box.place + box.sides * torch.tensor([1.0, -1.0])
-        inside, outside = box.alpha(torch.stack([corner - (corner - box.place) / 2, corner + 3 * box.softness])[None])[
-            0
-        ]
+        points = torch.stack([(corner + box.place) / 2, corner + 3 * box.softness])
+        inside, outside = box.alpha(points[None])[0]
         assert inside == 1
         assert outside == 0
 

@@ -10,7 +10,9 @@ import vinr_engine as vinr
 from vinr_engine.models import FlowINR, load_network, save_checkpoint
 from vinr_engine.models.flowinr import enlarge
 from vinr_engine.models.flowinr.enlarge import base, interpolation
+from vinr_engine.models.flowinr.motion import candidates
 from vinr_engine.models.tiled import MARGIN, Tiled
+from vinr_engine.reference.local_correlation import offsets
 
 SMALL = {"nf": 8, "blocks": 2, "merge_blocks": 1, "pyramid": [8, 8, 8]}
 
@@ -190,3 +192,10 @@ def test_upscale_takes_it(model, tmp_path):
         Image.new("RGB", (16, 12), (40 * k, 90, 200)).save(folder / f"{k}.png")
     summary = vinr.upscale(folder, tmp_path / "out", space=2, time=2, model=model.float())
     assert summary.frames_out == 5
+
+
+@pytest.mark.parametrize("radius", [1, 3, 4])
+def test_candidates_have_the_order_of_the_matches(radius):
+    x, y = candidates(radius, torch.empty(0)).tolist()
+    back_and_ahead = offsets(radius, 0.5)
+    assert list(zip(y, x, strict=True)) == [(ay + by, ax + bx) for ay, ax, by, bx in back_and_ahead]

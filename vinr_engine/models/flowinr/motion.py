@@ -90,16 +90,9 @@ class MotionStep(nn.Module):
         guess = F.conv2d(shares, candidates(self.radius, shares)[..., None, None])
         certainty = shares.amax(1, keepdim=True)
         at = t.expand(-1, 1, *velocity.shape[2:])
-        known = [
-            matches,
-            first,
-            second,
-            velocity / 4,
-            guess / 4,
-            certainty,
-            at,
-            *([] if carried is None else [carried]),
-        ]
+        known = [matches, first, second, velocity / 4, guess / 4, certainty, at]
+        if carried is not None:
+            known.append(carried)
         x = torch.cat(known, 1).contiguous(memory_format=torch.channels_last)
         x = F.leaky_relu(self.conv1(x), 0.1)
         x = F.leaky_relu(self.conv2(x), 0.1)
