@@ -29,6 +29,7 @@ from benchmarks.static import machine_code, machine_trace
 CACHE = ROOT / "build" / "gpu_static"
 TRITON, CUDA = "triton", "cuda"
 TRITON_VERSION = version("triton")
+OPS = ("deform_conv2d", "inr_query", "local_correlation", "sampled_mlp")  # what is none of them are shared gradients
 CHECKED = ("float16", "bfloat16", "tf32")  # operands whose inference must not spill and must use the tensor cores
 
 
@@ -239,7 +240,7 @@ def _triton(job: Job) -> list[Kernel]:
     (configuration,) = [c for c in aot.configurations(job.target) if c.name == job.name]
     compiled = aot.compile_for(configuration, job.target)
     ((facts, code),) = machine_code.read_all(compiled.asm["cubin"]).values()
-    op = next((op for op in ("deform_conv2d", "inr_query", "sampled_mlp") if op in job.name), "gradients")
+    op = next((op for op in OPS if op in job.name), "gradients")
     constants = configuration.constexprs
     tile = constants["TILE_Y"] * constants["TILE_X"] if op == "inr_query" else 0
     return [

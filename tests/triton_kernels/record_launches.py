@@ -19,6 +19,8 @@ from types import SimpleNamespace
 import torch
 import triton
 
+import vinr_engine.ops  # noqa: F401, it registers them
+
 PROCESSORS = 132
 
 
@@ -158,7 +160,17 @@ def sampled_mlp():
         ops.sampled_mlp_triton_backward(torch.ones_like(out).float(), *arguments, [True] * 4, "tf32")
 
 
-OPS = (deform_conv2d, inr_query, sampled_mlp)
+def local_correlation():
+    from ops.local_correlation.samples import Sample
+
+    for sample in (Sample("several"), Sample("one pixel", size=(1, 1), times=(0.5,), channels=64, radius=4)):
+        first, second, times, radius = sample.arguments(torch.float32)
+        arguments = (*(m.permute(0, 2, 3, 1) for m in (first, second)), times, radius)
+        out = ops.local_correlation_triton(*arguments)
+        ops.local_correlation_triton_backward(torch.ones_like(out), *arguments, [True, True])
+
+
+OPS = (deform_conv2d, inr_query, sampled_mlp, local_correlation)
 
 
 def main(capability, *names):

@@ -15,6 +15,9 @@ from ops.deform_conv2d.triton_cases import SMALL, gradients, moved, packed, unpa
 from ops.inr_query.samples import cast, problem
 from ops.inr_query.samples import gradients as query_gradients
 from ops.inr_query.test_triton import on as query_on
+from ops.local_correlation import samples as correlation
+from ops.local_correlation.test_triton import gradients as correlation_gradients
+from ops.local_correlation.test_triton import on as correlation_on
 from ops.sampled_mlp.samples import Sample
 from ops.sampled_mlp.samples import gradients as mlp_gradients
 from ops.sampled_mlp.test_triton import on
@@ -42,7 +45,11 @@ def sampled_mlp_of_x(device):
     return mlp_gradients(on(device, Sample("x", maps=()).arguments(torch.float32)))
 
 
-OPS = (deform_conv2d, deform_conv2d_packed, inr_query, sampled_mlp, sampled_mlp_of_x)
+def local_correlation(device):
+    return correlation_gradients(correlation_on(device, correlation.SAMPLES[0].arguments(torch.float32)))
+
+
+OPS = (deform_conv2d, deform_conv2d_packed, inr_query, sampled_mlp, sampled_mlp_of_x, local_correlation)
 every = pytest.mark.parametrize("op", OPS, ids=lambda op: op.__name__)
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from vinr_engine import reference
 from vinr_engine.ops.checks import check, check_device, check_floating, check_rank, check_shape
-from vinr_engine.ops.op import Backend, Op, computed_in, on_the_cpu
+from vinr_engine.ops.op import Backend, Op, computed_in, on_the_cpu, on_triton, triton_kernel
 
 OP = "local_correlation"
 
@@ -37,7 +37,8 @@ def local_correlation(first: Tensor, second: Tensor, times: Tensor, radius: int)
         -radius on, the mean over the channels of first[p - a] second[p + d - a]. Zeros are read outside.
 
     Computed in float32, or in float64 for tensors of that. Raises ValueError: shapes, dtypes or devices that do not
-    fit; RuntimeError: times outside [0, 1]; BackendError: the backend asked for by name cannot run this.
+    fit; RuntimeError: times outside [0, 1], which the cpu backend alone looks at, since on a GPU that would be waited
+    for; BackendError: the backend asked for by name cannot run this.
     """
     output_shape(first, second, times, radius)
     out: Tensor = LOCAL_CORRELATION(Arguments(first, second, times, radius))
@@ -77,6 +78,10 @@ def _fake_backward(
     return first.new_empty(first.shape if one else (0,)), second.new_empty(second.shape if other else (0,))
 
 
+def _on_triton(a: Arguments) -> str:
+    return on_triton((a.first, a.second))  # times of any dtype are cast
+
+
 def _save(ctx: Any, inputs: tuple[Any, ...]) -> None:
     *tensors, ctx.radius = inputs
     ctx.save_for_backward(*tensors)
@@ -99,5 +104,12 @@ LOCAL_CORRELATION = Op(
     fake_backward=_fake_backward,
     save=_save,
     gradient=_gradient,
-    backends={"cpu": Backend(on_the_cpu)},
+    backends={
+        "cpu": Backend(on_the_cpu),
+        "triton": Backend(
+            _on_triton,
+            triton_kernel("local_correlation.launch", "local_correlation"),
+            triton_kernel("local_correlation.launch", "local_correlation_backward"),
+        ),
+    },
 )
