@@ -29,7 +29,8 @@ from benchmarks.static import machine_code, machine_trace
 CACHE = ROOT / "build" / "gpu_static"
 TRITON, CUDA = "triton", "cuda"
 TRITON_VERSION = version("triton")
-OPS = ("deform_conv2d", "inr_query", "local_correlation", "sampled_mlp")  # what is none of them are shared gradients
+# What kernels are of, by their names; those of none are gradients that ops share.
+OPS = ("deform_conv2d", "inr_query", "local_correlation", "phase_linear", "sampled_mlp")
 CHECKED = ("float16", "bfloat16", "tf32")  # operands whose inference must not spill and must use the tensor cores
 
 

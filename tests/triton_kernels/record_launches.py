@@ -170,7 +170,17 @@ def local_correlation():
         ops.local_correlation_triton_backward(torch.ones_like(out), *arguments, [True, True])
 
 
-OPS = (deform_conv2d, inr_query, sampled_mlp, local_correlation)
+def phase_linear():
+    from ops.phase_linear.samples import Sample
+
+    for sample in (Sample("whole", base=True), Sample("five halves", input=(6, 4), size=(15, 10), channels=16)):
+        maps, weights, size, base = sample.arguments(torch.float32)
+        maps = maps.permute(0, 2, 3, 1)
+        out = ops.phase_linear_triton(maps, weights, base, list(size))
+        ops.phase_linear_triton_backward(torch.ones_like(out), maps, weights, list(size), [True, True])
+
+
+OPS = (deform_conv2d, inr_query, sampled_mlp, local_correlation, phase_linear)
 
 
 def main(capability, *names):

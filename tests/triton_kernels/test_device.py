@@ -18,6 +18,9 @@ from ops.inr_query.test_triton import on as query_on
 from ops.local_correlation import samples as correlation
 from ops.local_correlation.test_triton import gradients as correlation_gradients
 from ops.local_correlation.test_triton import on as correlation_on
+from ops.phase_linear import samples as phase
+from ops.phase_linear.test_triton import gradients as phase_gradients
+from ops.phase_linear.test_triton import on as phase_on
 from ops.sampled_mlp.samples import Sample
 from ops.sampled_mlp.samples import gradients as mlp_gradients
 from ops.sampled_mlp.test_triton import on
@@ -49,7 +52,11 @@ def local_correlation(device):
     return correlation_gradients(correlation_on(device, correlation.SAMPLES[0].arguments(torch.float32)))
 
 
-OPS = (deform_conv2d, deform_conv2d_packed, inr_query, sampled_mlp, sampled_mlp_of_x, local_correlation)
+def phase_linear(device):
+    return phase_gradients(phase_on(device, phase.SAMPLES[0].arguments(torch.float32)))
+
+
+OPS = (deform_conv2d, deform_conv2d_packed, inr_query, sampled_mlp, sampled_mlp_of_x, local_correlation, phase_linear)
 every = pytest.mark.parametrize("op", OPS, ids=lambda op: op.__name__)
 
 

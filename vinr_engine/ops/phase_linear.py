@@ -8,7 +8,7 @@ from torch import Tensor
 
 from vinr_engine import reference
 from vinr_engine.ops.checks import check, check_device, check_floating, check_rank, check_shape
-from vinr_engine.ops.op import Backend, Op, computed_in, on_the_cpu
+from vinr_engine.ops.op import Backend, Op, computed_in, on_the_cpu, on_triton, triton_kernel
 from vinr_engine.reference.phase_linear import phases
 
 OP = "phase_linear"
@@ -83,6 +83,10 @@ def _fake_backward(
     return maps.new_empty(maps.shape if of_maps else (0,)), weights.new_empty(weights.shape if of_weights else (0,))
 
 
+def _on_triton(a: Arguments) -> str:
+    return on_triton((a.maps,))  # weights and base of any dtype are cast
+
+
 def _save(ctx: Any, inputs: tuple[Any, ...]) -> None:
     maps, weights, _, ctx.size = inputs
     ctx.save_for_backward(maps, weights)
@@ -108,5 +112,12 @@ PHASE_LINEAR = Op(
     fake_backward=_fake_backward,
     save=_save,
     gradient=_gradient,
-    backends={"cpu": Backend(on_the_cpu)},
+    backends={
+        "cpu": Backend(on_the_cpu),
+        "triton": Backend(
+            _on_triton,
+            triton_kernel("phase_linear.launch", "phase_linear"),
+            triton_kernel("phase_linear.launch", "phase_linear_backward"),
+        ),
+    },
 )
