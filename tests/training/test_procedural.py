@@ -1,9 +1,11 @@
 """Scenes that fade and dissolve, and what moves in them."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import torch
 
-from vinr_engine.training import photographs, procedural
+from vinr_engine.training import drawings, photographs, procedural
 from vinr_engine.training.procedural import STEADY, Scene, _light
 
 
@@ -70,3 +72,27 @@ def test_layers_of_little_contrast(monkeypatch):
         scenes = [Scene(np.random.default_rng(k), 32, names) for k in range(8)]
         spread[share] = torch.stack([scene.layers[0].texture.std((1, 2)).mean() for scene in scenes]).mean()
     assert spread[1.0] < 0.4 * spread[0.0]
+
+
+def test_patterns_move_by_less_than_half_their_period(monkeypatch):
+    periods = []
+
+    def pattern(rng, side):
+        image, period = drawings.pattern(rng, side)
+        periods.append(period)
+        return image, period
+
+    monkeypatch.setattr(procedural, "REPEATED", 1.0)
+    monkeypatch.setattr(procedural, "VEILED", 0.0)
+    monkeypatch.setattr(procedural, "drawings", SimpleNamespace(pattern=pattern))
+    scenes = [Scene(np.random.default_rng(k), 32, photographs.named("held_out"), largest=60) for k in range(20)]
+    layers = [layer for scene in scenes for layer in scene.layers]
+    shifts = [float(layer.motion.shift.norm()) for layer in layers]
+    assert max(shifts) > 0
+    assert all(shift < period / 2 for shift, period in zip(shifts, periods, strict=True))
+
+
+def test_a_motion_that_is_short_enough_stays():
+    motion = procedural.Motion(torch.tensor([3.0, 4.0]), (0.1, 0.2), (0.0, 0.0))
+    assert motion.shortened(5.1) is motion
+    torch.testing.assert_close(motion.shortened(2.5).shift, torch.tensor([1.5, 2.0]))

@@ -113,7 +113,11 @@ def _ripples(rng: np.random.Generator, side: int) -> Tensor:
 
 
 def _pattern(rng: np.random.Generator, side: int) -> Tensor:
-    """Stripes, checkers or bricks."""
+    return pattern(rng, side)[0]
+
+
+def pattern(rng: np.random.Generator, side: int) -> tuple[Tensor, float]:
+    """Stripes, checkers or bricks, and the shortest way that leaves them as they are, in pixels."""
     image, pen, n = _canvas(rng, side)
     h, w = (FINE * rng.uniform(2, 24, 2)).tolist()
     kind, ink = rng.integers(3), _colour(rng)
@@ -128,4 +132,5 @@ def _pattern(rng: np.random.Generator, side: int) -> Tensor:
             else:
                 pen.rectangle((x, row * h, x + 1.9 * w, row * h + 0.85 * h), ink)
     spun = image.rotate(float(rng.uniform(0, 90)), Image.Resampling.BICUBIC) if rng.random() < 0.5 else image
-    return _finished(spun, side)
+    period = (2 * w, min(2 * w, 2 * h, math.hypot(w, h)), min(2 * w, h))[kind] / FINE
+    return _finished(spun, side), period

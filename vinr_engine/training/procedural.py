@@ -19,10 +19,11 @@ from vinr_engine.training import drawings, photographs
 HARMONICS = 4  # of a blob's outline
 OUTLINES = {"blob": 0.4, "box": 0.3, "bar": 0.1, "edge": 0.2}
 DRAWN = 0.2  # of the layers
+REPEATED = 0.1  # of the layers: a pattern, moved by less than half its period
 PLAIN = 0.35  # of the layers: little is left of their contrast
 FAST = 0.35  # of the motions
 FIXED = 0.35  # of the scenes: the camera stands still
-VEILED = 0.08  # of the scenes
+VEILED = 0.12  # of the scenes
 
 
 class Motion(NamedTuple):
@@ -38,6 +39,12 @@ class Motion(NamedTuple):
         zoom = math.exp(self.log_zoom[0] + self.log_zoom[1] * t)
         c, s = zoom * math.cos(angle), zoom * math.sin(angle)
         return torch.tensor([[c, -s], [s, c]])
+
+    def shortened(self, longest: float) -> Motion:
+        """With a shift of at most `longest` pixels. Of a pattern that moves by more than half its period, nothing can
+        tell so: it looks as if it went the other way."""
+        length = float(self.shift.norm())
+        return self if length <= longest else self._replace(shift=self.shift * (longest / length))
 
     def to_layer(self, points: Tensor, t: float) -> Tensor:
         """Scene points [..., 2] at time t -> layer points."""
@@ -55,8 +62,13 @@ class Layer:
         self, rng: np.random.Generator, names: dict[str, float], scene: int, motion: Motion, background: bool
     ) -> None:
         """`names`: photographs, and how often each is drawn."""
-        drawn = rng.random() < DRAWN
-        image = drawings.draw(rng, 3 * scene // 2) if drawn else photographs.draw(rng, names)
+        repeated = rng.random() < REPEATED
+        drawn = repeated or rng.random() < DRAWN
+        if repeated:
+            image, period = drawings.pattern(rng, 3 * scene // 2)
+            motion = motion.shortened(0.45 * period)
+        else:
+            image = drawings.draw(rng, 3 * scene // 2) if drawn else photographs.draw(rng, names)
         if rng.random() < 0.5:
             image = image.flip(-1)
         self.motion = motion

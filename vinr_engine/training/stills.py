@@ -19,7 +19,7 @@ from vinr_engine.training.teacher import SCALE, Teacher
 
 DRAWN = 0.1  # of the crops
 PLAIN = 0.5  # of the crops: brightness and colours as they are
-WORN = 0.05  # of the inputs: with noise, or compressed
+WORN = 0.1  # of the inputs: with noise, or compressed
 
 
 class StillSource:
