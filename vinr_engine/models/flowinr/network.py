@@ -41,7 +41,7 @@ class FlowINR(NetworkModule):
 
     learns = ("pictures", "frames", "flow", "parts")
 
-    def __init__(self, nf: int = 48, blocks: int = 9, merge_blocks: int = 2, pyramid: list[int] | None = None) -> None:
+    def __init__(self, nf: int = 48, blocks: int = 12, merge_blocks: int = 2, pyramid: list[int] | None = None) -> None:
         super().__init__()
         pyramid = [24, 32, 64] if pyramid is None else list(pyramid)
         self.config = {"nf": nf, "blocks": blocks, "merge_blocks": merge_blocks, "pyramid": pyramid}
