@@ -258,3 +258,13 @@ def test_weights_that_are_missing_are_one_line(clip, tmp_path, capsys):
     words = ["--quality", "--clips", clip, "--peers", "ours", "--weights", str(tmp_path / "no.safetensors")]
     assert run.main(words) == 1
     assert "no.safetensors" in capsys.readouterr().err
+
+
+def test_nothing_to_show(tmp_path, capsys):
+    for words, said in (
+        ([], "--show needs --output"),
+        (["--output", str(tmp_path / "a.json")], "holds nothing measured"),
+    ):
+        with pytest.raises(SystemExit, match="2"):
+            run.main(["--show", *words])
+        assert said in capsys.readouterr().err

@@ -133,6 +133,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ValueError as error:
         made.error(str(error))
     found: dict[str, Any] = (read_json(options.output) if options.output else None) or {}
+    if options.show and not found:
+        made.error(f"--show: {options.output} holds nothing measured" if options.output else "--show needs --output")
     if options.show:
         print(text(found))
         return 0
