@@ -1,14 +1,23 @@
 """An op held to its definition, result and gradients."""
 
+import torch
+
 from benchmarks.tolerances import OP, relative_error
+
+
+def on(device, arguments):
+    """The arguments with their tensors there."""
+    return tuple(a.to(device) if torch.is_tensor(a) else a for a in arguments)
 
 
 def assert_like_its_definition(function, definition, gradients, arguments, exact=None):
     """What `function` gives for `arguments`, whose first is a tensor, is what `definition` gives for `exact`, the same
-    numbers in float64 or the arguments themselves; `gradients` takes arguments and a function."""
+    numbers in float64 on the CPU, or the arguments themselves; `gradients` takes arguments and a function."""
     exact = arguments if exact is None else exact
     dtype = arguments[0].dtype
-    assert relative_error(function(*arguments), definition(*exact)) <= OP[dtype]
+    found = function(*arguments)
+    assert found.dtype == dtype
+    assert relative_error(found.cpu(), definition(*exact)) <= OP[dtype]
     for actual, true in zip(gradients(arguments, function), gradients(exact, definition), strict=True):
         assert actual.dtype == dtype
-        assert relative_error(actual, true) <= OP[dtype]
+        assert relative_error(actual.cpu(), true) <= OP[dtype]

@@ -11,16 +11,15 @@ if runtime.unavailable():
 from triton.runtime.interpreter import GridExecutor
 
 from benchmarks.tolerances import OP, relative_error
+from ops import against_reference
 from ops.deform_conv2d.triton_cases import SMALL, gradients, moved, packed, unpacked
 from ops.inr_query.samples import cast, problem
 from ops.inr_query.samples import gradients as query_gradients
 from ops.inr_query.test_triton import on as query_on
 from ops.local_correlation import samples as correlation
 from ops.local_correlation.test_triton import gradients as correlation_gradients
-from ops.local_correlation.test_triton import on as correlation_on
 from ops.phase_linear import samples as phase
 from ops.phase_linear.test_triton import gradients as phase_gradients
-from ops.phase_linear.test_triton import on as phase_on
 from ops.sampled_mlp.samples import Sample
 from ops.sampled_mlp.samples import gradients as mlp_gradients
 from ops.sampled_mlp.test_triton import on
@@ -49,11 +48,11 @@ def sampled_mlp_of_x(device):
 
 
 def local_correlation(device):
-    return correlation_gradients(correlation_on(device, correlation.SAMPLES[0].arguments(torch.float32)))
+    return correlation_gradients(against_reference.on(device, correlation.SAMPLES[0].arguments(torch.float32)))
 
 
 def phase_linear(device):
-    return phase_gradients(phase_on(device, phase.SAMPLES[0].arguments(torch.float32)))
+    return phase_gradients(against_reference.on(device, phase.SAMPLES[0].arguments(torch.float32)))
 
 
 OPS = (deform_conv2d, deform_conv2d_packed, inr_query, sampled_mlp, sampled_mlp_of_x, local_correlation, phase_linear)

@@ -117,7 +117,8 @@ def _pattern(rng: np.random.Generator, side: int) -> Tensor:
 
 
 def pattern(rng: np.random.Generator, side: int) -> tuple[Tensor, float]:
-    """Stripes, checkers or bricks, and the shortest way that leaves them as they are, in pixels."""
+    """Stripes, checkers or bricks, and the shortest way after which they look the same, in pixels: of bricks, which
+    seldom do, at most that."""
     image, pen, n = _canvas(rng, side)
     h, w = (FINE * rng.uniform(2, 24, 2)).tolist()
     kind, ink = rng.integers(3), _colour(rng)

@@ -133,9 +133,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ValueError as error:
         made.error(str(error))
     found: dict[str, Any] = (read_json(options.output) if options.output else None) or {}
-    if options.show and not found:
-        made.error(f"--show: {options.output} holds nothing measured" if options.output else "--show needs --output")
     if options.show:
+        if not found:
+            lacking = f": {options.output} holds nothing measured" if options.output else " needs --output"
+            made.error(f"--show{lacking}")
         print(text(found))
         return 0
     peers = [peer for peer in wanted if not peer.lacking()]

@@ -8,6 +8,7 @@ if runtime.unavailable():
 
 import vinr_engine as vinr
 from benchmarks.tolerances import OP, relative_error
+from ops.against_reference import assert_like_its_definition, on
 from ops.local_correlation.samples import EMPTY, SAMPLES, Sample
 from ops.local_correlation.test_op import gradients
 from vinr_engine import reference
@@ -27,24 +28,12 @@ every = pytest.mark.parametrize(
 )
 
 
-def on(device, arguments):
-    return *(a.to(device) for a in arguments[:3]), arguments[3]
-
-
 @every
 def test_float32(device, sample):
-    exact = reference.local_correlation(*sample.arguments(seed=5))
-    actual = local_correlation(*on(device, sample.arguments(torch.float32, seed=5)))
-    assert actual.dtype == torch.float32
-    assert relative_error(actual.cpu(), exact) <= OP[torch.float32]
-
-
-@every
-def test_gradients_float32(device, sample):
-    exact = gradients(sample.arguments(seed=6), reference.local_correlation)
-    actual = gradients(on(device, sample.arguments(torch.float32, seed=6)))
-    for one, true in zip(actual, exact, strict=True):
-        assert relative_error(one.cpu(), true) <= OP[torch.float32]
+    single = on(device, sample.arguments(torch.float32, seed=5))
+    assert_like_its_definition(
+        local_correlation, reference.local_correlation, gradients, single, sample.arguments(seed=5)
+    )
 
 
 @pytest.mark.parametrize("wanted", [(True, False), (False, True)], ids=["first", "second"])

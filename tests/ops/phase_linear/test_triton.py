@@ -10,6 +10,7 @@ if runtime.unavailable():
 
 import vinr_engine as vinr
 from benchmarks.tolerances import OP, relative_error
+from ops.against_reference import assert_like_its_definition, on
 from ops.phase_linear.samples import EMPTY, SAMPLES, Sample
 from ops.phase_linear.test_op import gradients
 from vinr_engine import reference
@@ -24,24 +25,10 @@ MORE = [
 every = pytest.mark.parametrize("sample", [*SAMPLES, *MORE, *EMPTY], ids=lambda s: s.name)
 
 
-def on(device, arguments):
-    return tuple(a.to(device) if torch.is_tensor(a) else a for a in arguments)
-
-
 @every
 def test_float32(device, sample):
-    exact = reference.phase_linear(*sample.arguments(seed=5))
-    actual = phase_linear(*on(device, sample.arguments(torch.float32, seed=5)))
-    assert actual.dtype == torch.float32
-    assert relative_error(actual.cpu(), exact) <= OP[torch.float32]
-
-
-@every
-def test_gradients_float32(device, sample):
-    exact = gradients(sample.arguments(seed=6), reference.phase_linear)
-    actual = gradients(on(device, sample.arguments(torch.float32, seed=6)))
-    for one, true in zip(actual, exact, strict=True):
-        assert relative_error(one.cpu(), true) <= OP[torch.float32]
+    single, exact = on(device, sample.arguments(torch.float32, seed=5)), sample.arguments(seed=5)
+    assert_like_its_definition(phase_linear, reference.phase_linear, gradients, single, exact)
 
 
 @pytest.mark.parametrize("wanted", list(itertools.product((True, False), repeat=3))[:-1], ids=str)
