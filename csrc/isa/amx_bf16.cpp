@@ -7,6 +7,7 @@
 #include <unistd.h>
 #endif
 
+#define VINR_AMX
 #define VINR_BFLOAT16
 #include "isa/has_avx512.h"
 #include "isa/isa.h"

@@ -2,8 +2,9 @@
 // table of kernels that an instruction set has. Then, with VINR_COMPILE_KERNELS, from the file of each instruction set,
 // inside its namespace and after its Vec and one of the dense kernels: the kernels themselves, and its table. A set
 // that rounds operands to bfloat16 defines VINR_BFLOAT16 before: it has forward passes alone. One of double defines
-// VINR_FLOAT64: deform_conv2d has plain loops for that.
+// VINR_FLOAT64: deform_conv2d has plain loops for that. One whose dense kernel has no dense_panel defines VINR_AMX.
 #if !defined(VINR_COMPILE_KERNELS)
+#include "conv3x3/cpu_parameters.h"
 #include "deform_conv2d/cpu_parameters.h"
 #include "inr_query/cpu_parameters.h"
 #include "local_correlation/cpu_parameters.h"
@@ -19,6 +20,8 @@ struct Kernels {
     template <typename... Parameters>
     using Kernel = void (*)(const Parameters&..., ParallelFor);
 
+    Kernel<Conv3x3Parameters<scalar_t>> conv3x3;
+    Kernel<Conv3x3WeightGradient<scalar_t>> conv3x3_weight;
     Kernel<DeformForward<scalar_t>> deform_conv2d;
     Kernel<DeformBackward<scalar_t>> deform_conv2d_backward;
     Kernel<QueryParameters<scalar_t>> inr_query;
@@ -40,11 +43,16 @@ struct Kernels {
 #include "inr_query/cpu_forward.h"
 #include "sampled_mlp/cpu_forward.h"
 
+#if !defined(VINR_AMX)
+#include "conv3x3/cpu_kernel.h"
+#endif
+
 #if !defined(VINR_FLOAT64)
 #include "deform_conv2d/cpu_forward.h"
 #endif
 
 #if !defined(VINR_BFLOAT16)
+#include "conv3x3/cpu_weight_gradient.h"
 #include "inr_query/cpu_backward.h"
 #include "local_correlation/cpu_kernel.h"
 #include "phase_linear/cpu_kernel.h"
@@ -60,10 +68,14 @@ constexpr Kernels<Scalar> kKernels = [] {
     Kernels<Scalar> kernels{};
     kernels.inr_query = inr_query;
     kernels.sampled_mlp = sampled_mlp;
+#if !defined(VINR_AMX)
+    kernels.conv3x3 = conv3x3;
+#endif
 #if !defined(VINR_FLOAT64)
     kernels.deform_conv2d = deform_conv2d;
 #endif
 #if !defined(VINR_BFLOAT16)
+    kernels.conv3x3_weight = conv3x3_weight;
     kernels.inr_query_backward = inr_query_backward;
     kernels.sampled_mlp_backward = sampled_mlp_backward;
     kernels.local_correlation = local_correlation;

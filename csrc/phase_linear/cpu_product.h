@@ -1,8 +1,7 @@
 // A product of matrices whose rows may lie anywhere; included inside a variant's namespace, after its Vec.
 #pragma once
 
-// The least whole number of vectors that holds n numbers, in numbers.
-inline int64_t whole_vectors(int64_t n) { return (n + Vec::width - 1) / Vec::width * Vec::width; }
+#include "common/cpu/vectors.h"
 
 template <bool kAdd, int kRows, int kVecs>
 inline void multiply_block(const Scalar* const* in, int64_t step, int64_t inputs, const Scalar* weight, int64_t stride,

@@ -16,6 +16,8 @@ def text_of(schema):
 
 def assert_has_the_declared_schemas(op, variant):
     for name, schema in ((variant, op.schema), (f"{variant}_backward", op.backward_schema)):
+        if schema is None:
+            continue
         declared = torch._C.parse_schema(f"vinr::{name}{schema}")
         assert text_of(getattr(torch.ops.vinr, name).default._schema) == text_of(declared)
 

@@ -1,9 +1,18 @@
 """The fused operations as public functions. Each chooses a backend, see `vinr_engine.backends`."""
 
+from vinr_engine.ops.conv3x3 import conv3x3
 from vinr_engine.ops.deform_conv2d import deform_conv2d, deform_conv2d_packed
 from vinr_engine.ops.inr_query import inr_query
 from vinr_engine.ops.local_correlation import local_correlation
 from vinr_engine.ops.phase_linear import phase_linear
 from vinr_engine.ops.sampled_mlp import sampled_mlp
 
-__all__ = ["deform_conv2d", "deform_conv2d_packed", "inr_query", "local_correlation", "phase_linear", "sampled_mlp"]
+__all__ = [
+    "conv3x3",
+    "deform_conv2d",
+    "deform_conv2d_packed",
+    "inr_query",
+    "local_correlation",
+    "phase_linear",
+    "sampled_mlp",
+]

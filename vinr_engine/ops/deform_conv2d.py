@@ -292,7 +292,7 @@ def _empty_gradients(
     )
 
 
-def _save(ctx: Any, inputs: tuple[Any, ...]) -> None:
+def _save(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
     """Of both ops: tensors but the bias, geometry, operands."""
     *tensors, ctx.stride, ctx.padding, ctx.dilation, ctx.operands = inputs
     ctx.wanted = list(ctx.needs_input_grad[: len(tensors)])

@@ -179,7 +179,7 @@ def _fake_backward(
     return tuple(maps.new_empty(shape, dtype=dtype) for shape in (maps.shape, of_colours, (weights,)))  # type: ignore[return-value]
 
 
-def _save(ctx: Any, inputs: tuple[Any, ...]) -> None:
+def _save(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
     maps, colours, times, *ctx.sizes, feat, flow, encode, ctx.omega, ctx.operands = inputs
     ctx.counts = len(feat), len(flow), len(encode)
     ctx.save_for_backward(maps, colours, times, *feat, *flow, *encode)

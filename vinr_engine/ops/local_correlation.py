@@ -82,7 +82,7 @@ def _on_triton(a: Arguments) -> str:
     return on_triton((a.first, a.second))  # times of any dtype are cast
 
 
-def _save(ctx: Any, inputs: tuple[Any, ...]) -> None:
+def _save(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
     *tensors, ctx.radius = inputs
     ctx.save_for_backward(*tensors)
 

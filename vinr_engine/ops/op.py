@@ -68,11 +68,12 @@ class Op:
         name: of the torch op, `vinr::<name>`.
         schema, backward_schema: arguments and results of the torch op and its backward op, as PyTorch writes them;
             `str operands` is the last argument of both and says what products multiply, see `backends.chosen_operands`.
+            Without a backward schema there is no backward op: `gradient` is put together of other ops.
         reference: the public arguments -> the result in plain torch.
         prepare: (backend, public arguments) -> arguments of the torch op, `operands` with them.
         fake, fake_backward: arguments of the torch op -> empty results of the right shapes, dtypes and strides.
-        save: (ctx, inputs) keeps what `gradient` needs; `ctx.by_triton` is set before.
-        gradient: (ctx, backward op, gradients of the results) -> gradients of the torch op's arguments.
+        save: (ctx, inputs, output) keeps what `gradient` needs; `ctx.by_triton` is set before.
+        gradient: (ctx, backward op or None, gradients of the results) -> gradients of the torch op's arguments.
         backends: by name, of `backends.ORDER`.
     """
 
@@ -81,14 +82,14 @@ class Op:
         name: str,
         *,
         schema: str,
-        backward_schema: str,
         reference: Callable[[Any], Any],
         prepare: Callable[[str, Any], tuple[Any, ...]],
         fake: Callable[..., Any],
-        fake_backward: Callable[..., Any],
-        save: Callable[[Any, tuple[Any, ...]], None],
+        save: Callable[[Any, tuple[Any, ...], Any], None],
         gradient: Callable[..., tuple[Any, ...]],
         backends: Mapping[str, Backend],
+        backward_schema: str | None = None,
+        fake_backward: Callable[..., Any] | None = None,
     ) -> None:
         self.name, self.reference, self.prepare = name, reference, prepare
         self.schema, self.backward_schema = schema, backward_schema
@@ -186,7 +187,9 @@ class Op:
         if not python and not _is_defined(variant):
             return
         torch_ops = []
-        directions = ("", self.schema, self.fake), ("_backward", self.backward_schema, self.fake_backward)
+        directions: list[tuple[str, str, Callable[..., Any]]] = [("", self.schema, self.fake)]
+        if self.backward_schema and self.fake_backward:
+            directions.append(("_backward", self.backward_schema, self.fake_backward))
         for suffix, schema, fake in directions:
             full = variant + suffix
             if not _is_defined(full):
@@ -195,17 +198,18 @@ class Op:
                 torch.library.impl(f"{LIBRARY}::{full}", _DEVICES[name], self._filling(name, bool(suffix), fake))
             torch.library.register_fake(f"{LIBRARY}::{full}", fake)
             torch_ops.append(getattr(getattr(torch.ops, LIBRARY), full))
-        self.torch_ops[variant], backward_op = torch_ops
+        self.torch_ops[variant], backward_op = torch_ops[0], torch_ops[1] if len(torch_ops) > 1 else None
 
         def save(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
             ctx.by_triton = variant != self.name
-            self.save(ctx, inputs)
+            self.save(ctx, inputs, output)
 
         def differentiate(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
             return self.gradient(ctx, backward_op, *grads)
 
         torch.library.register_autograd(f"{LIBRARY}::{variant}", differentiate, setup_context=save)
-        torch.library.register_autograd(f"{LIBRARY}::{variant}_backward", self._second_derivative)
+        if backward_op is not None:
+            torch.library.register_autograd(f"{LIBRARY}::{variant}_backward", self._second_derivative)
 
     def _filling(self, backend: str, backward: bool, fake: Callable[..., Any]) -> Callable[..., Any]:
         """A kernel called from Python, as PyTorch calls an op: on the device of its tensors, giving its results.

@@ -87,7 +87,7 @@ def _on_triton(a: Arguments) -> str:
     return on_triton((a.maps,))  # weights and base of any dtype are cast
 
 
-def _save(ctx: Any, inputs: tuple[Any, ...]) -> None:
+def _save(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
     maps, weights, _, ctx.size = inputs
     ctx.save_for_backward(maps, weights)
 

@@ -79,7 +79,7 @@ def _fake_backward(
     return d_maps, weight.new_empty(weight.shape if wants_weight else (0,))
 
 
-def _save(ctx: Any, inputs: tuple[list[Tensor], Tensor]) -> None:
+def _save(ctx: Any, inputs: tuple[list[Tensor], Tensor], output: Any) -> None:
     maps, weight = inputs
     ctx.save_for_backward(weight, *maps)
 

@@ -225,7 +225,7 @@ def _fake_backward(
     )
 
 
-def _save(ctx: Any, inputs: tuple[Any, ...]) -> None:
+def _save(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
     maps, positions, ctx.nearest, x, x_weight, bias, layers, ctx.activation, ctx.omega, ctx.operands = inputs
     ctx.map_count = len(maps)
     ctx.save_for_backward(x, x_weight, bias, *maps, *positions, *layers)

@@ -3,6 +3,7 @@
 Nothing here is tuned for speed.
 """
 
+from vinr_engine.reference.conv3x3 import conv3x3
 from vinr_engine.reference.deform_conv2d import deform_conv2d, deform_conv2d_packed
 from vinr_engine.reference.encoder import encoder
 from vinr_engine.reference.inr_query import inr_query
@@ -13,6 +14,7 @@ from vinr_engine.reference.project_maps import project_maps
 from vinr_engine.reference.sampled_mlp import sampled_mlp
 
 __all__ = [
+    "conv3x3",
     "deform_conv2d",
     "deform_conv2d_packed",
     "encoder",

@@ -7,6 +7,18 @@
 
 constexpr int64_t kTile = 48;  // pixels: 48 x 256 floats stay in the L2 cache together with the weights
 
+using Operand = uint16_t;
+constexpr int64_t kPair = 2;
+
+inline void store_operands(Vec inputs, Operand* to) {
+    _mm256_storeu_si256((__m256i*)to, (__m256i)_mm512_cvtneps_pbh(inputs.v));
+}
+
+inline void store_weights(const Vec* weights, Operand* to) {
+    const auto wide = [](Vec w) { return _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(w.v)); };
+    _mm512_storeu_si512(to, _mm512_or_si512(wide(weights[0]), _mm512_slli_epi32(wide(weights[1]), 16)));
+}
+
 struct PackedLayer {
     int64_t inputs = 0, outputs = 0;  // outputs padded to kWidthMultiple
     LineVector<uint16_t> weight;      // panels of [inputs / 2, up to kPanelVecs vectors of pairs]
@@ -68,6 +80,8 @@ inline void dense_block(const uint16_t* in, int64_t in_stride, int64_t pairs, co
     }
 }
 
+#include "common/cpu/dense_panel.h"
+
 // See dense_kernel.h; reads float32.
 template <typename Epilogue>
 void dense_into(const PackedLayer& layer, int64_t rows, const float* in, int64_t in_stride, const float* start,
@@ -80,23 +94,7 @@ void dense_into(const PackedLayer& layer, int64_t rows, const float* in, int64_t
     const uint16_t* weight = layer.weight.data();
     for (int64_t column = 0; column < layer.outputs; column += kPanelVecs * Vec::width) {
         const int64_t vecs = std::min<int64_t>(kPanelVecs, (layer.outputs - column) / Vec::width);
-        for (int64_t r = 0; r < rows; r += kBlockRows) {
-            const uint16_t* x = rounded.data() + r * stride;
-            const float* s = start + r * start_stride + column;
-            switch (vecs) {
-                case 4:
-                    dense_block<4>(x, stride, pairs, weight, s, start_stride, epilogue, r, column);
-                    break;
-                case 3:
-                    dense_block<3>(x, stride, pairs, weight, s, start_stride, epilogue, r, column);
-                    break;
-                case 2:
-                    dense_block<2>(x, stride, pairs, weight, s, start_stride, epilogue, r, column);
-                    break;
-                default:
-                    dense_block<1>(x, stride, pairs, weight, s, start_stride, epilogue, r, column);
-            }
-        }
+        dense_panel(vecs, rows, rounded.data(), stride, pairs, weight, start + column, start_stride, epilogue, column);
         weight += 2 * pairs * vecs * Vec::width;
     }
 }

@@ -8,6 +8,15 @@
 
 constexpr int64_t kTile = 48;  // pixels: 48 x 256 floats stay in the L2 cache together with the weights
 
+using Operand = Scalar;       // what products multiply
+constexpr int64_t kPair = 1;  // operands of an input and of its neighbours that one instruction multiplies
+
+// Rounds a vector of inputs.
+inline void store_operands(Vec inputs, Operand* to) { inputs.store(to); }
+
+// Packs the weights of kPair inputs for a vector of outputs.
+inline void store_weights(const Vec* weights, Operand* to) { weights[0].store(to); }
+
 // A layer packed for `dense`: outputs padded to whole vectors of zeros.
 struct PackedLayer {
     int64_t inputs = 0, outputs = 0;  // outputs padded to kWidthMultiple
@@ -63,6 +72,8 @@ inline void dense_block(const Scalar* in, int64_t in_stride, int64_t inputs, con
     }
 }
 
+#include "common/cpu/dense_panel.h"
+
 // epilogue(sums, row, column) for every vector of in [rows, inputs] weight + start, where start is a row for all
 // (stride 0) or one for each. Rows are taken kBlockRows at a time: the tile's buffers have room for the last block.
 template <typename Epilogue>
@@ -71,27 +82,7 @@ void dense_into(const PackedLayer& layer, int64_t rows, const Scalar* in, int64_
     const Scalar* weight = layer.weight.data();
     for (int64_t column = 0; column < layer.outputs; column += kPanelVecs * Vec::width) {
         const int64_t vecs = std::min<int64_t>(kPanelVecs, (layer.outputs - column) / Vec::width);
-        for (int64_t r = 0; r < rows; r += kBlockRows) {
-            const Scalar* x = in + r * in_stride;
-            const Scalar* s = start + r * start_stride + column;
-            switch (vecs) {
-                case 4:
-                    if constexpr (kPanelVecs >= 4) {
-                        dense_block<4>(x, in_stride, layer.inputs, weight, s, start_stride, epilogue, r, column);
-                    }
-                    break;
-                case 3:
-                    if constexpr (kPanelVecs >= 3) {
-                        dense_block<3>(x, in_stride, layer.inputs, weight, s, start_stride, epilogue, r, column);
-                    }
-                    break;
-                case 2:
-                    dense_block<2>(x, in_stride, layer.inputs, weight, s, start_stride, epilogue, r, column);
-                    break;
-                default:
-                    dense_block<1>(x, in_stride, layer.inputs, weight, s, start_stride, epilogue, r, column);
-            }
-        }
+        dense_panel(vecs, rows, in, in_stride, layer.inputs, weight, start + column, start_stride, epilogue, column);
         weight += layer.inputs * vecs * Vec::width;
     }
 }

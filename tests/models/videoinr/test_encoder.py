@@ -5,10 +5,9 @@ import torch
 
 import golden_cases
 import vinr_engine as vinr
-from benchmarks.tolerances import AUTOCAST_PSNR, ENCODER, GOLDEN, OP, relative_error
+from benchmarks.tolerances import AUTOCAST_PSNR, ENCODER, GOLDEN, relative_error
 from vinr_engine import reference
-from vinr_engine.models.layers import conv_blstm, fused
-from vinr_engine.models.layers.blocks import ResidualBlocks
+from vinr_engine.models.layers import conv_blstm
 
 SIZES = ((1, 3), (4, 4), (6, 11), (13, 20))
 
@@ -105,22 +104,6 @@ def test_published_form_is_golden(case_name):
     with torch.inference_mode():
         features = reference.encoder(dict(network.named_parameters()), case["frames"], vinr.ops.deform_conv2d)
     assert (features - case["encoded"]).abs().max() <= GOLDEN[torch.float64]
-
-
-@pytest.mark.parametrize("size", [(0, 8, 4, 4), (1, 8, 1, 1), (2, 8, 3, 5), (3, 16, 12, 16)], ids=str)
-@pytest.mark.parametrize("channels_last", [True, False])
-def test_residual_blocks_of_inference(size, channels_last):
-    torch.manual_seed(4)
-    blocks = ResidualBlocks(3, size[1])
-    x = torch.randn(size)
-    x = x.contiguous(memory_format=torch.channels_last) if channels_last else x
-    kept = x.clone()
-    expected = blocks(x).detach()
-    with torch.inference_mode():
-        assert fused.can_run(x, blocks[0].conv1) == (x.numel() > 0 and torch.backends.mkldnn.is_available())
-        assert relative_error(blocks(x), expected) <= OP[torch.float32]
-        assert torch.equal(x, kept)
-        assert not fused.can_run(x.double(), blocks[0].conv1)
 
 
 def test_autocast():

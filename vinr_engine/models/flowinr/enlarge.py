@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vinr_engine.models.layers.blocks import ResidualBlocks, local_mean
+from vinr_engine.models.layers.convolution import convolve
 from vinr_engine.models.network import Size
 from vinr_engine.ops.phase_linear import phase_linear
 from vinr_engine.reference.phase_linear import phases
@@ -74,7 +75,7 @@ class Decoder(nn.Module):
 
     def forward(self, features: Tensor, size: Size, picture: Tensor | None = None) -> Tensor:
         """features [B, nf, h, w] -> [B, 3, HH, WW], with it `picture`, of that shape, if one is given."""
-        return phase_linear(self.project(features), self._weights(features, size), size, picture)
+        return phase_linear(convolve(self.project, features), self._weights(features, size), size, picture)
 
     def _weights(self, features: Tensor, size: Size) -> Tensor:
         """[Py, Px, 3, nf], see `phase_linear`."""
@@ -115,6 +116,6 @@ class Enlarger(nn.Module):
 
     def forward(self, detail: Tensor, contrast: Tensor) -> Tensor:
         """detail [B, 3, h, w], as of `without_mean`, and its `contrast` [B, 1, h, w] -> features [B, nf, h, w]"""
-        x = self.head(detail.contiguous(memory_format=torch.channels_last))
+        x = convolve(self.head, detail.contiguous(memory_format=torch.channels_last))
         energy = contrast.square()
-        return (x + self.tail(self.body(x))) * (energy / (energy + ROUNDING**2))
+        return convolve(self.tail, self.body(x), add=x) * (energy / (energy + ROUNDING**2))

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vinr_engine.models.layers.blocks import padding_to_multiple
+from vinr_engine.models.layers.convolution import convolve
 from vinr_engine.models.layers.warped_blend import warp
 from vinr_engine.ops import local_correlation
 
@@ -52,7 +53,7 @@ class MotionPyramid(nn.Module):
         levels = []
         for shrink, refine in zip(self.shrink, self.refine, strict=True):
             x = F.leaky_relu(shrink(x), 0.1)
-            x = F.leaky_relu(refine(x), 0.1)
+            x = convolve(refine, x, slope=0.1)
             levels.append(x / (x.square().mean(1, keepdim=True).sqrt() + FEATURE_FLOOR))
         return levels
 
@@ -86,17 +87,15 @@ class MotionStep(nn.Module):
         t = times.to(velocity.dtype)[:, None, None, None]
         first, second = warp(first, -t * velocity), warp(second, (1 - t) * velocity)
         matches = local_correlation(first, second, times, self.radius).contiguous(memory_format=torch.channels_last)
-        shares = (SHARPNESS * (matches + self.judge(matches))).softmax(1)
+        shares = (SHARPNESS * convolve(self.judge, matches, add=matches)).softmax(1)
         guess = F.conv2d(shares, candidates(self.radius, shares)[..., None, None])
         certainty = shares.amax(1, keepdim=True)
         at = t.expand(-1, 1, *velocity.shape[2:])
         known = [matches, first, second, velocity / 4, guess / 4, certainty, at]
         if carried is not None:
             known.append(carried)
-        x = torch.cat(known, 1).contiguous(memory_format=torch.channels_last)
-        x = F.leaky_relu(self.conv1(x), 0.1)
-        x = F.leaky_relu(self.conv2(x), 0.1)
-        x = self.conv3(x)
+        x = convolve(self.conv1, torch.cat(known, 1).contiguous(memory_format=torch.channels_last), slope=0.1)
+        x = convolve(self.conv3, convolve(self.conv2, x, slope=0.1))
         return velocity + guess + x[:, :2], F.leaky_relu(x[:, 2:], 0.1)
 
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from vinr_engine.models.flowinr.enlarge import Decoder, Enlarger, base, blocks, contrast, conv, without_mean
 from vinr_engine.models.flowinr.motion import FINEST, Motion
+from vinr_engine.models.layers.convolution import convolve
 from vinr_engine.models.layers.warped_blend import warp
 from vinr_engine.models.network import NetworkModule, Size, Times, register, times_tensor
 
@@ -188,8 +189,8 @@ class Merge(nn.Module):
         # Contrast in place of ones: what these say of the place counts as much in dark pictures as in bright ones.
         guides = torch.cat([da, db, velocity / 4 * local, t * local], 1)
         x = torch.cat([a, b, guides], 1).contiguous(memory_format=torch.channels_last)
-        x = self.body(F.relu(self.head(x)))
-        change = self.flow(x / (local + 0.02))
+        x = self.body(convolve(self.head, x, slope=0.0))
+        change = convolve(self.flow, x / (local + 0.02))
         fine = torch.cat([t * (change[:, :2] - velocity), (1 - t) * (change[:, 2:4] + velocity)], 1)
         HH, WW = size
         h, w = velocity.shape[-2:]

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vinr_engine.models.layers import fused
+from vinr_engine.models.layers.convolution import convolve, is_fused, residual_blocks
 from vinr_engine.ops import deform_conv2d_packed
 
 
@@ -28,18 +28,6 @@ def conv3x3(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:
 def lrelu(x: Tensor) -> Tensor:
     """In place: for what a layer has just made, whose backward does not read its own output."""
     return F.leaky_relu(x, 0.1, inplace=True)
-
-
-def joined(conv: nn.Module, *inputs: Tensor) -> Tensor:
-    """The convolution of inputs joined along channels."""
-    return conv(torch.cat(inputs, 1))
-
-
-def share(conv: nn.Module, x: Tensor, side: int) -> Tensor:
-    """What x, as one side (0 or 1) of two joined inputs, adds to a convolution; the bias comes with side 0."""
-    assert isinstance(conv, nn.Conv2d)
-    weight = conv.weight.chunk(2, 1)[side]
-    return F.conv2d(x, weight, conv.bias if side == 0 else None, padding=1)
 
 
 def constant_map(values: Tensor, like: Tensor) -> Tensor:
@@ -77,8 +65,7 @@ class ResidualBlock(nn.Module):
                 nn.init.zeros_(conv.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        branch = self.conv2(F.relu(self.conv1(x), inplace=True))
-        return branch.to(x.dtype).add_(x)
+        return convolve(self.conv2, convolve(self.conv1, x, slope=0.0, rounds=True), add=x, rounds=True)
 
 
 class ResidualBlocks(nn.Sequential):
@@ -89,10 +76,8 @@ class ResidualBlocks(nn.Sequential):
 
     def forward(self, x: Tensor) -> Tensor:
         blocks = cast("list[ResidualBlock]", list(self))
-        if blocks and fused.can_run(x, blocks[0].conv1):
-            for i, block in enumerate(blocks):
-                x = fused.residual_block(x, block.conv1, block.conv2, inplace=i > 0)  # the first x is the caller's
-            return x
+        if blocks and not torch.is_grad_enabled() and not torch.compiler.is_compiling() and is_fused(x):
+            return residual_blocks(x, [(block.conv1, block.conv2) for block in blocks])
         low = x.dtype in (torch.bfloat16, torch.float16) and torch.is_autocast_enabled(x.device.type)
         return super().forward(x.float() if low else x)
 
@@ -132,8 +117,8 @@ class PyramidLevels(nn.Module):
         return Pyramid(like.new_zeros(()).expand(1, *like.shape[1:]), *self._coarse_levels(half))
 
     def _coarse_levels(self, half: Tensor) -> tuple[Tensor, Tensor]:
-        level2 = lrelu(self.fea_L2_conv2(half))
-        return level2, lrelu(self.fea_L3_conv2(lrelu(self.fea_L3_conv1(level2))))
+        level2 = convolve(self.fea_L2_conv2, half, slope=0.1)
+        return level2, convolve(self.fea_L3_conv2, lrelu(self.fea_L3_conv1(level2)), slope=0.1)
 
 
 class DeformConvPack(nn.Module):
@@ -157,7 +142,7 @@ class DeformConvPack(nn.Module):
         if torch.is_autocast_enabled(device):
             # Offsets in bfloat16 would be exact to 1/64 pixel only.
             with torch.autocast(device, enabled=False):
-                raw = self.conv_offset_mask(guide.float())
+                raw = convolve(self.conv_offset_mask, guide.float())
         else:
-            raw = self.conv_offset_mask(guide)
+            raw = convolve(self.conv_offset_mask, guide)
         return deform_conv2d_packed(x, raw, self.weight, self.bias, padding=1)

@@ -13,7 +13,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from vinr_engine.models.layers.blocks import conv3x3, share
+from vinr_engine.models.layers.blocks import conv3x3
+from vinr_engine.models.layers.convolution import share
 from vinr_engine.models.layers.pcd_align import Known, PCDFusion
 
 T = TypeVar("T")
@@ -35,7 +36,7 @@ class ConvLSTMCell(nn.Module):
 
     def forward(self, known: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
         """`know(x)`, h, c [B, nf, h, w] -> the next h and c"""
-        i, f, o, g = share(self.conv, h, 1).add_(known).chunk(4, 1)
+        i, f, o, g = share(self.conv, h, 1, add=known).chunk(4, 1)
         c = f.sigmoid() * c + i.sigmoid() * g.tanh()
         return o.sigmoid() * c.tanh(), c
 

@@ -18,11 +18,10 @@ from vinr_engine.models.layers.blocks import (
     PyramidLevels,
     constant_map,
     conv3x3,
-    joined,
     lrelu,
-    share,
     upsample2,
 )
+from vinr_engine.models.layers.convolution import convolve, share
 
 LEVELS = ("L1", "L2", "L3")
 
@@ -82,8 +81,8 @@ class PCDAlign(nn.Module):
 
     def _finer_offset(self, level: str, suffix: str, offset: Tensor, coarse: Tensor) -> Tensor:
         # An offset of one pixel is two pixels one level up.
-        finer = joined(self._layer(level, "offset_conv2", suffix), lrelu(offset), upsample2(2 * coarse))
-        return lrelu(self._layer(level, "offset_conv3", suffix)(lrelu(finer)))
+        finer = convolve(self._layer(level, "offset_conv2", suffix), offset, upsample2(2 * coarse), slope=0.1)
+        return convolve(self._layer(level, "offset_conv3", suffix), finer, slope=0.1)
 
     def _align(self, target: Pyramid, known: Pyramid, second: Pyramid, suffix: str, zero: bool) -> Tensor:
         """`target`, the first or the second pyramid, moved towards the other: [B, nf, h, w].
@@ -94,17 +93,18 @@ class PCDAlign(nn.Module):
 
         def first_offset(i: int) -> Tensor:
             if i == 0 and zero:
-                return known[i].clone()  # activations work in place
-            conv = self._layer(LEVELS[i], "offset_conv1", suffix)
-            # The pyramid of zeros is the same throughout the batch.
-            return share(conv, second[i][:1] if zero else second[i], 0 if target_is_second else 1) + known[i]
+                return lrelu(known[i].clone())
+            conv, side = self._layer(LEVELS[i], "offset_conv1", suffix), 0 if target_is_second else 1
+            if zero:  # its pyramid is the same throughout the batch
+                return lrelu(share(conv, second[i][:1], side) + known[i])
+            return share(conv, second[i], side, slope=0.1, add=known[i])
 
-        offset = lrelu(self._layer("L3", "offset_conv2", suffix)(lrelu(first_offset(2))))
+        offset = convolve(self._layer("L3", "offset_conv2", suffix), first_offset(2), slope=0.1)
         feature = lrelu(self._deform("L3", suffix, target.level3, offset))
 
         offset = self._finer_offset("L2", suffix, first_offset(1), offset)
         aligned = self._deform("L2", suffix, target.level2, offset)
-        feature = lrelu(joined(self._layer("L2", "fea_conv", suffix), aligned, upsample2(feature)))
+        feature = convolve(self._layer("L2", "fea_conv", suffix), aligned, upsample2(feature), slope=0.1)
 
         fea_conv = self._layer("L1", "fea_conv", suffix)
         if zero and target_is_second:
@@ -112,9 +112,9 @@ class PCDAlign(nn.Module):
             dcnpack = self._layer("L1", "dcnpack", suffix)
             assert isinstance(dcnpack, DeformConvPack)
             bias = constant_map(dcnpack.bias, target.level1)
-            return share(fea_conv, upsample2(feature), 1).add_(share(fea_conv, bias, 0))
+            return share(fea_conv, upsample2(feature), 1) + share(fea_conv, bias, 0)
         offset = self._finer_offset("L1", suffix, first_offset(0), offset)
-        return joined(fea_conv, self._deform("L1", suffix, target.level1, offset), upsample2(feature))
+        return convolve(fea_conv, self._deform("L1", suffix, target.level1, offset), upsample2(feature))
 
     def forward(self, first: Known, second: Pyramid, second_is_zero: bool = False) -> Tensor:
         """-> [B, 2 nf, h, w]: the first aligned with the second, and the second with the first.

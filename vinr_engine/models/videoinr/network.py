@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from vinr_engine.models.checkpoint import CheckpointError, load_network
 from vinr_engine.models.layers.blocks import Pyramid, PyramidLevels, ResidualBlocks, conv3x3, lrelu, padding_to_multiple
 from vinr_engine.models.layers.conv_blstm import ConvBLSTM
+from vinr_engine.models.layers.convolution import convolve
 from vinr_engine.models.layers.motion_prior import MotionPrior
 from vinr_engine.models.layers.pcd_align import PCDAlign
 from vinr_engine.models.layers.siren import Siren
@@ -170,7 +171,9 @@ class VideoINR(PyramidLevels, Initialised):
             raise ValueError(f"frame must be [B, 3, h, w] with h, w > 0, got {list(frame.shape)}")
         # All that follows keeps this memory format, in which convolutions are fastest; weights are copied to it on use.
         frame = pad_to_multiple(frame).contiguous(memory_format=torch.channels_last)
-        return KnownFrame(frame, self.build_pyramid(self.feature_extraction(lrelu(self.conv_first(frame)))))
+        return KnownFrame(
+            frame, self.build_pyramid(self.feature_extraction(convolve(self.conv_first, frame, slope=0.1)))
+        )
 
     def encode_pair(self, first: KnownFrame, second: KnownFrame) -> Tensor:
         """-> features [B, 3, nf, ceil4(h), ceil4(w)]: at t = 0, between, t = 1."""
@@ -276,8 +279,9 @@ class VideoINR(PyramidLevels, Initialised):
         """What `enlarge` adds to both frames, by sub-pixel convolution: [B, 2, 3, 4 ceil4(h), 4 ceil4(w)]."""
         x = features[:, ::2].flatten(0, 1).contiguous(memory_format=torch.channels_last)
         for conv in (self.upconv1, self.upconv2):
-            x = lrelu(F.pixel_shuffle(conv(x), 2))
-        return DETAIL_UNIT * self.conv_last(lrelu(self.HRconv(x))).unflatten(0, (-1, 2))
+            x = lrelu(F.pixel_shuffle(convolve(conv, x), 2))
+        x = convolve(self.conv_last, convolve(self.HRconv, x, slope=0.1))
+        return DETAIL_UNIT * x.unflatten(0, (-1, 2))
 
     def _flow_layers(self, lr_size: Size, size: Size) -> list[tuple[Tensor, Tensor]]:
         """The flow network's layers, whose last gives output pixels whatever the scale.
