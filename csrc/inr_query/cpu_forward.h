@@ -21,6 +21,21 @@ inline std::vector<Scalar> padded_column(const LayerView<Scalar>& layer, int64_t
     return out;
 }
 
+// Stores a tile's sums in planes: `rows` numbers of each of the first columns, planes `stride` apart.
+struct ToPlanes {
+    Scalar* out;
+    int64_t stride, rows, columns;
+
+    void operator()(Vec z, int64_t row, int64_t column) const {
+        if (row >= rows) return;
+        Scalar lanes[Vec::width];
+        z.store(lanes);
+        for (int64_t c = column; c < std::min(columns, column + Vec::width); ++c) {
+            out[c * stride + row] = lanes[c - column];
+        }
+    }
+};
+
 class Query {
  public:
     explicit Query(const QueryParameters<Scalar>& p)
@@ -112,39 +127,42 @@ class Query {
     }
 
     // The start of the flow network's first layer, and the colours behind the HR feature in its input.
-    void gather_flow_input(const Place& at, Scalar* start, Scalar* x) const {
+    void gather_flow_input(const Place& at, Scalar* start, Operand* x) const {
         const Reader coarse = read_map(feat_width, at.y, at.x);
         for (int64_t c = 0; c < flow_width; c += Vec::width) {
             (coarse.at(c) + Vec::load(flow_start.data() + c)).store(start + c);
         }
-        if (p.colours) read_colours(fine(at.y), fine(at.x), x + p.features());
+        if (!p.colours) return;
+        Scalar colours[6];
+        read_colours(fine(at.y), fine(at.x), colours);
+        copy_operands(colours, 6, x + p.features());
     }
 
     // Pass 1.
     void decode_tile(int64_t first, int64_t count, Scratch& s) const {
         const Vec half_turns = half_turns_of(p.omega);
+        Place places[kTile];
         for (int64_t i = 0; i < count; ++i) {
-            const Place at = place((first + i) / p.width, (first + i) % p.width);
+            const Place& at = places[i] = place((first + i) / p.width, (first + i) % p.width);
             const Vec vy = Vec::set1(at.rel_y), vx = Vec::set1(at.rel_x);
-            Scalar* hidden = s.a + i * s.columns;
+            Operand* hidden = s.a + i * s.columns;
             for (int64_t c = 0; c < feat_width; c += Vec::width) {
                 Vec z = Vec::load(at.nearest + c) + Vec::load(feat_start.data() + c);
                 z = fma(vy, Vec::load(rel_y.data() + c), z);
                 z = fma(vx, Vec::load(rel_x.data() + c), z);
-                sine_half_turns(z * half_turns).store(hidden + c);
+                store_operands(sine_half_turns(z * half_turns), hidden + c);
             }
-            gather_flow_input(at, s.start + i * s.columns, s.x + i * s.columns);
         }
-        const Scalar* hr = feat_tail.run(count, s.a, s.b, s.columns);
+        feat_tail.run(count, s.a, s.b, s.columns, [&](Vec z, int64_t row, int64_t column) {
+            store_operands(z, s.x + row * s.columns + column);
+            if (row < count) z.store(p.hr + (first + row) * features + column);
+        });
+        // After the HR feature, whose padding may reach over where colours go.
         for (int64_t i = 0; i < count; ++i) {
-            const Scalar* from = hr + i * s.columns;
-            Scalar* to = p.hr + (first + i) * features;
-            for (int64_t c = 0; c < features; c += Vec::width) Vec::load(from + c).store(to + c);
-            std::copy(from, from + p.features(), s.x + i * s.columns);
+            gather_flow_input(places[i], s.start + i * s.columns, s.x + i * s.columns);
         }
         dense<Activation::kSine>(flow_first, count, s.x, s.columns, s.start, s.columns, s.a, s.columns, p.omega);
-        const Scalar* flow = flow_tail.run(count, s.a, s.b, s.columns);
-        store_planes(flow, s.columns, first, count, 4, flow_planes());
+        flow_tail.run(count, s.a, s.b, s.columns, ToPlanes{flow_planes() + first, pixels, count, 4});
     }
 
     Scalar* flow_planes() const { return p.flows + (image * p.times + time) * 4 * pixels; }
@@ -168,14 +186,14 @@ class Query {
 
     // The start of the colour network's first layer, and its input. Always inlined: how the compiler joins products and
     // sums, and so the last bit, depends on it.
-    __attribute__((always_inline)) void gather_encode_input(int64_t pixel_index, Scalar* start, Scalar* x) const {
+    __attribute__((always_inline)) void gather_encode_input(int64_t pixel_index, Scalar* start, Operand* x) const {
         Scalar colours[12];
         const int64_t row = pixel_index / p.width, column = pixel_index % p.width;
         for (int64_t c = 0; c < encode_width; c += Vec::width) Vec::load(encode_start.data() + c).store(start + c);
         for (int64_t end = 0; end < 2; ++end) {
             const auto [gy, gx] = warp(row, column, end);
             const Reader hr = read_hr(gy, gx);
-            for (int64_t c = 0; c < features; c += Vec::width) hr.at(c).store(x + end * p.features() + c);
+            for (int64_t c = 0; c < features; c += Vec::width) store_operands(hr.at(c), x + end * p.features() + c);
             const Reader coarse = read_warped_map(end, gy, gx);
             for (int64_t c = 0; c < encode_width; c += Vec::width)
                 (coarse.at(c) + Vec::load(start + c)).store(start + c);
@@ -185,7 +203,7 @@ class Query {
             }
         }
         // After both features, whose padding may reach over where colours go.
-        if (p.colours) std::copy(colours, colours + 12, x + 2 * p.features());
+        if (p.colours) copy_operands(colours, 12, x + 2 * p.features());
     }
 
     // Pass 2.
@@ -195,8 +213,8 @@ class Query {
         }
         dense<Activation::kSine>(encode_first, count, s.x, s.columns, s.start, s.columns, s.a, s.columns, p.omega);
         const int64_t outputs = p.encode.back().outputs;
-        const Scalar* colour = encode_tail.run(count, s.a, s.b, s.columns);
-        store_planes(colour, s.columns, first, count, outputs, p.image + (image * p.times + time) * outputs * pixels);
+        Scalar* colour = p.image + (image * p.times + time) * outputs * pixels;
+        encode_tail.run(count, s.a, s.b, s.columns, ToPlanes{colour + first, pixels, count, outputs});
     }
 
     // Normalised position of output pixel `index` moved by `flow` output pixels; NaN stays NaN.
@@ -209,13 +227,6 @@ class Query {
 
     // Normalised coordinates to pixels of an axis of `size`, as align_corners=False has them.
     static Scalar pixel(Scalar g, int64_t size) { return ((g + 1) * Scalar(size) - 1) / 2; }
-
-    void store_planes(const Scalar* rows, int64_t stride, int64_t first, int64_t count, int64_t planes,
-                      Scalar* out) const {
-        for (int64_t c = 0; c < planes; ++c) {
-            for (int64_t i = 0; i < count; ++i) out[c * pixels + first + i] = rows[i * stride + c];
-        }
-    }
 
     const QueryParameters<Scalar>& p;
     PackedLayer flow_first, encode_first;

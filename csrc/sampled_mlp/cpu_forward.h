@@ -41,11 +41,11 @@ class SampledMlp {
     }
 
     // The start of the first layer and its input, in rows `stride` apart.
-    void gather(int64_t first, int64_t count, Scalar* start, Scalar* x, int64_t stride) const {
+    void gather(int64_t first, int64_t count, Scalar* start, Operand* x, int64_t stride) const {
         for (int64_t i = 0; i < count; ++i, start += stride, x += stride) {
             std::copy(bias.begin(), bias.end(), start);
             for (const auto& map : p.maps) add_sample(map, first + i, start);
-            if (inputs > 0) std::copy_n(p.x + (first + i) * inputs, inputs, x);
+            if (inputs > 0) copy_operands(p.x + (first + i) * inputs, inputs, x);
         }
     }
 
@@ -77,16 +77,18 @@ class SampledMlpForward : SampledMlp<kActivation> {
 
     void tile(int64_t first, int64_t count, Scratch& s) const {
         this->gather(first, count, s.start, s.x, s.columns);
-        const Scalar* out = s.a;
+        const auto finish = [&, outputs = this->outputs](Vec z, int64_t row, int64_t column) {
+            if (row >= count) return;
+            Scalar lanes[Vec::width];
+            z.store(lanes);
+            Scalar* out = this->p.out + (first + row) * outputs;
+            std::copy_n(lanes, std::min(Vec::width, outputs - column), out + column);
+        };
         if (tail.layers.empty()) {
-            dense<Activation::kNone>(first_layer, count, s.x, s.columns, s.start, s.columns, s.a, s.columns,
-                                     tail.omega);
+            dense_into(first_layer, count, s.x, s.columns, s.start, s.columns, finish);
         } else {
             dense<kActivation>(first_layer, count, s.x, s.columns, s.start, s.columns, s.a, s.columns, tail.omega);
-            out = tail.run(count, s.a, s.b, s.columns);
-        }
-        for (int64_t i = 0; i < count; ++i) {
-            std::copy_n(out + i * s.columns, this->outputs, this->p.out + (first + i) * this->outputs);
+            tail.run(count, s.a, s.b, s.columns, finish);
         }
     }
 

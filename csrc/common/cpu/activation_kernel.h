@@ -83,21 +83,26 @@ inline Vec activate(Vec z, Vec half_turns) {
 }
 
 // What a dense layer does with a vector of its sums: here, activates it into rows of `out`.
-template <Activation kActivation>
+template <Activation kActivation, typename Out>
 struct Activated {
-    Scalar* out;
+    Out* out;
     int64_t stride;
     Vec half_turns;
 
     void operator()(Vec z, int64_t row, int64_t column) const {
-        activate<kActivation>(z, half_turns).store(out + row * stride + column);
+        const Vec value = activate<kActivation>(z, half_turns);
+        if constexpr (std::is_same_v<Out, Scalar>) {
+            value.store(out + row * stride + column);
+        } else {
+            store_operands(value, out + row * stride + column);
+        }
     }
 };
 
 // out [rows, outputs] = activation(in [rows, inputs] weight + start); see dense_into of the dense kernel in use.
-template <Activation kActivation, typename Layer>
-inline void dense(const Layer& layer, int64_t rows, const Scalar* in, int64_t in_stride, const Scalar* start,
-                  int64_t start_stride, Scalar* out, int64_t out_stride, Scalar omega) {
+template <Activation kActivation, typename Layer, typename In, typename Out>
+inline void dense(const Layer& layer, int64_t rows, const In* in, int64_t in_stride, const Scalar* start,
+                  int64_t start_stride, Out* out, int64_t out_stride, Scalar omega) {
     dense_into(layer, rows, in, in_stride, start, start_stride,
-               Activated<kActivation>{out, out_stride, half_turns_of(omega)});
+               Activated<kActivation, Out>{out, out_stride, half_turns_of(omega)});
 }

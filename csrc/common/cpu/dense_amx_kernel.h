@@ -9,6 +9,11 @@ constexpr int64_t kTile = 64;   // pixels, two blocks
 constexpr int64_t kSide = 16;   // rows of a tile register, and its columns of sums
 constexpr int64_t kDepth = 32;  // inputs a tile register holds
 
+using Operand = float;  // dense_into rounds it, since registers of tiles want other columns than rows have
+
+inline void store_operands(Vec inputs, Operand* to) { inputs.store(to); }
+inline void copy_operands(const float* in, int64_t count, Operand* out) { std::copy_n(in, count, out); }
+
 struct PackedLayer {
     int64_t inputs = 0, outputs = 0;  // outputs padded to kWidthMultiple
     LineVector<uint16_t> weight;      // [outputs / 16, inputs / 32] registers of [16 pairs of inputs, 16 outputs, 2]

@@ -19,6 +19,11 @@ inline void store_weights(const Vec* weights, Operand* to) {
     _mm512_storeu_si512(to, _mm512_or_si512(wide(weights[0]), _mm512_slli_epi32(wide(weights[1]), 16)));
 }
 
+// With zeros behind, up to the padded width.
+inline void copy_operands(const float* in, int64_t count, Operand* out) {
+    round_rows(in, 0, 1, count, out, padded_width(count));
+}
+
 struct PackedLayer {
     int64_t inputs = 0, outputs = 0;  // outputs padded to kWidthMultiple
     LineVector<uint16_t> weight;      // panels of [inputs / 2, up to kPanelVecs vectors of pairs]
@@ -82,21 +87,28 @@ inline void dense_block(const uint16_t* in, int64_t in_stride, int64_t pairs, co
 
 #include "common/cpu/dense_panel.h"
 
-// See dense_kernel.h; reads float32.
+// See dense_kernel.h. Rows hold zeros behind their inputs, up to the padded width.
 template <typename Epilogue>
-void dense_into(const PackedLayer& layer, int64_t rows, const float* in, int64_t in_stride, const float* start,
+void dense_into(const PackedLayer& layer, int64_t rows, const Operand* in, int64_t in_stride, const float* start,
                 int64_t start_stride, const Epilogue& epilogue) {
-    const int64_t blocks = (rows + kBlockRows - 1) / kBlockRows * kBlockRows;
-    const int64_t pairs = (layer.inputs + 1) / 2, stride = padded_width(layer.inputs);
-    static thread_local LineVector<uint16_t> rounded;  // kept between calls: one a layer and tile
-    if (int64_t(rounded.size()) < blocks * stride) rounded.resize(blocks * stride);
-    round_rows(in, in_stride, blocks, layer.inputs, rounded.data(), stride);
+    const int64_t pairs = (layer.inputs + 1) / 2;
     const uint16_t* weight = layer.weight.data();
     for (int64_t column = 0; column < layer.outputs; column += kPanelVecs * Vec::width) {
         const int64_t vecs = std::min<int64_t>(kPanelVecs, (layer.outputs - column) / Vec::width);
-        dense_panel(vecs, rows, rounded.data(), stride, pairs, weight, start + column, start_stride, epilogue, column);
+        dense_panel(vecs, rows, in, in_stride, pairs, weight, start + column, start_stride, epilogue, column);
         weight += 2 * pairs * vecs * Vec::width;
     }
+}
+
+// The same of float32 rows, rounded first.
+template <typename Epilogue>
+void dense_into(const PackedLayer& layer, int64_t rows, const float* in, int64_t in_stride, const float* start,
+                int64_t start_stride, const Epilogue& epilogue) {
+    const int64_t blocks = (rows + kBlockRows - 1) / kBlockRows * kBlockRows, stride = padded_width(layer.inputs);
+    static thread_local LineVector<Operand> rounded;  // kept between calls: one a layer and tile
+    if (int64_t(rounded.size()) < blocks * stride) rounded.resize(blocks * stride);
+    round_rows(in, in_stride, blocks, layer.inputs, rounded.data(), stride);
+    dense_into(layer, rows, rounded.data(), stride, start, start_stride, epilogue);
 }
 
 // What a thread sets up before its first dense layer.

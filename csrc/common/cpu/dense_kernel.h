@@ -17,6 +17,8 @@ inline void store_operands(Vec inputs, Operand* to) { inputs.store(to); }
 // Packs the weights of kPair inputs for a vector of outputs.
 inline void store_weights(const Vec* weights, Operand* to) { weights[0].store(to); }
 
+inline void copy_operands(const Scalar* in, int64_t count, Operand* out) { std::copy_n(in, count, out); }
+
 // A layer packed for `dense`: outputs padded to whole vectors of zeros.
 struct PackedLayer {
     int64_t inputs = 0, outputs = 0;  // outputs padded to kWidthMultiple

@@ -93,6 +93,18 @@ def test_autocast_rounds_operands_only(variant, name):
             assert difference > 1e-4  # it did round
 
 
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_rounding_spreads_nothing_that_is_not_finite(variant, bad):
+    """The padding of odd widths keeps out what infinite colours and features make of it."""
+    arguments = cast(problem(**SHAPES["odd widths"], calm=4), torch.float32)
+    for maps, at in zip(arguments[:2], ((3, 1, 2), (1, -1, 0)), strict=True):
+        maps[0][at] = bad
+    with torch.autocast("cpu", torch.bfloat16):
+        actual = query(arguments, "cpu")
+    for a, b in zip(actual, query(arguments, "cpu"), strict=True):
+        assert torch.equal(a.isfinite(), b.isfinite())
+
+
 @pytest.mark.parametrize("backend", ["reference", "cpu"])
 def test_features_as_the_encoder_gives_them(backend):
     joined, *rest = problem(B=2, T=1)
