@@ -24,11 +24,25 @@ inline void copy_operands(const float* in, int64_t count, Operand* out) {
     round_rows(in, 0, 1, count, out, padded_width(count));
 }
 
+constexpr int64_t kNarrow = 4, kRun = 8;  // of few outputs a vector of pairs holds four, by a run of eight inputs
+
 struct PackedLayer {
     int64_t inputs = 0, outputs = 0;  // outputs padded to kWidthMultiple
-    LineVector<uint16_t> weight;      // panels of [inputs / 2, up to kPanelVecs vectors of pairs]
+    bool narrow = false;              // at most kNarrow outputs
+    LineVector<uint16_t> weight;      // panels of [inputs / 2, up to kPanelVecs vectors of pairs], or one of runs
     LineVector<float> bias;           // [outputs]
 };
+
+inline LineVector<uint16_t> pack_narrow(const LayerView<float>& layer, int64_t first, int64_t inputs) {
+    LineVector<uint16_t> weight((inputs + kRun - 1) / kRun * kNarrow * kRun, 0);
+    for (int64_t o = 0; o < layer.outputs; ++o) {
+        for (int64_t i = 0; i < inputs; ++i) {
+            weight[(i / kRun * kNarrow + o) * kRun + i % kRun] =
+                to_bfloat16(layer.weight[o * layer.inputs + first + i]);
+        }
+    }
+    return weight;
+}
 
 // Packs columns [first, first + inputs) of the weight, and the bias.
 inline PackedLayer pack_layer(const LayerView<float>& layer, int64_t first, int64_t inputs) {
@@ -36,9 +50,14 @@ inline PackedLayer pack_layer(const LayerView<float>& layer, int64_t first, int6
     packed.inputs = inputs;
     packed.outputs = padded_width(layer.outputs);
     const int64_t pairs = (inputs + 1) / 2;
-    packed.weight.assign(2 * pairs * packed.outputs, 0);
     packed.bias.assign(packed.outputs, 0.0f);
     for (int64_t o = 0; o < layer.outputs; ++o) packed.bias[o] = layer.bias[o];
+    packed.narrow = layer.outputs <= kNarrow;
+    if (packed.narrow) {
+        packed.weight = pack_narrow(layer, first, inputs);
+        return packed;
+    }
+    packed.weight.assign(2 * pairs * packed.outputs, 0);
     constexpr int64_t panel = kPanelVecs * Vec::width;
     uint16_t* out = packed.weight.data();
     for (int64_t start = 0; start < packed.outputs; start += panel) {
@@ -87,12 +106,46 @@ inline void dense_block(const uint16_t* in, int64_t in_stride, int64_t pairs, co
 
 #include "common/cpu/dense_panel.h"
 
+// One vector of outputs, of which all but kNarrow are zeros: a product takes kRun inputs of them, where dense_block
+// would take two.
+template <typename Epilogue>
+inline void narrow_block(const Operand* in, int64_t in_stride, int64_t inputs, const uint16_t* weight,
+                         const float* start, int64_t start_stride, const Epilogue& epilogue, int64_t row) {
+    __m512 sum[kBlockRows];
+#pragma GCC unroll 8
+    for (int r = 0; r < kBlockRows; ++r) sum[r] = _mm512_setzero_ps();
+    for (int64_t i = 0; i < inputs; i += kRun, weight += kNarrow * kRun) {
+        const __m512bh w = (__m512bh)_mm512_loadu_si512(weight);
+#pragma GCC unroll 8
+        for (int r = 0; r < kBlockRows; ++r) {
+            const __m128i run = _mm_loadu_si128((const __m128i*)(in + r * in_stride + i));
+            sum[r] = _mm512_dpbf16_ps(sum[r], (__m512bh)_mm512_broadcast_i32x4(run), w);
+        }
+    }
+    const __m512i first_of_each = _mm512_setr_epi32(0, 4, 8, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
+#pragma GCC unroll 8
+    for (int r = 0; r < kBlockRows; ++r) {
+        // Adds each output's four lanes.
+        __m512 s = _mm512_add_ps(sum[r], _mm512_permute_ps(sum[r], 0x4e));
+        s = _mm512_add_ps(s, _mm512_permute_ps(s, 0xb1));
+        const Vec outputs{_mm512_maskz_permutexvar_ps(0xf, first_of_each, s)};
+        epilogue(outputs + Vec::load(start + r * start_stride), row + r, 0);
+    }
+}
+
 // See dense_kernel.h. Rows hold zeros behind their inputs, up to the padded width.
 template <typename Epilogue>
 void dense_into(const PackedLayer& layer, int64_t rows, const Operand* in, int64_t in_stride, const float* start,
                 int64_t start_stride, const Epilogue& epilogue) {
     const int64_t pairs = (layer.inputs + 1) / 2;
     const uint16_t* weight = layer.weight.data();
+    if (layer.narrow) {
+        for (int64_t r = 0; r < rows; r += kBlockRows) {
+            narrow_block(in + r * in_stride, in_stride, layer.inputs, weight, start + r * start_stride, start_stride,
+                         epilogue, r);
+        }
+        return;
+    }
     for (int64_t column = 0; column < layer.outputs; column += kPanelVecs * Vec::width) {
         const int64_t vecs = std::min<int64_t>(kPanelVecs, (layer.outputs - column) / Vec::width);
         dense_panel(vecs, rows, in, in_stride, pairs, weight, start + column, start_stride, epilogue, column);
