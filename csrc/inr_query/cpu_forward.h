@@ -99,10 +99,10 @@ class Query {
         return Reader(map() + first_channel, zeros.data(), p.map_channels, p.map_height, p.map_width, y, x);
     }
 
-    // Six colours at a position of the upsampled frames.
+    // Six colours and two zeros at a position of the upsampled frames.
     void read_colours(Scalar y, Scalar x, Scalar* out) const {
         const Reader reader(colour_map(), zeros.data(), 8, p.upsample * p.map_height, p.upsample * p.map_width, y, x);
-        for (int64_t c = 0; c < 6; ++c) out[c] = reader.scalar_at(c);
+        for (int64_t c = 0; c < 8; c += HalfVec::width) reader.at<HalfVec>(c).store(out + c);
     }
 
     // Where an output pixel falls in the low-resolution maps.
@@ -133,7 +133,7 @@ class Query {
             (coarse.at(c) + Vec::load(flow_start.data() + c)).store(start + c);
         }
         if (!p.colours) return;
-        Scalar colours[6];
+        Scalar colours[8];
         read_colours(fine(at.y), fine(at.x), colours);
         copy_operands(colours, 6, x + p.features());
     }
@@ -187,7 +187,7 @@ class Query {
     // The start of the colour network's first layer, and its input. Always inlined: how the compiler joins products and
     // sums, and so the last bit, depends on it.
     __attribute__((always_inline)) void gather_encode_input(int64_t pixel_index, Scalar* start, Operand* x) const {
-        Scalar colours[12];
+        Scalar colours[14];  // the second six over the zeros behind the first
         const int64_t row = pixel_index / p.width, column = pixel_index % p.width;
         for (int64_t c = 0; c < encode_width; c += Vec::width) Vec::load(encode_start.data() + c).store(start + c);
         for (int64_t end = 0; end < 2; ++end) {

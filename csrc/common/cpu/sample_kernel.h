@@ -11,6 +11,17 @@ struct Reader {
 
     Reader(const Scalar* map, const Scalar* zeros, int64_t channels, int64_t height, int64_t width, Scalar y,
            Scalar x) {
+        // Most positions have all four corners inside: without the choices of bilinear_corners, but its numbers.
+        if (y >= Scalar(0) && y < Scalar(height - 1) && x >= Scalar(0) && x < Scalar(width - 1)) {
+            const int64_t y0 = int64_t(y + Scalar(1)) - 1, x0 = int64_t(x + Scalar(1)) - 1;
+            if (y0 < height - 1 && x0 < width - 1) {
+                const Scalar fy = y - Scalar(y0), fx = x - Scalar(x0), gy = Scalar(1) - fy, gx = Scalar(1) - fx;
+                row[0] = map + (y0 * width + x0) * channels, row[1] = row[0] + channels;
+                row[2] = row[0] + width * channels, row[3] = row[2] + channels;
+                weight[0] = gy * gx, weight[1] = gy * fx, weight[2] = fy * gx, weight[3] = fy * fx;
+                return;
+            }
+        }
         Corners<Scalar> corners;
         bilinear_corners(y, x, height, width, width * channels, channels, corners);
         for (int k = 0; k < 4; ++k) {
@@ -19,15 +30,11 @@ struct Reader {
         }
     }
 
-    Vec at(int64_t channel) const {
-        Vec sum = Vec::load(row[0] + channel) * Vec::set1(weight[0]);
-        for (int k = 1; k < 4; ++k) sum = fma(Vec::load(row[k] + channel), Vec::set1(weight[k]), sum);
-        return sum;
-    }
-
-    Scalar scalar_at(int64_t channel) const {
-        Scalar sum = 0;
-        for (int k = 0; k < 4; ++k) sum += row[k][channel] * weight[k];
+    // A vector of channels from this one on.
+    template <typename V = Vec>
+    V at(int64_t channel) const {
+        V sum = V::load(row[0] + channel) * V::set1(weight[0]);
+        for (int k = 1; k < 4; ++k) sum = fma(V::load(row[k] + channel), V::set1(weight[k]), sum);
         return sum;
     }
 };
