@@ -194,9 +194,14 @@ struct ForwardPass {
         [[maybe_unused]] const DenseScope scope;
         Scratch scratch(*this);
         for (int64_t t = begin; t < end; ++t) {
-            p.bordered ? run_tile<true>(Tile(s, t), scratch) : run_tile<false>(Tile(s, t), scratch);
+            const Tile tile = is_whole() ? Tile(s, t) : Tile(s, p.window, t);
+            p.bordered ? run_tile<true>(tile, scratch) : run_tile<false>(tile, scratch);
         }
     }
+
+    bool is_whole() const { return p.window.first == p.window.last; }
+
+    int64_t tiles() const { return is_whole() ? count_tiles(s) : Tile::tiles_of(p.window.last - p.window.first); }
 };
 
 template <void (ForwardPass::*kMethod)(int64_t, int64_t) const>
@@ -211,8 +216,8 @@ void in_parallel(const ForwardPass& pass, int64_t count, ParallelFor parallel_fo
 
 void deform_conv2d(const DeformForward<Scalar>& parameters, ParallelFor parallel_for) {
     const deform::ForwardPass pass(parameters);
-    if (parameters.bordered != nullptr) {
+    if (parameters.bordered != nullptr && !parameters.copied) {
         deform::in_parallel<&deform::ForwardPass::copy_input>(pass, pass.s.batch * pass.row_blocks(), parallel_for);
     }
-    deform::in_parallel<&deform::ForwardPass::run>(pass, deform::count_tiles(pass.s), parallel_for);
+    deform::in_parallel<&deform::ForwardPass::run>(pass, pass.tiles(), parallel_for);
 }

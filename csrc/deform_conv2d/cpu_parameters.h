@@ -27,12 +27,19 @@ struct DeformInputs {
     const scalar_t* weight;         // [O, C/groups, K]
 };
 
+// Output pixels [first, last) of one image, row by row.
+struct Window {
+    int64_t image, first, last;
+};
+
 template <typename scalar_t>
 struct DeformForward {
     DeformInputs<scalar_t> in;
     const scalar_t* bias;     // [O], or null
     Planes<scalar_t> output;  // [B, O, oh, ow]
     scalar_t* bordered;       // [bordered_size(shape)], room for a copy of the input; or null, to read it in place
+    bool copied;              // bordered holds that copy already
+    Window window;            // what is computed; where it is empty, all
     // In place of input and output where those are bfloat16; the input is copied then.
     Planes<const uint16_t> low_input;
     Planes<uint16_t> low_output;

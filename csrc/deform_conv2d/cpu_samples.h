@@ -12,11 +12,12 @@ struct Tile {
     Scalar row[kTile], column[kTile];  // of the input pixel under the kernel's first tap
 
     // Tile `index` of the batch.
-    Tile(const DeformConv2dShape& s, int64_t index) {
-        const int64_t tiles = (s.out_pixels() + kTile - 1) / kTile;
-        image = index / tiles;
-        first = index % tiles * kTile;
-        count = std::min(kTile, s.out_pixels() - first);
+    Tile(const DeformConv2dShape& s, int64_t index)
+        : Tile(s, {index / tiles_of(s.out_pixels()), 0, s.out_pixels()}, index % tiles_of(s.out_pixels())) {}
+
+    // Tile `index` of a window.
+    Tile(const DeformConv2dShape& s, const Window& window, int64_t index)
+        : image(window.image), first(window.first + index * kTile), count(std::min(kTile, window.last - first)) {
         int64_t y = first / s.out_width, x = first % s.out_width;
         for (int64_t i = 0; i < kTile; ++i) {
             row[i] = Scalar(y * s.stride[0] - s.padding[0]);
@@ -24,9 +25,11 @@ struct Tile {
             if (++x == s.out_width) x = 0, ++y;
         }
     }
+
+    static int64_t tiles_of(int64_t pixels) { return (pixels + kTile - 1) / kTile; }
 };
 
-inline int64_t count_tiles(const DeformConv2dShape& s) { return s.batch * ((s.out_pixels() + kTile - 1) / kTile); }
+inline int64_t count_tiles(const DeformConv2dShape& s) { return s.batch * Tile::tiles_of(s.out_pixels()); }
 
 // Channels of a tile's pixels, one after the other, `stride` apart: a pointer into the tensor if it can be, otherwise
 // copied to `buffer` [count, kTile].

@@ -217,6 +217,34 @@ def deform_conv2d_packed(
     return out.to(input.dtype)
 
 
+def deform_conv2d_guided(
+    input: Tensor,
+    guide: Tensor,
+    offset_weight: Tensor,
+    offset_bias: Tensor | None,
+    weight: Tensor,
+    bias: Tensor | None = None,
+) -> Tensor:
+    """`deform_conv2d_packed(input, conv3x3(guide, offset_weight, offset_bias), weight, bias, padding=1)` on the CPU, in
+    bands of rows: offsets and masks, three times as large as all else, are never held as a whole. Without derivatives.
+
+    Args:
+        input: [B, C, H, W], float32 as all.
+        guide: [B, D, H, W].
+        offset_weight, offset_bias: [3*G*9, D, 3, 3] and [3*G*9], or None.
+        weight, bias: [O, C/groups, 3, 3] and [O], or None.
+
+    Returns:
+        [B, O, H, W], channels-last. Under autocast to bfloat16 the products with `weight` are of rounded operands;
+        those that make offsets are not.
+
+    Raises RuntimeError: shapes, dtypes or devices that do not fit.
+    """
+    operands = chosen_operands(torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else input.dtype)
+    out: Tensor = torch.ops.vinr.deform_conv2d_guided(input, guide, offset_weight, offset_bias, weight, bias, operands)
+    return out
+
+
 def _reference(a: Arguments) -> Tensor:
     return reference.deform_conv2d(a.input, a.offset, a.weight, a.bias, a.stride, a.padding, a.dilation, a.mask)
 

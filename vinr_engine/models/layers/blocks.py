@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from vinr_engine.models.layers.convolution import convolve, is_fused, residual_blocks
 from vinr_engine.ops import deform_conv2d_packed
+from vinr_engine.ops.deform_conv2d import deform_conv2d_guided
 
 
 def padding_to_multiple(h: int, w: int, multiple: int) -> tuple[int, int, int, int]:
@@ -138,11 +139,14 @@ class DeformConvPack(nn.Module):
 
     def forward(self, x: Tensor, guide: Tensor) -> Tensor:
         """x [B, nf, h, w], guide [B, nf, h, w] -> [B, nf, h, w]"""
+        conv = self.conv_offset_mask
+        if not torch.is_grad_enabled() and not torch.compiler.is_compiling() and is_fused(x):
+            return deform_conv2d_guided(x.float(), guide.float(), conv.weight, conv.bias, self.weight, self.bias)
         device = x.device.type
         if torch.is_autocast_enabled(device):
             # Offsets in bfloat16 would be exact to 1/64 pixel only.
             with torch.autocast(device, enabled=False):
-                raw = convolve(self.conv_offset_mask, guide.float())
+                raw = convolve(conv, guide.float())
         else:
-            raw = convolve(self.conv_offset_mask, guide)
+            raw = convolve(conv, guide)
         return deform_conv2d_packed(x, raw, self.weight, self.bias, padding=1)
