@@ -3,6 +3,7 @@
 // from its own inputs alone. Included inside a variant's namespace, after its Vec and a dense kernel.
 #pragma once
 
+#include "common/cpu/kept.h"
 #include "common/cpu/transpose_kernel.h"
 #include "conv3x3/cpu_winograd.h"
 
@@ -21,10 +22,8 @@ class Conv3x3 {
     }
 
     void run(ParallelFor parallel_for) {
-        // Kept between calls: a system hands out memory of this size page by page.
-        static thread_local LineVector<Operand> transformed;
-        transformed.resize(std::max<size_t>(transformed.size(), winograd::kPoints * depth * kPair * padded_outputs));
-        weights = transformed.data();
+        static thread_local Kept<Operand> transformed;
+        weights = transformed.room(winograd::kPoints * depth * kPair * padded_outputs);
         input_blocks = (p.inputs + kInputBlock - 1) / kInputBlock;
         weight_tasks = padded_outputs / Vec::width * input_blocks;
         const Body body = [](int64_t begin, int64_t end, void* context) {
@@ -92,19 +91,19 @@ class Conv3x3 {
 
     // Units of kBlockRows tiles.
     void convolve(int64_t begin, int64_t end) const {
-        static thread_local LineVector<Operand> inputs;
-        static thread_local LineVector<Scalar> products;
+        static thread_local Kept<Operand> kept_inputs;
+        static thread_local Kept<Scalar> kept_products;
         // The last store of a row may reach into the next one.
-        inputs.resize(std::max<size_t>(inputs.size(), winograd::kPoints * point + 2 * Vec::width));
-        products.resize(std::max<size_t>(products.size(), winograd::kPoints * product_point()));
+        Operand* const inputs = kept_inputs.room(winograd::kPoints * point + 2 * Vec::width);
+        Scalar* const products = kept_products.room(winograd::kPoints * product_point());
         const int64_t last = std::min(end * kBlockRows, tiles.count());
         for (int64_t first = begin * kBlockRows; first < last; first += block_tiles) {
             const int64_t count = std::min(block_tiles, last - first);
-            for (int64_t t = 0; t < count; ++t) read_tile(tiles[first + t], inputs.data() + t * row);
+            for (int64_t t = 0; t < count; ++t) read_tile(tiles[first + t], inputs + t * row);
             for (int64_t column = 0; column < padded_outputs; column += kPanel) {
-                multiply_panel(column, count, inputs.data(), products.data());
+                multiply_panel(column, count, inputs, products);
                 for (int64_t t = 0; t < count; ++t) {
-                    write_tile(tiles[first + t], column, products.data() + t * kPanel);
+                    write_tile(tiles[first + t], column, products + t * kPanel);
                 }
             }
         }

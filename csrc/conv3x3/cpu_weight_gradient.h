@@ -3,6 +3,7 @@
 // one order, which follows from the shape alone. Included inside a variant's namespace, after its Vec.
 #pragma once
 
+#include "common/cpu/kept.h"
 #include "common/cpu/line_allocator.h"
 #include "common/cpu/outer_kernel.h"
 #include "conv3x3/cpu_winograd.h"
@@ -17,15 +18,10 @@ class Conv3x3Weight {
           stretch(std::min(tiles.count(), std::max<int64_t>(kTiles, kBytes / tile_bytes() / kTiles * kTiles))) {}
 
     void run(ParallelFor parallel_for) {
-        // Kept between calls: a system hands out memory of this size page by page.
-        static thread_local LineVector<Scalar> of_inputs, of_gradients, of_sums;
-        const auto zeros = [](LineVector<Scalar>& buffer, int64_t size) {
-            if (int64_t(buffer.size()) < size) buffer.resize(size);
-            return buffer.data();
-        };
-        inputs = zeros(of_inputs, winograd::kPoints * stretch * input_row);
-        gradients = zeros(of_gradients, winograd::kPoints * stretch * output_row);
-        sums = zeros(of_sums, winograd::kPoints * input_row * output_row);
+        static thread_local Kept<Scalar> kept_inputs, kept_gradients, kept_sums;
+        inputs = kept_inputs.room(winograd::kPoints * stretch * input_row);
+        gradients = kept_gradients.room(winograd::kPoints * stretch * output_row);
+        sums = kept_sums.room(winograd::kPoints * input_row * output_row);
         std::fill_n(sums, winograd::kPoints * input_row * output_row, Scalar(0));
         for (first = 0; first < tiles.count(); first += stretch) {
             count = std::min(stretch, tiles.count() - first);

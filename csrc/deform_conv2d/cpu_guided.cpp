@@ -12,6 +12,8 @@
 namespace vinr {
 namespace {
 
+#include "common/cpu/kept.h"
+
 constexpr const char* kOp = "deform_conv2d_guided";
 constexpr int64_t kTaps = 9;
 constexpr int64_t kBandBytes = 8 << 20;  // of offsets and masks, about
@@ -86,9 +88,8 @@ Tensor deform_conv2d_guided(const Tensor& input, const Tensor& guide, const Tens
     const int64_t whole = (s.height + kBandRows - 1) / kBandRows * kBandRows;
     const int64_t fitting = kBandBytes / (row * int64_t(sizeof(float))) / kBandRows * kBandRows;
     const int64_t rows = std::min(whole, std::max(kBandRows, fitting));
-    // Kept between calls: a system hands out memory of this size page by page.
-    static thread_local std::vector<float> band;
-    if (int64_t(band.size()) < rows * row) band.resize(rows * row);
+    static thread_local Kept<float> kept_band;
+    float* const band = kept_band.room(rows * row);
 
     DeformForward<float> d{};
     d.in.shape = s;
@@ -112,7 +113,7 @@ Tensor deform_conv2d_guided(const Tensor& input, const Tensor& guide, const Tens
         const int64_t g = a.guide.stride(0);
         of_image = {numbers<const float>(a.guide) + image * g, c.inputs, g, s.width * c.inputs, c.inputs};
         for (int64_t y = 0; y < s.height; y += rows) {
-            float* const first = band.data() - y * row;  // where row 0 would lie
+            float* const first = band - y * row;  // where row 0 would lie
             c.first_row = y, c.last_row = std::min(y + rows, s.height);
             c.out = {first, maps, 0, row, maps};
             run_kernel(&Kernels<float>::conv3x3, false, c);

@@ -13,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include "common/cpu/pages.h"
 #include "isa/ops.h"
 
 namespace vinr {

