@@ -190,7 +190,7 @@ CASES = (
     _network("encoder 64x112", "encoder", 64, 112, memory=ALL_MEMORY, rounds=3),
     _network("encoder 160x90", "encoder", 90, 160),
     _network("encoder 320x180", "encoder", 180, 320),
-    _network("encoder 640x360", "encoder", 360, 640, *OURS),
+    _network("encoder 640x360", "encoder", 360, 640, *OURS, memory=OURS),
     _network("clip 64x112 x4 x8", "network", 64, 112, frames=8, rounds=2),
     _network("frame 320x180 x4", "network", 180, 320, timed=False, memory=OURS),
 )

@@ -15,8 +15,9 @@ inline void store_operands(Vec inputs, Operand* to) {
 }
 
 inline void store_weights(const Vec* weights, Operand* to) {
-    const auto wide = [](Vec w) { return _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(w.v)); };
-    _mm512_storeu_si512(to, _mm512_or_si512(wide(weights[0]), _mm512_slli_epi32(wide(weights[1]), 16)));
+    const __m512i low = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(weights[0].v));
+    const __m512i high = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(weights[1].v));
+    _mm512_storeu_si512(to, _mm512_or_si512(low, _mm512_slli_epi32(high, 16)));
 }
 
 // With zeros behind, up to the padded width.
