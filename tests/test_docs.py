@@ -21,7 +21,7 @@ def test_links_and_files_exist(page):
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_named_modules_exist(page):
-    names = set(re.findall(r"python -m (benchmarks[a-z_.]*)(?![a-z_.A-Z])", page.read_text(encoding="utf-8")))
+    names = set(re.findall(r"python -m (benchmarks[a-z0-9_.]*)(?![a-z0-9_.A-Z])", page.read_text(encoding="utf-8")))
     found = [ROOT / Path(*name.split(".")) for name in names]
     assert [str(p) for p in found if not (p.with_suffix(".py").is_file() or (p / "__main__.py").is_file())] == []
 

@@ -68,17 +68,18 @@ class Conv3x3 {
     // A task is a vector of outputs and kInputBlock inputs.
     void transform_weights(int64_t task) const {
         constexpr int taps = winograd::kTaps * winograd::kTaps;
-        LineVector<Scalar> turned((kInputBlock + kPair) * taps * Vec::width, Scalar(0));  // [inputs, taps, outputs]
+        // [inputs, taps, outputs]. Nothing here may throw: others wait for this task.
+        alignas(kLine) Scalar turned[(kInputBlock + kPair) * taps * Vec::width] = {};
         const int64_t output = task / input_blocks * Vec::width, input = task % input_blocks * kInputBlock;
         const int64_t inputs = std::min(kInputBlock, p.inputs - input);
         transpose(p.weight + output * p.weight_stride + input * taps, p.weight_stride,
-                  std::min(Vec::width, p.outputs - output), inputs * taps, turned.data(), Vec::width);
+                  std::min(Vec::width, p.outputs - output), inputs * taps, turned, Vec::width);
         const int64_t panel = output / kPanel * kPanel, width = panel_width(panel);
         Operand* const to = panel_weights(panel) + (output - panel) * kPair;
         for (int64_t i = 0; i < inputs; i += kPair) {
             Vec values[winograd::kPoints][kPair];
             for (int64_t k = 0; k < kPair; ++k) {
-                const Scalar* from = turned.data() + (i + k) * taps * Vec::width;
+                const Scalar* from = turned + (i + k) * taps * Vec::width;
                 winograd::transform<winograd::OfWeights>(
                     [&](int y, int x) { return Vec::load(from + (y * winograd::kTaps + x) * Vec::width); },
                     [&](Vec value, int y, int x) { values[y * winograd::kInputs + x][k] = value; });

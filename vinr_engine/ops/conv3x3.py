@@ -49,11 +49,10 @@ def conv3x3(
     Returns:
         [B, O, h, w], channels-last, in the dtype of `maps`.
 
-    On the CPU: Winograd's F(4x4, 3x3). In float32 results are wrong by about 4e-7 of their size, where the sums of the
-    definition are by 1e-7. Tensors of 16 bits are computed in float32. Under autocast to bfloat16 results stay
-    float32, and products are of operands rounded to it, where the machine has those: errors are four times those of
-    `F.conv2d`. A NaN or infinity shows in all of its tile of 4 x 4 pixels, and in the next tiles where a tap reaches
-    them. Derivatives of any order are provided.
+    On the CPU: Winograd's F(4x4, 3x3). In float32 errors are about twice those of `F.conv2d`. Tensors of 16 bits are
+    computed in float32. Under autocast to bfloat16 results stay float32, and products are of operands rounded to it,
+    where the machine has those: errors are three times those of `F.conv2d`. A NaN or infinity shows in all of its tile
+    of 4 x 4 pixels, and in the next tiles where a tap reaches them. Derivatives of any order are provided.
 
     Raises:
         ValueError: shapes, dtypes or devices that do not fit.
