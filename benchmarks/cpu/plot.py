@@ -94,7 +94,9 @@ def _rate_panel(axes: Axes, groups: Groups) -> None:
         axes.plot([v for _, v in values], [y] * len(values), color="#bbbbbb", linewidth=1.2, zorder=1)
         for backend, value in values:
             axes.scatter(value, y, 42, color=COLOURS[backend], zorder=2)
-            axes.annotate(frame_rate(value), (value, y), (0, 7), textcoords="offset points", ha="center", fontsize=8)
+            above = backend != BF16  # two that are near would be written over each other
+            axes.annotate(frame_rate(value), (value, y), (0, 7 if above else -7), textcoords="offset points",
+                          ha="center", va="bottom" if above else "top", fontsize=8)  # fmt: skip
     _rows(axes, list(enumerate(name for name, _ in groups)))
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
