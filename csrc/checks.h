@@ -15,6 +15,7 @@
 
 namespace vinr {
 
+using torch::headeronly::MemoryFormat;
 using torch::stable::Tensor;
 
 template <typename Range>
@@ -64,6 +65,14 @@ scalar_t* numbers(const Tensor& t) {
 template <typename scalar_t>
 scalar_t* numbers(const std::optional<Tensor>& t) {
     return t ? numbers<scalar_t>(*t) : nullptr;
+}
+
+// Of the dtype and on the device of a tensor.
+inline Tensor new_empty(const Tensor& like, const std::vector<int64_t>& sizes, bool channels_last) {
+    if (!channels_last) return torch::stable::new_empty(like, sizes);
+    // Not a view of rows of channels: autograd forbids in-place operations on views that an op returns.
+    return torch::stable::empty(sizes, like.scalar_type(), std::nullopt, like.device(), std::nullopt,
+                                MemoryFormat::ChannelsLast);
 }
 
 inline std::vector<Tensor> all_contiguous(const std::vector<Tensor>& tensors) {

@@ -10,7 +10,6 @@ namespace vinr {
 namespace {
 
 constexpr const char* kOp = "conv3x3";
-using torch::headeronly::MemoryFormat;
 
 // The tensor, or a copy of it whose channels lie side by side.
 Tensor side_by_side(const Tensor& t) {
@@ -125,9 +124,7 @@ Tensor conv3x3(const std::vector<Tensor>& maps, const Tensor& weight, std::optio
     STD_TORCH_CHECK(!maps.empty(), kOp, ": a map is needed");
     check_rank(kOp, "maps", maps[0], "[B, C, h, w]", 4);
     check_rank(kOp, "weight", weight, "[O, C, 3, 3]", 4);
-    Tensor out =
-        torch::stable::empty({maps[0].size(0), weight.size(0), maps[0].size(2), maps[0].size(3)}, maps[0].scalar_type(),
-                             std::nullopt, maps[0].device(), std::nullopt, MemoryFormat::ChannelsLast);
+    Tensor out = new_empty(maps[0], {maps[0].size(0), weight.size(0), maps[0].size(2), maps[0].size(3)}, true);
     conv3x3_into(out, maps, weight, bias, add, slope, operands);
     return out;
 }

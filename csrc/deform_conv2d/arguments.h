@@ -11,7 +11,6 @@
 namespace vinr {
 
 using Pair = std::vector<int64_t>;
-using torch::headeronly::MemoryFormat;
 
 // Whether a tensor is channels-last and not NCHW as well; results take the memory format of what they belong to.
 inline bool is_channels_last(const Tensor& t) {
@@ -24,13 +23,6 @@ inline bool is_channels_last(const Tensor& t) {
 }
 
 inline Tensor channels_last(const Tensor& t) { return torch::stable::contiguous(t, MemoryFormat::ChannelsLast); }
-
-inline Tensor new_empty(const Tensor& like, const Pair& sizes, bool channels_last) {
-    if (!channels_last) return torch::stable::new_empty(like, sizes);
-    // Not a view of rows of channels: autograd forbids in-place operations on views that an op returns.
-    return torch::stable::empty(sizes, like.scalar_type(), std::nullopt, like.device(), std::nullopt,
-                                MemoryFormat::ChannelsLast);
-}
 
 // The offsets and mask of a call; of the packed form, views of one tensor.
 struct Positions {

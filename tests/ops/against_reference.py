@@ -3,6 +3,7 @@
 import torch
 
 from benchmarks.tolerances import OP, relative_error
+from vinr_engine.ops.op import tensors_of
 
 
 def on(device, arguments):
@@ -11,10 +12,10 @@ def on(device, arguments):
 
 
 def assert_like_its_definition(function, definition, gradients, arguments, exact=None):
-    """What `function` gives for `arguments`, whose first is a tensor, is what `definition` gives for `exact`, the same
+    """What `function` gives for `arguments`, all tensors of one dtype, is what `definition` gives for `exact`, the same
     numbers in float64 on the CPU, or the arguments themselves; `gradients` takes arguments and a function."""
     exact = arguments if exact is None else exact
-    dtype = arguments[0].dtype
+    dtype = tensors_of(arguments)[0].dtype
     found = function(*arguments)
     assert found.dtype == dtype
     assert relative_error(found.cpu(), definition(*exact)) <= OP[dtype]

@@ -15,7 +15,7 @@ from torch.nn.grad import conv2d_weight
 from vinr_engine import reference
 from vinr_engine.backends import chosen_operands
 from vinr_engine.ops.checks import check, check_device, check_floating, check_rank, check_shape
-from vinr_engine.ops.op import Backend, Op, computed_in, gradient_operands, on_the_cpu
+from vinr_engine.ops.op import Backend, Op, computed_in, dtype_in_force, gradient_operands, on_the_cpu
 
 OP = "conv3x3"
 
@@ -125,17 +125,10 @@ def output_shape(
     return B, O, h, w
 
 
-def _reference(a: Arguments) -> Tensor:
-    """Under autocast maps may be of several dtypes, which a join takes to the widest."""
-    return reference.conv3x3(*a)
-
-
 def _prepare(backend: str, a: Arguments) -> tuple[Any, ...]:
-    like, device = a.maps[0], a.maps[0].device.type
-    operands = chosen_operands(torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else like.dtype)
-    dtype = computed_in(like.dtype)
+    dtype = computed_in(a.maps[0].dtype)
     rest = [None if t is None else t.to(dtype) for t in (a.weight, a.bias, a.add)]
-    return [m.to(dtype) for m in a.maps], *rest, float(a.slope), operands
+    return [m.to(dtype) for m in a.maps], *rest, float(a.slope), chosen_operands(dtype_in_force(a.maps[0]))
 
 
 def _fake(
@@ -180,7 +173,7 @@ def _maps_gradient(
 CONV3X3 = Op(
     OP,
     schema="(Tensor[] maps, Tensor weight, Tensor? bias, Tensor? add, float slope, str operands) -> Tensor",
-    reference=_reference,
+    reference=lambda a: reference.conv3x3(*a),
     prepare=_prepare,
     fake=_fake,
     save=_save,

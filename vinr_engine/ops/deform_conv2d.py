@@ -11,7 +11,7 @@ from vinr_engine import reference
 from vinr_engine.backends import LOW_PRECISION, chosen_operands
 from vinr_engine.kernels.deform_conv2d import limits
 from vinr_engine.ops.checks import check, check_device, check_floating, check_rank, check_shape
-from vinr_engine.ops.op import Backend, Op, on_cuda, on_the_cpu, tensors_of, triton_kernel
+from vinr_engine.ops.op import Backend, Op, dtype_in_force, on_cuda, on_the_cpu, tensors_of, triton_kernel
 
 OP = "deform_conv2d"
 PACKED = "deform_conv2d_packed"
@@ -240,7 +240,7 @@ def deform_conv2d_guided(
 
     Raises RuntimeError: shapes, dtypes or devices that do not fit.
     """
-    operands = chosen_operands(torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else input.dtype)
+    operands = chosen_operands(dtype_in_force(input))
     out: Tensor = torch.ops.vinr.deform_conv2d_guided(input, guide, offset_weight, offset_bias, weight, bias, operands)
     return out
 

@@ -282,6 +282,12 @@ def gradient_operands(operands: str) -> str:
     return "tf32" if operands in ("float16", "bfloat16") else operands
 
 
+def dtype_in_force(like: Tensor) -> torch.dtype:
+    """Autocast's on the tensor's device, where it is on, or the tensor's own."""
+    device = like.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else like.dtype
+
+
 def computed_in(dtype: torch.dtype) -> torch.dtype:
     """What sums and gradients of tensors of `dtype` are computed in."""
     return torch.float64 if dtype == torch.float64 else torch.float32

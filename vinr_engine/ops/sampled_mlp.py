@@ -16,6 +16,7 @@ from vinr_engine.ops.op import (
     Backend,
     Op,
     computed_in,
+    dtype_in_force,
     gradient_operands,
     on_the_cpu,
     on_triton,
@@ -166,9 +167,7 @@ def sampled_mlp(
 
 def _result_dtype(a: Arguments) -> torch.dtype:
     """That of the tensors, or of autocast."""
-    some: Tensor = tensors_of((a.maps, a.x))[0]
-    device = some.device.type
-    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else some.dtype
+    return dtype_in_force(tensors_of((a.maps, a.x))[0])
 
 
 def _reference(a: Arguments) -> Tensor:

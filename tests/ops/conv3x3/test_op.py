@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 import vinr_engine as vinr
 from benchmarks.tolerances import OP, WINOGRAD_BFLOAT16, relative_error
+from ops.against_reference import assert_like_its_definition
 from ops.conv3x3.samples import EMPTY, PUBLISHED, SAMPLES, WIDE, Sample
 from thread_counts import assert_threads_change_nothing
 from vinr_engine import backends, reference
@@ -53,15 +54,9 @@ def gradients(arguments, function=conv3x3, wanted=None):
 
 
 def assert_close(arguments, exact):
-    dtype = arguments[1].dtype
-    out = conv3x3(*arguments)
-    assert out.dtype == dtype
     if backends.extension().path is not None:
-        assert out.is_contiguous(memory_format=torch.channels_last)
-    assert relative_error(out, reference.conv3x3(*exact)) <= OP[dtype]
-    for i, (actual, true) in enumerate(zip(gradients(arguments), gradients(exact, reference.conv3x3), strict=True)):
-        assert actual.dtype == dtype
-        assert relative_error(actual, true) <= OP[dtype], i
+        assert conv3x3(*arguments).is_contiguous(memory_format=torch.channels_last)
+    assert_like_its_definition(conv3x3, reference.conv3x3, gradients, arguments, exact)
 
 
 def loop_oracle(maps, weight, bias, add, slope):

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vinr_engine.models.layers.convolution import convolve, is_fused, residual_blocks
+from vinr_engine.models.layers.convolution import convolve, is_fused_inference, residual_blocks
 from vinr_engine.ops import deform_conv2d_packed
 from vinr_engine.ops.deform_conv2d import deform_conv2d_guided
 
@@ -77,7 +77,7 @@ class ResidualBlocks(nn.Sequential):
 
     def forward(self, x: Tensor) -> Tensor:
         blocks = cast("list[ResidualBlock]", list(self))
-        if blocks and not torch.is_grad_enabled() and not torch.compiler.is_compiling() and is_fused(x):
+        if blocks and is_fused_inference(x):
             return residual_blocks(x, [(block.conv1, block.conv2) for block in blocks])
         low = x.dtype in (torch.bfloat16, torch.float16) and torch.is_autocast_enabled(x.device.type)
         return super().forward(x.float() if low else x)
@@ -140,7 +140,7 @@ class DeformConvPack(nn.Module):
     def forward(self, x: Tensor, guide: Tensor) -> Tensor:
         """x [B, nf, h, w], guide [B, nf, h, w] -> [B, nf, h, w]"""
         conv = self.conv_offset_mask
-        if not torch.is_grad_enabled() and not torch.compiler.is_compiling() and is_fused(x):
+        if is_fused_inference(x):
             return deform_conv2d_guided(x.float(), guide.float(), conv.weight, conv.bias, self.weight, self.bias)
         device = x.device.type
         if torch.is_autocast_enabled(device):

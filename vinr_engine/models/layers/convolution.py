@@ -33,6 +33,11 @@ def is_fused(x: Tensor) -> bool:
     )
 
 
+def is_fused_inference(x: Tensor) -> bool:
+    """Whether, besides, no gradient is wanted and no graph is made: ops without either may run."""
+    return not torch.is_grad_enabled() and not torch.compiler.is_compiling() and is_fused(x)
+
+
 def convolve(
     conv: nn.Module, *maps: Tensor, slope: float = 1.0, add: Tensor | None = None, rounds: bool = False
 ) -> Tensor:
@@ -79,7 +84,7 @@ def _convolve(
 
 
 def residual_blocks(x: Tensor, convs: Sequence[tuple[nn.Conv2d, nn.Conv2d]]) -> Tensor:
-    """x + conv2(relu(conv1(x))), again and again, in two maps of memory: for inference, where `is_fused(x)`."""
+    """x + conv2(relu(conv1(x))), again and again, in two maps of memory: where `is_fused_inference(x)`."""
     out, branch = (torch.empty_like(x, dtype=torch.float32, memory_format=torch.channels_last) for _ in range(2))
     for conv1, conv2 in convs:
         conv3x3_into(branch, [x], conv1.weight, conv1.bias, slope=0.0)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vinr_engine.models.layers.blocks import (
@@ -95,7 +96,7 @@ class PCDAlign(nn.Module):
 
         def first_offset(i: int) -> Tensor:
             if i == 0 and zero:
-                return lrelu(known[i].clone())
+                return F.leaky_relu(known[i], 0.1)
             conv, side = self._layer(LEVELS[i], "offset_conv1", suffix), 0 if target_is_second else 1
             if zero:  # its pyramid is the same throughout the batch
                 return lrelu(share(conv, second[i][:1], side, rounds=True) + known[i])
