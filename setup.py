@@ -21,7 +21,7 @@ from setuptools.errors import PlatformError
 ROOT = pathlib.Path(__file__).parent
 # Machine code for these GPUs, as far as nvcc knows them and unless VINR_CUDA_TARGETS names others, and PTX.
 CUDA_TARGETS = ("80", "86", "89", "90", "100", "120")
-DEFINES = [("TORCH_TARGET_VERSION", "0x020a000000000000"), ("Py_LIMITED_API", "0x030A0000")]
+DEFINES = [("TORCH_TARGET_VERSION", "0x020b000000000000"), ("Py_LIMITED_API", "0x030A0000")]
 
 
 def _flag(name: str, default: str) -> bool:

@@ -67,6 +67,8 @@ scalar_t* numbers(const std::optional<Tensor>& t) {
     return t ? numbers<scalar_t>(*t) : nullptr;
 }
 
+inline std::vector<int64_t> sizes_of(const Tensor& t) { return {t.sizes().begin(), t.sizes().end()}; }
+
 // Of the dtype and on the device of a tensor.
 inline Tensor new_empty(const Tensor& like, const std::vector<int64_t>& sizes, bool channels_last) {
     if (!channels_last) return torch::stable::new_empty(like, sizes);

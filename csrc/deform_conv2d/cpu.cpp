@@ -22,8 +22,6 @@ constexpr int64_t kMostCopied = 1 << 28;
 // [B, H, W, C] seen as [B, C, H, W]
 Tensor as_nchw(const Tensor& t) { return torch::stable::transpose(torch::stable::transpose(t, 1, 3), 2, 3); }
 
-Pair sizes_of(const Tensor& t) { return {t.sizes().begin(), t.sizes().end()}; }
-
 // The pixels of a tensor as evenly spaced; copied to `held` where they are not.
 template <typename scalar_t>
 Planes<const scalar_t> planes(const Tensor& t, Tensor& held) {
@@ -120,11 +118,11 @@ Tensor forward(const char* op, const Tensor& input, const Positions& at, const T
     if (low && at.mask) check_float32(op, "mask", *at.mask);
     STD_TORCH_CHECK(!low || fits_fast_kernels(s), op, ": bfloat16 input must have fewer than 2^31 pixels an image");
     if (low || is_fast(s, input)) {
-        Tensor output = new_empty(input, sizes, last), held_input;
+        Tensor output = new_result(input, sizes, last), held_input;
         const FastInputs held(s, input, weight, at);
         const std::vector<float> wide_bias = low && bias ? widened(*bias) : std::vector<float>();
         const bool copied = low || bordered_size(s) <= kMostCopied || input.stride(1) != 1;
-        const Tensor bordered = torch::stable::empty({copied ? bordered_size(s) : 0}, ScalarType::Float);
+        const Tensor bordered = new_result(at.offset, {copied ? bordered_size(s) : 0});
         DeformForward<float> p{};
         p.in = held.view;
         p.bias = low && bias ? wide_bias.data() : numbers<const float>(bias);
@@ -138,7 +136,7 @@ Tensor forward(const char* op, const Tensor& input, const Positions& at, const T
         run_kernel(&Kernels<float>::deform_conv2d, bfloat16, p);
         return output;
     }
-    Tensor output = torch::stable::new_empty(input, sizes);
+    Tensor output = new_result(input, sizes);
     with_dtype(input, [&](auto zero) {
         using scalar_t = decltype(zero);
         const PlainInputs<scalar_t> held(input, weight, at);
@@ -196,7 +194,7 @@ void plain_gradients(const DeformConv2dShape& s, const Tensor& grad_output, cons
     copy(d.weight, flat.weight), copy(d.bias, flat.bias);
 }
 
-Tensor empty_gradient(const Tensor& like) { return new_empty(like, sizes_of(like), is_channels_last(like)); }
+Tensor empty_gradient(const Tensor& like) { return new_result(like, sizes_of(like), is_channels_last(like)); }
 
 // Allocates what `wanted` says of input, weight and bias, and fills all of `d`.
 void backward(const char* op, const Tensor& grad_output, const Tensor& input, const Positions& at, const Tensor& weight,
@@ -209,8 +207,8 @@ void backward(const char* op, const Tensor& grad_output, const Tensor& input, co
     check_shape(op, "grad_output", grad_output, "[B, O, H, W]", {s.batch, s.out_channels, s.out_height, s.out_width});
     check_same_dtype(op, "grad_output", grad_output, input);
     if (wanted[0]) d.input = empty_gradient(input);
-    if (wanted[2]) d.weight = torch::stable::new_empty(weight, sizes_of(weight));
-    if (wanted[3]) d.bias = torch::stable::new_empty(weight, {weight.size(0)});
+    if (wanted[2]) d.weight = new_result(weight, sizes_of(weight));
+    if (wanted[3]) d.bias = new_result(weight, {weight.size(0)});
     if (is_fast(s, input)) return fast_backward(s, grad_output, input, at, weight, d);
     with_dtype(input, [&](auto zero) { plain_gradients<decltype(zero)>(s, grad_output, input, at, weight, d); });
 }
@@ -228,9 +226,7 @@ Tensor deform_conv2d_packed(const Tensor& input, const Tensor& offset_mask, cons
     return forward(op, input, at, weight, bias, {stride, padding, dilation}, operands);
 }
 
-Tensor or_empty(const std::optional<Tensor>& t, const Tensor& like) {
-    return t ? *t : torch::stable::new_empty(like, {0});
-}
+Tensor or_empty(const std::optional<Tensor>& t, const Tensor& like) { return t ? *t : new_result(like, {0}); }
 
 std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> deform_conv2d_backward(
     const Tensor& grad_output, const Tensor& input, const Tensor& offset, const Tensor& weight,

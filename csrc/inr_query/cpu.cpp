@@ -38,7 +38,7 @@ struct Arguments : QueryTensors {
         return p;
     }
 
-    Tensor empty(std::vector<int64_t> shape) const { return torch::stable::new_empty(maps, shape); }
+    Tensor empty(const std::vector<int64_t>& shape) const { return new_result(maps, shape); }
 
     Tensor hr(int64_t features) const { return empty({size[0], size[1], padded_width(features)}); }
 };

@@ -59,7 +59,7 @@ class Arguments {
 
 Tensor local_correlation(const Tensor& first, const Tensor& second, const Tensor& times, int64_t radius) {
     const Arguments a(first, second, times, radius);
-    Tensor out = torch::stable::new_empty(a.first, a.shape());
+    Tensor out = new_result(a.first, a.shape());
     with_dtype(a.first, [&](auto zero) {
         using scalar_t = decltype(zero);
         auto p = a.parameters<scalar_t>();
@@ -80,8 +80,8 @@ std::tuple<Tensor, Tensor> local_correlation_backward(const Tensor& grad_output,
     const Tensor grad = torch::stable::contiguous(grad_output);
     const auto sizes = a.first.sizes();
     const std::vector<int64_t> whole{sizes.begin(), sizes.end()}, none{0};
-    Tensor d_first = torch::stable::new_empty(a.first, output_mask[0] ? whole : none);
-    Tensor d_second = torch::stable::new_empty(a.first, output_mask[1] ? whole : none);
+    Tensor d_first = new_result(a.first, output_mask[0] ? whole : none);
+    Tensor d_second = new_result(a.first, output_mask[1] ? whole : none);
     with_dtype(a.first, [&](auto zero) {
         using scalar_t = decltype(zero);
         const auto p = a.parameters<scalar_t>();

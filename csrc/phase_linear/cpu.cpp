@@ -74,7 +74,7 @@ class Arguments {
 
 Tensor phase_linear(const Tensor& maps, const Tensor& weights, std::optional<Tensor> base, std::vector<int64_t> size) {
     const Arguments a(maps, weights, base, size);
-    Tensor out = torch::stable::new_empty(a.maps, a.shape());
+    Tensor out = new_result(a.maps, a.shape());
     with_dtype(a.maps, [&](auto zero) {
         using scalar_t = decltype(zero);
         auto p = a.parameters<scalar_t>();
@@ -94,8 +94,7 @@ std::tuple<Tensor, Tensor> phase_linear_backward(const Tensor& grad_output, cons
     const Tensor grad = torch::stable::contiguous(grad_output);
     const auto result = [&](bool wanted, const Tensor& like) {
         const auto sizes = like.sizes();
-        return torch::stable::new_empty(
-            like, wanted ? std::vector<int64_t>{sizes.begin(), sizes.end()} : std::vector<int64_t>{0});
+        return new_result(like, wanted ? std::vector<int64_t>{sizes.begin(), sizes.end()} : std::vector<int64_t>{0});
     };
     Tensor d_maps = result(output_mask[0], a.maps), d_weights = result(output_mask[1], a.weights);
     with_dtype(a.maps, [&](auto zero) {

@@ -65,7 +65,7 @@ class Arguments {
 
 Tensor project_maps(std::vector<Tensor> maps, const Tensor& weight) {
     const Arguments a(maps, weight);
-    Tensor out = torch::stable::new_empty(maps[0], a.shape(weight.size(0)));
+    Tensor out = new_result(maps[0], a.shape(weight.size(0)));
     with_dtype(weight, [&](auto zero) {
         using scalar_t = decltype(zero);
         auto p = a.parameters<scalar_t>();
@@ -87,10 +87,9 @@ std::tuple<std::vector<Tensor>, Tensor> project_maps_backward(const Tensor& grad
     const Tensor grad = torch::stable::contiguous(grad_output);
     std::vector<Tensor> d_maps;
     for (size_t m = 0; m < maps.size(); ++m) {
-        d_maps.push_back(
-            torch::stable::new_empty(maps[m], output_mask[m] ? a.shape(maps[m].size(3)) : std::vector<int64_t>{0}));
+        d_maps.push_back(new_result(maps[m], output_mask[m] ? a.shape(maps[m].size(3)) : std::vector<int64_t>{0}));
     }
-    Tensor d_weight = torch::stable::new_empty(
+    Tensor d_weight = new_result(
         weight, output_mask.back() ? std::vector<int64_t>{weight.size(0), a.inputs} : std::vector<int64_t>{0});
     with_dtype(weight, [&](auto zero) {
         using scalar_t = decltype(zero);

@@ -68,7 +68,7 @@ class Arguments {
         outputs = layers[layers.size() - 2].size(0);
     }
 
-    Tensor empty(std::vector<int64_t> shape) const { return torch::stable::new_empty(like, shape); }
+    Tensor empty(std::vector<int64_t> shape) const { return new_result(like, shape); }
 
     template <typename scalar_t>
     SampledMlpParameters<scalar_t> parameters() const {
@@ -131,7 +131,7 @@ std::tuple<std::vector<Tensor>, std::vector<Tensor>, Tensor, Tensor> sampled_mlp
         for (const Tensor& map : a.maps) d_maps.push_back(torch::stable::new_zeros(map, map.sizes()));
     }
     if (output_mask[1]) {
-        for (const Tensor& t : a.positions) d_positions.push_back(torch::stable::new_empty(t, t.sizes()));
+        for (const Tensor& t : a.positions) d_positions.push_back(new_result(t, sizes_of(t)));
     }
     Tensor d_x = output_mask[2] && a.x ? a.empty({a.batch, a.points, a.layers[0].size(1)}) : a.empty({0});
     int64_t weights = 0;

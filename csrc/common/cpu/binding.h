@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "checks.h"
+#include "common/cpu/results.h"
 #include "isa/isa.h"
 #include "operands.h"
 
