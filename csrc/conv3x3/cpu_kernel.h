@@ -126,12 +126,12 @@ class Conv3x3 {
 
     // A tile's transformed inputs, at each point a row of all channels.
     void read_tile(const winograd::Tiles::Tile& tile, Operand* to) const {
-        for (int64_t m = 0; m < p.map_count; to += p.maps[m].channels, ++m) {
-            winograd::read_square<winograd::OfInputs>(p.maps[m], p.height, p.width, tile.image, tile.y - 1, tile.x - 1,
-                                                      [&](Vec value, int64_t c, int i, int j) {
-                                                          store_operands(value,
-                                                                         to + (i * winograd::kInputs + j) * point + c);
-                                                      });
+        for (const auto& map : p.maps) {
+            winograd::read_square<winograd::OfInputs>(
+                map, p.height, p.width, tile.image, tile.y - 1, tile.x - 1, [&](Vec value, int64_t c, int i, int j) {
+                    store_operands(value, to + (i * winograd::kInputs + j) * point + c);
+                });
+            to += map.channels;
         }
     }
 

@@ -21,8 +21,7 @@ struct Conv3x3Parameters {
     int64_t batch, height, width;
     int64_t first_row, last_row;  // what is computed of out
     int64_t inputs, outputs;      // channels
-    const ChannelsLast<const scalar_t>* maps;
-    int64_t map_count;
+    std::vector<ChannelsLast<const scalar_t>> maps;
     const scalar_t* weight;  // [outputs, inputs, 3, 3], `weight_stride` numbers from an output's to the next
     int64_t weight_stride;
     const scalar_t* bias;  // [outputs], or null
@@ -36,8 +35,7 @@ template <typename scalar_t>
 struct Conv3x3WeightGradient {
     int64_t batch, height, width;
     int64_t inputs, outputs;
-    const ChannelsLast<const scalar_t>* maps;
-    int64_t map_count;
+    std::vector<ChannelsLast<const scalar_t>> maps;
     ChannelsLast<const scalar_t> grad;
     scalar_t* weight;  // [outputs, inputs, 3, 3]
 };

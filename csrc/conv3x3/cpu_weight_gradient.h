@@ -48,10 +48,11 @@ class Conv3x3Weight {
         for (int64_t t = begin; t < end; ++t) {
             const auto tile = tiles[first + t];
             Scalar* to = inputs + t * input_row;
-            for (int64_t m = 0; m < p.map_count; to += p.maps[m].channels, ++m) {
+            for (const auto& map : p.maps) {
                 winograd::read_square<winograd::OfInputs>(
-                    p.maps[m], p.height, p.width, tile.image, tile.y - 1, tile.x - 1,
+                    map, p.height, p.width, tile.image, tile.y - 1, tile.x - 1,
                     [&](Vec value, int64_t c, int i, int j) { value.store(to + at(i, j) * stretch * input_row + c); });
+                to += map.channels;
             }
             to = gradients + t * output_row;
             winograd::read_square<winograd::OfOutputGradients>(

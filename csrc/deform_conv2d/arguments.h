@@ -50,15 +50,13 @@ struct Geometry {
     Pair stride, padding, dilation;  // (y, x) each
 };
 
-// Checks every argument against the others and derives the shape. Throws std::runtime_error.
-inline DeformConv2dShape deform_conv2d_shape(const char* op, const Tensor& input, const Positions& at,
-                                             const Tensor& weight, const std::optional<Tensor>& bias,
-                                             const Geometry& geometry) {
-    const auto& [offset, mask, logits] = at;
+// Checks every argument but the positions, and derives what follows from them: all but offset_groups. Throws
+// std::runtime_error.
+inline DeformConv2dShape shape_without_positions(const char* op, const Tensor& input, const Tensor& weight,
+                                                 const std::optional<Tensor>& bias, const Geometry& geometry) {
     const auto& [stride, padding, dilation] = geometry;
     check_rank(op, "input", input, "[B, C, H, W]", 4);
     check_rank(op, "weight", weight, "[O, C/groups, kh, kw]", 4);
-    check_rank(op, "offset", offset, "[B, 2*G*K, H, W]", 4);
     STD_TORCH_CHECK(stride.size() == 2 && padding.size() == 2 && dilation.size() == 2, op,
                     ": stride, padding and dilation must be (y, x) pairs");
     DeformConv2dShape s{};
@@ -87,6 +85,21 @@ inline DeformConv2dShape deform_conv2d_shape(const char* op, const Tensor& input
     STD_TORCH_CHECK(s.groups > 0 && s.out_channels % s.groups == 0, op,
                     ": output channels must be a multiple of groups = ", s.groups, ", got weight ",
                     shape_string(weight.sizes()));
+    check_same_dtype(op, "weight", weight, input);
+    if (bias) {
+        check_shape(op, "bias", *bias, "[O]", {s.out_channels});
+        check_same_dtype(op, "bias", *bias, input);
+    }
+    return s;
+}
+
+// Checks every argument against the others and derives the shape. Throws std::runtime_error.
+inline DeformConv2dShape deform_conv2d_shape(const char* op, const Tensor& input, const Positions& at,
+                                             const Tensor& weight, const std::optional<Tensor>& bias,
+                                             const Geometry& geometry) {
+    const auto& [offset, mask, logits] = at;
+    DeformConv2dShape s = shape_without_positions(op, input, weight, bias, geometry);
+    check_rank(op, "offset", offset, "[B, 2*G*K, H, W]", 4);
     s.offset_groups = offset.size(1) / (2 * s.taps());
     STD_TORCH_CHECK(s.offset_groups > 0 && offset.size(1) % (2 * s.taps()) == 0 && s.channels % s.offset_groups == 0,
                     op, ": offset channels must be 2*G*K with K = ", s.taps(),
@@ -95,15 +108,10 @@ inline DeformConv2dShape deform_conv2d_shape(const char* op, const Tensor& input
     check_shape(op, "offset", offset, "[B, 2*G*K, H, W]",
                 {s.batch, 2 * s.offset_groups * s.taps(), s.out_height, s.out_width});
     check_position_dtype(op, "offset", offset, input);
-    check_same_dtype(op, "weight", weight, input);
     if (mask) {
         check_shape(op, "mask", *mask, "[B, G*K, H, W]",
                     {s.batch, s.offset_groups * s.taps(), s.out_height, s.out_width});
         check_position_dtype(op, "mask", *mask, input);
-    }
-    if (bias) {
-        check_shape(op, "bias", *bias, "[O]", {s.out_channels});
-        check_same_dtype(op, "bias", *bias, input);
     }
     return s;
 }

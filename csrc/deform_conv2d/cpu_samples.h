@@ -55,16 +55,9 @@ inline void write_channel(const Planes<Scalar>& planes, const Tile& tile, int64_
     for (int64_t i = 0; i < tile.count; ++i) to[i * planes.pixel] = values[i];
 }
 
-// 1 / (1 + exp(-x)) to 2e-7, of whole vectors.
+// Of whole vectors.
 inline void sigmoid(const Scalar* x, Scalar* out, int64_t count) {
-    const Vec zero = Vec::zero(), one = Vec::set1(Scalar(1)), end = Vec::set1(Scalar(87));
-    for (int64_t i = 0; i < count; i += Vec::width) {
-        // Of the size of x, so that the exponential is at most 1; in this order max and min keep NaN.
-        const Vec v = Vec::load(x + i);
-        const Vec e = exp_minus(min(end, max(zero - v, v)));
-        const Vec r = reciprocal(one + e);
-        select_not_positive(v, e * r, r).store(out + i);
-    }
+    for (int64_t i = 0; i < count; i += Vec::width) sigmoid(Vec::load(x + i)).store(out + i);
 }
 
 // The corners that a tile's pixels read for one tap of one offset group.

@@ -5,6 +5,7 @@
 // VINR_FLOAT64: deform_conv2d has plain loops for that. One whose dense kernel has no dense_panel defines VINR_AMX.
 #if !defined(VINR_COMPILE_KERNELS)
 #include "conv3x3/cpu_parameters.h"
+#include "conv_lstm/cpu_parameters.h"
 #include "deform_conv2d/cpu_parameters.h"
 #include "inr_query/cpu_parameters.h"
 #include "local_correlation/cpu_parameters.h"
@@ -22,6 +23,7 @@ struct Kernels {
 
     Kernel<Conv3x3Parameters<scalar_t>> conv3x3;
     Kernel<Conv3x3WeightGradient<scalar_t>> conv3x3_weight;
+    Kernel<LstmGates<scalar_t>> lstm_gates;
     Kernel<DeformForward<scalar_t>> deform_conv2d;
     Kernel<DeformBackward<scalar_t>> deform_conv2d_backward;
     Kernel<QueryParameters<scalar_t>> inr_query;
@@ -59,6 +61,7 @@ struct Kernels {
 #include "project_maps/cpu_kernel.h"
 #include "sampled_mlp/cpu_backward.h"
 #if !defined(VINR_FLOAT64)
+#include "conv_lstm/cpu_kernel.h"
 #include "deform_conv2d/cpu_backward.h"
 #endif
 #endif
@@ -85,6 +88,7 @@ constexpr Kernels<Scalar> kKernels = [] {
     kernels.project_maps = project_maps;
     kernels.project_maps_backward = project_maps_backward;
 #if !defined(VINR_FLOAT64)
+    kernels.lstm_gates = lstm_gates;
     kernels.deform_conv2d_backward = deform_conv2d_backward;
 #endif
 #endif

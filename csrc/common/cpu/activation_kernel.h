@@ -43,6 +43,18 @@ inline Vec exp_minus(Vec x) {
     return p * power_of_two(whole);
 }
 
+// 1 / (1 + exp(-x)), to 2e-7. NaN stays NaN.
+inline Vec sigmoid(Vec x) {
+    const Vec zero = Vec::zero(), one = Vec::set1(Scalar(1)), end = Vec::set1(Scalar(87));
+    // Of the size of x, so that the exponential is at most 1; in this order max and min keep NaN.
+    const Vec e = exp_minus(min(end, max(zero - x, x)));
+    const Vec r = reciprocal(one + e);
+    return select_not_positive(x, e * r, r);
+}
+
+// To 4e-7 of 1. NaN stays NaN.
+inline Vec tanh(Vec x) { return fma(Vec::set1(Scalar(2)), sigmoid(x + x), Vec::set1(Scalar(-1))); }
+
 // Of the normal distribution: its cumulative function, and its density.
 struct Normal {
     Vec cumulative, density;
