@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vinr_engine.models.layers.convolution import convolve, is_fused_inference, residual_blocks
+from vinr_engine.models.layers.convolution import convolve, is_fused_inference, new_maps, residual_blocks
 from vinr_engine.ops import deform_conv2d_packed
 from vinr_engine.ops.deform_conv2d import deform_conv2d_guided
 
@@ -39,6 +39,12 @@ def constant_map(values: Tensor, like: Tensor) -> Tensor:
 
 def upsample2(x: Tensor) -> Tensor:
     """[B, C, h, w] -> [B, C, 2h, 2w], bilinear."""
+    if is_fused_inference(x):
+        B, C, h, w = x.shape
+        out: Tensor = torch.ops.aten.upsample_bilinear2d.out(
+            x, [2 * h, 2 * w], False, 2.0, 2.0, out=new_maps(x, B, C, 2 * h, 2 * w)
+        )
+        return out
     return F.interpolate(x, scale_factor=2, mode="bilinear", align_corners=False)
 
 
@@ -76,11 +82,23 @@ class ResidualBlocks(nn.Sequential):
         super().__init__(*(ResidualBlock(nf, bias, first_gain) for _ in range(count)))
 
     def forward(self, x: Tensor) -> Tensor:
-        blocks = cast("list[ResidualBlock]", list(self))
-        if blocks and is_fused_inference(x):
-            return residual_blocks(x, [(block.conv1, block.conv2) for block in blocks])
+        if len(self) and is_fused_inference(x):
+            return residual_blocks(x, self._convs())
         low = x.dtype in (torch.bfloat16, torch.float16) and torch.is_autocast_enabled(x.device.type)
         return super().forward(x.float() if low else x)
+
+    def stacked(self, maps: list[Tensor]) -> Tensor:
+        """Of n maps [B, nf, h, w], which leave the list as they are done with: [n*B, nf, h, w]."""
+        if not len(self) or not is_fused_inference(maps[0]):
+            return self.forward(torch.cat(maps))
+        B, *sizes = maps[0].shape
+        out = new_maps(self._convs()[0][0].weight, len(maps) * B, *sizes)
+        for k in range(len(maps)):
+            residual_blocks(maps.pop(0), self._convs(), out.narrow(0, k * B, B))
+        return out
+
+    def _convs(self) -> list[tuple[nn.Conv2d, nn.Conv2d]]:
+        return [(block.conv1, block.conv2) for block in cast("list[ResidualBlock]", list(self))]
 
 
 class Pyramid(NamedTuple):

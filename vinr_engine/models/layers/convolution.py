@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from vinr_engine import backends
 from vinr_engine.ops.conv3x3 import CONV3X3, OP, conv3x3, conv3x3_into
+from vinr_engine.ops.project_maps import project_maps
 
 LEAST_PIXELS = 300  # of all pictures of a batch: on fewer, the weights' transform takes longer than it saves
 
@@ -83,9 +84,32 @@ def _convolve(
     return out if slope == 1 else F.leaky_relu(out, slope, inplace=True)
 
 
-def residual_blocks(x: Tensor, convs: Sequence[tuple[nn.Conv2d, nn.Conv2d]]) -> Tensor:
-    """x + conv2(relu(conv1(x))), again and again, in two maps of memory: where `is_fused_inference(x)`."""
-    out, branch = (torch.empty_like(x, dtype=torch.float32, memory_format=torch.channels_last) for _ in range(2))
+def pointwise(conv: nn.Conv2d, *maps: Tensor) -> Tensor:
+    """A 1x1 convolution of maps [B, C_i, h, w], joined; on CPUs never rounded.
+
+    Returns:
+        [B, O, h, w]
+    """
+    if not is_fused_inference(maps[0]):
+        return conv(torch.cat(maps, 1))
+    out = project_maps([m.float() for m in maps], conv.weight.flatten(1))
+    return (out if conv.bias is None else out.add_(conv.bias)).permute(0, 3, 1, 2)
+
+
+def new_maps(like: Tensor, *sizes: int) -> Tensor:
+    """Uninitialised [B, C, h, w], channels-last, of the dtype of `like`, in memory that earlier results left: where
+    `is_fused_inference`."""
+    out: Tensor = torch.ops.vinr.new_maps(like, sizes)
+    return out
+
+
+def residual_blocks(x: Tensor, convs: Sequence[tuple[nn.Conv2d, nn.Conv2d]], out: Tensor | None = None) -> Tensor:
+    """x + conv2(relu(conv1(x))), again and again, in two maps of memory, one of them `out`: where
+    `is_fused_inference(x)`."""
+    like = convs[0][0].weight
+    branch = new_maps(like, *x.shape)
+    if out is None:
+        out = new_maps(like, *x.shape)
     for conv1, conv2 in convs:
         conv3x3_into(branch, [x], conv1.weight, conv1.bias, slope=0.0)
         conv3x3_into(out, [branch], conv2.weight, conv2.bias, add=x)

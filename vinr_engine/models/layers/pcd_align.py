@@ -22,20 +22,24 @@ from vinr_engine.models.layers.blocks import (
     lrelu,
     upsample2,
 )
-from vinr_engine.models.layers.convolution import convolve, share
+from vinr_engine.models.layers.convolution import convolve, pointwise, share
 
 LEVELS = ("L1", "L2", "L3")
 
 
 class Known(NamedTuple):
-    """A pyramid, and what it adds to L1, L2 and L3_offset_conv1 of both halves, before their activation."""
+    """A pyramid; and where it meets several others, what it adds to L1, L2 and L3_offset_conv1 of both halves, before
+    their activation."""
 
     pyramid: Pyramid
-    share_1: Pyramid
-    share_2: Pyramid
+    shares: tuple[Pyramid, Pyramid] | None = None
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Known:
-        return Known(*(pyramid.map(function) for pyramid in self))
+        pyramid = self.pyramid.map(function)
+        if self.shares is None:
+            return Known(pyramid)
+        half_1, half_2 = self.shares
+        return Known(pyramid, (half_1.map(function), half_2.map(function)))
 
 
 class PCDAlign(nn.Module):
@@ -66,14 +70,13 @@ class PCDAlign(nn.Module):
         return self.get_submodule(f"{level}_{name}{suffix}")
 
     def know(self, first: Pyramid) -> Known:
-        """What follows from the first pyramid alone."""
+        """What follows from a first pyramid alone, that meets several second ones."""
 
         def shares(suffix: str, side: int) -> Pyramid:
             convs = (self._layer(level, "offset_conv1", suffix) for level in LEVELS)
             return Pyramid(*(share(conv, x, side, rounds=True) for conv, x in zip(convs, first, strict=True)))
 
-        # Half _1 joins [first, second], half _2 [second, first].
-        return Known(first, shares("_1", 0), shares("_2", 1))
+        return Known(first, (shares("_1", 0), shares("_2", 1)))
 
     def _deform(self, level: str, suffix: str, target: Tensor, offset: Tensor) -> Tensor:
         # Convolutions that follow want channels last, whatever format the op gives.
@@ -87,20 +90,28 @@ class PCDAlign(nn.Module):
         )
         return convolve(self._layer(level, "offset_conv3", suffix), finer, slope=0.1, rounds=True)
 
-    def _align(self, target: Pyramid, known: Pyramid, second: Pyramid, suffix: str, zero: bool) -> Tensor:
-        """`target`, the first or the second pyramid, moved towards the other: [B, nf, h, w].
+    def _align(self, first: Known, second: Pyramid, half: int, zero: bool) -> Tensor:
+        """The first or the second pyramid, moved towards the other: [B, nf, h, w].
 
-        `known` is the first pyramid's share of the first offset layers; `zero` says that level 1 of the second is.
+        `zero` says that level 1 of the second is.
         """
-        target_is_second = suffix == "_2"
+        suffix = ("_1", "_2")[half]
+        target = (first.pyramid, second)[half]
+        # Half _1 joins [first, second], half _2 [second, first].
+        side_of_first, side_of_second = (0, 1) if half == 0 else (1, 0)
 
         def first_offset(i: int) -> Tensor:
-            if i == 0 and zero:
-                return F.leaky_relu(known[i], 0.1)
-            conv, side = self._layer(LEVELS[i], "offset_conv1", suffix), 0 if target_is_second else 1
-            if zero:  # its pyramid is the same throughout the batch
-                return lrelu(share(conv, second[i][:1], side, rounds=True) + known[i])
-            return share(conv, second[i], side, slope=0.1, add=known[i], rounds=True)
+            conv, x = self._layer(LEVELS[i], "offset_conv1", suffix), first.pyramid[i]
+            if first.shares is None and not zero:
+                pair = (x, second[i]) if half == 0 else (second[i], x)
+                return convolve(conv, *pair, slope=0.1, rounds=True)
+            known = share(conv, x, side_of_first, rounds=True) if first.shares is None else first.shares[half][i]
+            if not zero:
+                return share(conv, second[i], side_of_second, slope=0.1, add=known, rounds=True)
+            if i == 0:
+                return F.leaky_relu(known, 0.1)
+            # The pyramid of zeros is the same throughout the batch.
+            return lrelu(share(conv, second[i][:1], side_of_second, rounds=True) + known)
 
         offset = convolve(self._layer("L3", "offset_conv2", suffix), first_offset(2), slope=0.1, rounds=True)
         feature = lrelu(self._deform("L3", suffix, target.level3, offset))
@@ -110,23 +121,21 @@ class PCDAlign(nn.Module):
         feature = convolve(self._layer("L2", "fea_conv", suffix), aligned, upsample2(feature), slope=0.1)
 
         fea_conv = self._layer("L1", "fea_conv", suffix)
-        if zero and target_is_second:
+        if zero and half == 1:
             # Whatever the offsets, the deformable convolution of zeros is its bias.
             dcnpack = self._layer("L1", "dcnpack", suffix)
             assert isinstance(dcnpack, DeformConvPack)
-            bias = constant_map(dcnpack.bias, target.level1)
-            return share(fea_conv, upsample2(feature), 1) + share(fea_conv, bias, 0)
+            bias = share(fea_conv, constant_map(dcnpack.bias, target.level1), 0)
+            return share(fea_conv, upsample2(feature), 1, add=bias.expand(len(feature), -1, -1, -1))
         offset = self._finer_offset("L1", suffix, first_offset(0), offset)
         return convolve(fea_conv, self._deform("L1", suffix, target.level1, offset), upsample2(feature))
 
-    def forward(self, first: Known, second: Pyramid, second_is_zero: bool = False) -> Tensor:
-        """-> [B, 2 nf, h, w]: the first aligned with the second, and the second with the first.
+    def forward(self, first: Known, second: Pyramid, second_is_zero: bool = False) -> tuple[Tensor, Tensor]:
+        """-> [B, nf, h, w] each: the first aligned with the second, and the second with the first.
 
         `second_is_zero` says that level 1 of the second is zero.
         """
-        half_1 = self._align(first.pyramid, first.share_1, second, "_1", second_is_zero)
-        half_2 = self._align(second, first.share_2, second, "_2", second_is_zero)
-        return torch.cat([half_1, half_2], 1)
+        return self._align(first, second, 0, second_is_zero), self._align(first, second, 1, second_is_zero)
 
 
 class PCDFusion(PyramidLevels):
@@ -137,13 +146,14 @@ class PCDFusion(PyramidLevels):
         self.pcd_align = PCDAlign(nf, groups)
         self.fusion = nn.Conv2d(2 * nf, nf, 1)
 
-    def know(self, first: Tensor) -> Known:
-        """What follows from the first map [B, nf, h, w] alone."""
-        return self.pcd_align.know(self.build_pyramid(first))
+    def know(self, first: Tensor, often: bool) -> Known:
+        """What follows from the first map [B, nf, h, w] alone; `often` says whether it meets several second ones."""
+        pyramid = self.build_pyramid(first)
+        return self.pcd_align.know(pyramid) if often else Known(pyramid)
 
     def forward(self, first: Known, second: Tensor) -> Tensor:
         """`know(first)`, second [B, nf, h, w] -> [B, nf, h, w]"""
-        return self.fusion(self.pcd_align(first, self.build_pyramid(second)))
+        return pointwise(self.fusion, *self.pcd_align(first, self.build_pyramid(second)))
 
     def with_zeros(self, first: Known) -> Tensor:
         """`forward` with a second map of zeros."""
@@ -151,4 +161,6 @@ class PCDFusion(PyramidLevels):
         zeros = self.zero_pyramid(level1).map(lambda level: level.expand(len(level1), -1, -1, -1))
         # Whole maps: what reads one of a batch stride of zero gives another memory format. Level 1 is not read.
         level2, level3 = (level.contiguous(memory_format=torch.channels_last) for level in zeros[1:])
-        return self.fusion(self.pcd_align(first, Pyramid(zeros.level1, level2, level3), second_is_zero=True))
+        return pointwise(
+            self.fusion, *self.pcd_align(first, Pyramid(zeros.level1, level2, level3), second_is_zero=True)
+        )

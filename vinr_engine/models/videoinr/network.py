@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from vinr_engine.models.checkpoint import CheckpointError, load_network
 from vinr_engine.models.layers.blocks import Pyramid, PyramidLevels, ResidualBlocks, conv3x3, lrelu, padding_to_multiple
 from vinr_engine.models.layers.conv_blstm import ConvBLSTM
-from vinr_engine.models.layers.convolution import convolve
+from vinr_engine.models.layers.convolution import convolve, pointwise
 from vinr_engine.models.layers.motion_prior import MotionPrior
-from vinr_engine.models.layers.pcd_align import PCDAlign
+from vinr_engine.models.layers.pcd_align import Known, PCDAlign
 from vinr_engine.models.layers.siren import Siren
 from vinr_engine.models.layers.warped_blend import bicubic, warped_blend
 from vinr_engine.models.network import Size, Times, register, times_tensor
@@ -177,13 +177,16 @@ class VideoINR(PyramidLevels, Initialised):
 
     def encode_pair(self, first: KnownFrame, second: KnownFrame) -> Tensor:
         """-> features [B, 3, nf, ceil4(h), ceil4(w)]: at t = 0, between, t = 1."""
-        between = self.fusion(self.pcd_align(self.pcd_align.know(first.levels), second.levels))
-        if self.config["motion_prior"]:
-            between = between + self.motion_prior(first.frame, second.frame)
-        sequence = [first.levels.level1, between, second.levels.level1]
+        sequence = [first.levels.level1, self._between(first, second), second.levels.level1]
         if self.config["recurrent"]:
             sequence = self.ConvBLSTM(sequence)
-        return self.recon_trunk(torch.cat(sequence)).unflatten(0, (3, len(between))).transpose(0, 1)
+        return self.recon_trunk.stacked(sequence).unflatten(0, (3, -1)).transpose(0, 1)
+
+    def _between(self, first: KnownFrame, second: KnownFrame) -> Tensor:
+        between = pointwise(self.fusion, *self.pcd_align(Known(first.levels), second.levels))
+        if self.config["motion_prior"]:
+            between = between + self.motion_prior(first.frame, second.frame)
+        return between
 
     def encode(self, frames: Tensor) -> Tensor:
         """frames [B, 2, 3, h, w] in [0, 1] -> features [B, 3, nf, ceil4(h), ceil4(w)], padded, not cropped."""
