@@ -13,9 +13,6 @@
 namespace vinr {
 namespace {
 
-using torch::stable::Tensor;
-using MemoryFormat = torch::headeronly::MemoryFormat;
-
 constexpr size_t kLeast = 1 << 20;  // bytes of what is taken from the pool; the heap is quick with less
 constexpr size_t kFew = 128 << 20;  // bytes that may lie in the pool whatever is in use
 
