@@ -36,7 +36,7 @@ Tensor conv3x3(const std::vector<Tensor>& maps, const Tensor& weight, std::optio
 }
 
 Tensor conv3x3_weight(const Tensor& given_grad, const std::vector<Tensor>& given_maps, const std::string& operands) {
-    rounds_to_bfloat16(kOp, operands);  // only checked: a gradient is a long sum
+    const bool bfloat16 = rounds_to_bfloat16(kOp, operands);
     const Conv3x3Maps maps(kOp, given_maps);
     check_rank(kOp, "grad_output", given_grad, "[B, O, h, w]", 4);
     check_map(kOp, "grad_output", given_grad, maps.first(), given_grad.size(1));
@@ -50,7 +50,7 @@ Tensor conv3x3_weight(const Tensor& given_grad, const std::vector<Tensor>& given
         p.outputs = shape[0];
         p.grad = channels_last_view<const scalar_t>(grad);
         p.weight = numbers<scalar_t>(weight);
-        run_kernel(&Kernels<scalar_t>::conv3x3_weight, false, p);
+        run_kernel(&Kernels<scalar_t>::conv3x3_weight, bfloat16, p);
     });
     return weight;
 }

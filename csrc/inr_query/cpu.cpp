@@ -83,7 +83,7 @@ std::tuple<Tensor, Tensor, Tensor> inr_query_backward(const Tensor& grad_image, 
                                                       std::vector<Tensor> feat, std::vector<Tensor> flow,
                                                       std::vector<Tensor> encode, double omega, bool wants_colours,
                                                       std::string operands) {
-    operands_of(kOp, operands);
+    const bool bfloat16 = rounds_to_bfloat16(kOp, operands);
     const Arguments a = checked(maps, colours, times, lr_size, size, frame_upsample, feat, flow, encode, omega);
     const int64_t outputs = a.encode.back().size(0);
     check_shape(kOp, "grad_image", grad_image, "[B, T, 3, H, W]",
@@ -114,7 +114,7 @@ std::tuple<Tensor, Tensor, Tensor> inr_query_backward(const Tensor& grad_image, 
             numbers<scalar_t>(d_maps),           wants_colours ? numbers<scalar_t>(d_colours) : nullptr,
             numbers<scalar_t>(d_weights),
         };
-        run_kernel(&Kernels<scalar_t>::inr_query_backward, false, p, g);
+        run_kernel(&Kernels<scalar_t>::inr_query_backward, bfloat16, p, g);
     });
     return {d_maps, d_colours, d_weights};
 }

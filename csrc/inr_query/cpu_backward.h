@@ -1,6 +1,6 @@
-// The query's backward pass; included inside a variant's namespace, after
-// dense_kernel.h. Activations are recomputed by tile. What tiles give to shared places is collected without
-// races and in a fixed order: weights in a fixed number of slabs of tiles, maps by owners of channel blocks.
+// The query's backward pass; included inside a variant's namespace, after a dense kernel. Activations are recomputed by
+// tile. What tiles give to shared places is collected without races and in a fixed order: weights in a fixed number of
+// slabs of tiles, maps by owners of channel blocks.
 #pragma once
 
 #include "common/cpu/mlp_backward_kernel.h"
@@ -167,18 +167,16 @@ class QueryGradient : public Query {
             for (int64_t i = 0; i < count; ++i) {
                 const Place at = place((first + i) / p.width, (first + i) % p.width);
                 Scalar* start = s.start + i * s.columns;
-                for (int64_t c = 0; c < feat_width; c += Vec::width) {
-                    (Vec::load(at.nearest + c) + Vec::load(feat_start.data() + c)).store(start + c);
-                }
-                s.x[i * s.columns] = at.rel_y, s.x[i * s.columns + 1] = at.rel_x;
+                for (int64_t c = 0; c < feat_width; c += Vec::width) feat_sum(at, c).store(start + c);
+                const Scalar relative[2] = {at.rel_y, at.rel_x};
+                copy_operands(relative, 2, s.x + i * s.columns);
+                copy_operands(p.hr + (first + i) * features, F, f.x + i * f.columns);
                 gather_flow_input(at, f.start + i * f.columns, f.x + i * f.columns);
-                const Scalar* hr = p.hr + (first + i) * features;
-                std::copy(hr, hr + F, f.x + i * f.columns);
             }
             flow.forward(f, count);
             load_planes(d_flow.get(), 4, first, count, f.dz, f.columns);
             flow.backward(f, count, now(), true, &flow_sums, slab);
-            feat.forward(s, count);
+            feat.forward(s, count, true);
             for (int64_t i = 0; i < count; ++i) {
                 const int64_t index = first + i;
                 const Scalar *dx = f.other + i * f.columns, *warped = d_hr.get() + index * features;

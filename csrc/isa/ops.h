@@ -1,8 +1,9 @@
 // The list of all ops on the CPU, which is read twice. First, from isa.h: the parameters of their kernels, and the
 // table of kernels that an instruction set has. Then, with VINR_COMPILE_KERNELS, from the file of each instruction set,
 // inside its namespace and after its Vec and one of the dense kernels: the kernels themselves, and its table. A set
-// that rounds operands to bfloat16 defines VINR_BFLOAT16 before: it has forward passes alone. One of double defines
-// VINR_FLOAT64: deform_conv2d has plain loops for that. One whose dense kernel has no dense_panel defines VINR_AMX.
+// that rounds operands to bfloat16 defines VINR_BFLOAT16 before: it has those ops alone that are faster for it. One of
+// double defines VINR_FLOAT64: deform_conv2d has plain loops for that. One whose dense kernel has no dense_panel, and
+// no operands for add_outer, defines VINR_AMX: it has forward passes alone.
 #if !defined(VINR_COMPILE_KERNELS)
 #include "conv3x3/cpu_parameters.h"
 #include "conv_lstm/cpu_parameters.h"
@@ -47,6 +48,9 @@ struct Kernels {
 
 #if !defined(VINR_AMX)
 #include "conv3x3/cpu_kernel.h"
+#include "conv3x3/cpu_weight_gradient.h"
+#include "inr_query/cpu_backward.h"
+#include "sampled_mlp/cpu_backward.h"
 #endif
 
 #if !defined(VINR_FLOAT64)
@@ -54,12 +58,9 @@ struct Kernels {
 #endif
 
 #if !defined(VINR_BFLOAT16)
-#include "conv3x3/cpu_weight_gradient.h"
-#include "inr_query/cpu_backward.h"
 #include "local_correlation/cpu_kernel.h"
 #include "phase_linear/cpu_kernel.h"
 #include "project_maps/cpu_kernel.h"
-#include "sampled_mlp/cpu_backward.h"
 #if !defined(VINR_FLOAT64)
 #include "conv_lstm/cpu_kernel.h"
 #include "deform_conv2d/cpu_backward.h"
@@ -73,14 +74,14 @@ constexpr Kernels<Scalar> kKernels = [] {
     kernels.sampled_mlp = sampled_mlp;
 #if !defined(VINR_AMX)
     kernels.conv3x3 = conv3x3;
+    kernels.conv3x3_weight = conv3x3_weight;
+    kernels.inr_query_backward = inr_query_backward;
+    kernels.sampled_mlp_backward = sampled_mlp_backward;
 #endif
 #if !defined(VINR_FLOAT64)
     kernels.deform_conv2d = deform_conv2d;
 #endif
 #if !defined(VINR_BFLOAT16)
-    kernels.conv3x3_weight = conv3x3_weight;
-    kernels.inr_query_backward = inr_query_backward;
-    kernels.sampled_mlp_backward = sampled_mlp_backward;
     kernels.local_correlation = local_correlation;
     kernels.local_correlation_backward = local_correlation_backward;
     kernels.phase_linear = phase_linear;

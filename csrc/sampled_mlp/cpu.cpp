@@ -120,7 +120,7 @@ std::tuple<std::vector<Tensor>, std::vector<Tensor>, Tensor, Tensor> sampled_mlp
     const Tensor& grad_output, std::vector<Tensor> maps, std::vector<Tensor> positions, std::vector<bool> nearest,
     std::optional<Tensor> x, std::optional<Tensor> x_weight, std::optional<Tensor> bias, std::vector<Tensor> layers,
     std::string activation, double omega, std::vector<bool> output_mask, std::string operands) {
-    operands_of(kOp, operands);
+    const bool bfloat16 = rounds_to_bfloat16(kOp, operands);
     const Arguments a(maps, positions, nearest, x, x_weight, bias, layers, activation, omega);
     check_shape(kOp, "grad_output", grad_output, "[B, N, out]", {a.batch, a.points, a.outputs});
     check_cpu(kOp, "grad_output", grad_output);
@@ -146,7 +146,7 @@ std::tuple<std::vector<Tensor>, std::vector<Tensor>, Tensor, Tensor> sampled_mlp
         for (const Tensor& t : d_positions) g.positions.push_back(numbers<scalar_t>(t));
         g.x = d_x.numel() > 0 ? numbers<scalar_t>(d_x) : nullptr;
         g.weights = output_mask[3] ? numbers<scalar_t>(d_weights) : nullptr;
-        run_kernel(&Kernels<scalar_t>::sampled_mlp_backward, false, p, g);
+        run_kernel(&Kernels<scalar_t>::sampled_mlp_backward, bfloat16, p, g);
     });
     if (a.width != padded_width(a.width)) {
         for (Tensor& t : d_maps) t = torch::stable::contiguous(torch::stable::narrow(t, 3, 0, a.width));

@@ -1,6 +1,6 @@
-// The sampled MLP's backward pass; included inside a variant's namespace, after
-// dense_kernel.h. Activations are recomputed by tile. What tiles give to shared places is collected without
-// races and in a fixed order: weights in a fixed number of slabs of tiles, maps by owners of channel blocks.
+// The sampled MLP's backward pass; included inside a variant's namespace, after a dense kernel. Activations are
+// recomputed by tile. What tiles give to shared places is collected without races and in a fixed order: weights in a
+// fixed number of slabs of tiles, maps by owners of channel blocks.
 #pragma once
 
 #include "common/cpu/mlp_backward_kernel.h"

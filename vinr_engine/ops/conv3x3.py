@@ -51,8 +51,9 @@ def conv3x3(
 
     On the CPU: Winograd's F(4x4, 3x3). In float32 errors are about twice those of `F.conv2d`. Tensors of 16 bits are
     computed in float32. Under autocast to bfloat16 results stay float32, and products are of operands rounded to it,
-    where the machine has those: errors are three times those of `F.conv2d`. A NaN or infinity shows in all of its tile
-    of 4 x 4 pixels, and in the next tiles where a tap reaches them. Derivatives of any order are provided.
+    forward and backward, where the machine has those: errors are three times those of `F.conv2d`. A NaN or infinity
+    shows in all of its tile of 4 x 4 pixels, and in the next tiles where a tap reaches them. Derivatives of any order
+    are provided.
 
     Raises:
         ValueError: shapes, dtypes or devices that do not fit.
@@ -153,7 +154,9 @@ def _gradient(ctx: Any, backward: None, grad: Tensor) -> tuple[Any, ...]:
     if ctx.slope != 1:
         output, *maps = maps
         grad = torch.where(output > 0, grad, ctx.slope * grad)
-    operands = gradient_operands(ctx.operands)
+    elif grad.shape[1] > 1 and grad.stride(1) != 1:
+        grad = grad.contiguous(memory_format=torch.channels_last)  # once, for both below and for what `add` hands on
+    operands = gradient_operands(ctx.operands, by_cpu=True)
     d_maps = _maps_gradient(grad, weight, [m.shape[1] for m in maps], ctx.wants_maps, operands)
     d_weight = torch.ops.vinr.conv3x3_weight(grad, maps, operands) if ctx.needs_input_grad[1] else None
     d_bias = grad.sum((0, 2, 3)) if ctx.wants_bias else None

@@ -17,6 +17,7 @@ from vinr_engine.ops.hoisting import hoist
 from vinr_engine.ops.op import (
     Backend,
     Op,
+    by_cpu,
     computed_in,
     gradient_operands,
     on_cuda,
@@ -83,12 +84,12 @@ def inr_query(
 
     On the cpu backend the number of threads changes no bit of the results and the gradients.
 
-    Under autocast to bfloat16 the cpu backend rounds the operands of the networks' products to bfloat16, where the
-    machine has AVX-512 BF16; sums, phases, coordinates, flow and the gradients stay float32, and so does everything on
-    other machines and dtypes. The triton backend rounds operands, projected maps and the HR feature to bfloat16 or
-    float16 under autocast to it, and for arguments of it; else bfloat16 and float16 arguments are computed in float32.
-    The cuda backend rounds operands in the same cases, and to TF32 inside `vinr.input_precision("tf32")`; it has no
-    gradients.
+    Under autocast to bfloat16 the cpu backend rounds the operands of the networks' products to bfloat16, forward and
+    backward, where the machine has AVX-512 BF16; sums, phases, coordinates, flow and what is handed on as a gradient
+    stay float32, and so does everything on other machines and dtypes. The triton backend rounds operands, projected
+    maps and the HR feature to bfloat16 or float16 under autocast to it, and for arguments of it; else bfloat16 and
+    float16 arguments are computed in float32. The cuda backend rounds operands in the same cases, and to TF32 inside
+    `vinr.input_precision("tf32")`; it has no gradients.
 
     Raises:
         ValueError: shapes or devices that do not fit.
@@ -194,7 +195,7 @@ def _gradient(ctx: Any, backward: Any, grad_image: Tensor, grad_flow: Tensor) ->
     wants_colours = ctx.needs_input_grad[1]
     d_maps, d_colours, d_weights = backward(
         grad_image, grad_flow, maps, colours, times, *ctx.sizes, *networks, ctx.omega, wants_colours,
-        gradient_operands(ctx.operands),
+        gradient_operands(ctx.operands, by_cpu(ctx, maps)),
     )  # fmt: skip
     flat = iter(d_weights.split([t.numel() for t in tensors]))
     grads = [[next(flat).view_as(t).to(t.dtype) for t in network] for network in networks]

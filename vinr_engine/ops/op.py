@@ -277,9 +277,18 @@ def triton_kernel(module: str, name: str) -> Callable[..., None]:
     return run
 
 
-def gradient_operands(operands: str) -> str:
-    """What a backward pass multiplies: 16-bit operands would lose small gradients, or overflow."""
-    return "tf32" if operands in ("float16", "bfloat16") else operands
+def gradient_operands(operands: str, by_cpu: bool = False) -> str:
+    """What a backward pass multiplies, of what the forward pass does.
+
+    float16 would lose small gradients, or overflow. bfloat16 has the exponents of float32, so neither happens, and the
+    CPU's kernels keep it; those of GPUs, where tf32 costs less, do not.
+    """
+    return "tf32" if operands == "float16" or operands == "bfloat16" and not by_cpu else operands
+
+
+def by_cpu(ctx: Any, like: Tensor) -> bool:
+    """Whether the kernels of the CPU run the backward pass of `ctx`, of tensors like this one."""
+    return like.device.type == "cpu" and not ctx.by_triton
 
 
 def dtype_in_force(like: Tensor) -> torch.dtype:

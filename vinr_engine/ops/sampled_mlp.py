@@ -15,6 +15,7 @@ from vinr_engine.ops.checks import check, check_device, check_floating, check_la
 from vinr_engine.ops.op import (
     Backend,
     Op,
+    by_cpu,
     computed_in,
     dtype_in_force,
     gradient_operands,
@@ -151,8 +152,8 @@ def sampled_mlp(
     bfloat16 and float16 tensors, and tensors under autocast, are computed in float32 on the cpu backend; the products
     of bfloat16 ones with operands rounded to it and sums in float32, where the machine has those. On the triton backend
     maps, weights and activations are rounded to that dtype, and sums, phases and x are float32. Positions may be
-    float32 beside them. Gradients are computed in float32. First derivatives are provided; a second one needs
-    `backend("reference")`.
+    float32 beside them. Gradients are computed in float32; on the cpu backend their products are rounded as those
+    before are. First derivatives are provided; a second one needs `backend("reference")`.
 
     Raises:
         ValueError: shapes, dtypes or devices that do not fit, an unknown activation or mode, no map and no x.
@@ -241,7 +242,8 @@ def _gradient(ctx: Any, backward: Any, grad_output: Tensor) -> tuple[Any, ...]:
     needs = [_any(need) for need in ctx.needs_input_grad]
     d_maps, d_positions, d_x, d_weights = backward(
         grad_output, maps, positions, ctx.nearest, x, x_weight, bias, layers, ctx.activation, ctx.omega,
-        [needs[0], needs[1], needs[3], needs[4] or needs[5] or needs[6]], gradient_operands(ctx.operands),
+        [needs[0], needs[1], needs[3], needs[4] or needs[5] or needs[6]],
+        gradient_operands(ctx.operands, by_cpu(ctx, grad_output)),
     )  # fmt: skip
     d_x_weight, d_bias, d_layers = None, None, [None] * len(layers)
     if d_weights.numel() > 0:

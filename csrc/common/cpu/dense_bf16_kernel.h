@@ -25,6 +25,37 @@ inline void copy_operands(const float* in, int64_t count, Operand* out) {
     round_rows(in, 0, 1, count, out, padded_width(count));
 }
 
+struct OperandVec {
+    __m512bh v;
+};
+
+inline OperandVec load_operands(const Operand* from) { return {(__m512bh)_mm512_loadu_si512(from)}; }
+
+inline OperandVec repeat_operands(const Operand* from) {
+    int32_t pair;
+    __builtin_memcpy(&pair, from, sizeof(pair));
+    return {(__m512bh)_mm512_set1_epi32(pair)};
+}
+
+inline Vec multiply_add(OperandVec a, OperandVec b, Vec sum) { return {_mm512_dpbf16_ps(sum.v, a.v, b.v)}; }
+
+// Two rows as one of pairs, zeros for a second one that is null.
+inline void pair_rows(const float* first, const float* second, int64_t columns, Operand* to) {
+    for (int64_t c = 0; c < columns; c += Vec::width) {
+        const Vec pair[2] = {Vec::load(first + c), second ? Vec::load(second + c) : Vec::zero()};
+        store_weights(pair, to + 2 * c);
+    }
+}
+
+inline void pair_rows(const Operand* first, const Operand* second, int64_t columns, Operand* to) {
+    for (int64_t c = 0; c < columns; c += Vec::width) {
+        const __m512i low = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i*)(first + c)));
+        __m512i high = _mm512_setzero_si512();
+        if (second) high = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i*)(second + c)));
+        _mm512_storeu_si512(to + 2 * c, _mm512_or_si512(low, _mm512_slli_epi32(high, 16)));
+    }
+}
+
 constexpr int64_t kNarrow = 4, kRun = 8;  // of few outputs a vector of pairs holds four, by a run of eight inputs
 
 struct PackedLayer {

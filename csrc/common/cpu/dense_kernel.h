@@ -19,6 +19,15 @@ inline void store_weights(const Vec* weights, Operand* to) { weights[0].store(to
 
 inline void copy_operands(const Scalar* in, int64_t count, Operand* out) { std::copy_n(in, count, out); }
 
+using OperandVec = Vec;  // kPair operands a number of a vector
+
+inline OperandVec load_operands(const Operand* from) { return Vec::load(from); }
+
+// The same kPair of them in all places.
+inline OperandVec repeat_operands(const Operand* from) { return Vec::set1(*from); }
+
+inline Vec multiply_add(OperandVec a, OperandVec b, Vec sum) { return fma(a, b, sum); }
+
 // A layer packed for `dense`: outputs padded to whole vectors of zeros.
 struct PackedLayer {
     int64_t inputs = 0, outputs = 0;  // outputs padded to kWidthMultiple

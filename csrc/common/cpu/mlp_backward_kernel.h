@@ -1,5 +1,6 @@
 // Gradients of the dense layers of a network over a tile of pixels, with activations recomputed; included inside a
-// variant's namespace, after dense_kernel.h.
+// variant's namespace, after a dense kernel. Products are of the kernel's operands; sums, slopes and gradients are not
+// rounded between them.
 #pragma once
 
 #include "common/cpu/mlp_kernel.h"
@@ -7,17 +8,17 @@
 
 // An activation and its slope.
 template <Activation kActivation>
-inline void activate_with_slope(Vec z, Vec half_turns, Vec omega, Scalar* value, Scalar* slope) {
+inline void activate_with_slope(Vec z, Vec half_turns, Vec omega, Operand* value, Scalar* slope) {
     if constexpr (kActivation == Activation::kSine) {
-        sine_half_turns(z * half_turns).store(value);
+        store_operands(sine_half_turns(z * half_turns), value);
         (sine_half_turns(z * half_turns + Vec::set1(Scalar(0.5))) * omega).store(slope);
     } else if constexpr (kActivation == Activation::kRelu) {
-        max(Vec::zero(), z).store(value);
+        store_operands(max(Vec::zero(), z), value);
         select_not_positive(z, Vec::zero(), Vec::set1(Scalar(1))).store(slope);
     } else if constexpr (kActivation == Activation::kGelu) {
         const Vec end = within_normal(z);
         const Normal n = normal(end);
-        (max(end, z) * n.cumulative).store(value);
+        store_operands(max(end, z) * n.cumulative, value);
         fma(end, n.density, n.cumulative).store(slope);
     }
 }
@@ -25,7 +26,8 @@ inline void activate_with_slope(Vec z, Vec half_turns, Vec omega, Scalar* value,
 // What a hidden layer's sums become on the way forward: the activation and its slope.
 template <Activation kActivation>
 struct WithSlope {
-    Scalar *value, *slope;
+    Operand* value;
+    Scalar* slope;
     int64_t stride;
     Vec half_turns, omega;
 
@@ -97,20 +99,29 @@ class TrainedNetwork {
     // Buffers of one tile, all `columns` wide.
     struct Tile {
         int64_t columns;
-        LineVector<Scalar> storage;
-        Scalar *x, *start, *dz, *other;
-        std::vector<Scalar*> hidden, slope;  // the activation of each hidden layer, and its slope
+        LineVector<Scalar> sums;
+        LineVector<Operand> operands;
+        Operand* x;
+        Scalar *start, *dz, *other;
+        std::vector<Operand*> hidden;  // the activation of each hidden layer
+        std::vector<Scalar*> slope;    // and its slope
+        Operand *outer_x, *outer_dz;   // rows as add_outer takes them
 
         Tile(const TrainedNetwork& network, int64_t least_columns) : columns(least_columns) {
             for (const auto& layer : network.forward_layers)
                 columns = std::max({columns, layer.outputs, padded_width(layer.inputs)});
             if (columns % 64 == 0) columns += kWidthMultiple;  // rows 1 KB apart would crowd a few sets of the cache
-            const int64_t count = 4 + 2 * int64_t(network.layers.size());
-            storage.assign(count * kTile * columns + 64, Scalar(0));
-            Scalar* next = storage.data();
-            const auto take = [&] { return std::exchange(next, next + kTile * columns); };
-            x = take(), start = take(), dz = take(), other = take();
-            for (size_t i = 0; i < network.layers.size(); ++i) hidden.push_back(take()), slope.push_back(take());
+            const int64_t hidden_layers = int64_t(network.layers.size()) - 1;
+            sums.assign((3 + hidden_layers) * kTile * columns + 64, Scalar(0));
+            operands.assign((3 + hidden_layers) * kTile * columns + 64, Operand(0));
+            Scalar* next_sum = sums.data();
+            Operand* next_operand = operands.data();
+            const auto take = [&](auto*& next) { return std::exchange(next, next + kTile * columns); };
+            start = take(next_sum), dz = take(next_sum), other = take(next_sum);
+            x = take(next_operand), outer_x = take(next_operand), outer_dz = take(next_operand);
+            for (int64_t i = 0; i < hidden_layers; ++i) {
+                hidden.push_back(take(next_operand)), slope.push_back(take(next_sum));
+            }
         }
     };
 
@@ -157,20 +168,24 @@ class TrainedNetwork {
         SlabSums sums;
     };
 
-    // From x and start to the last layer's linear output, in hidden.back().
-    void forward(Tile& s, int64_t count) const {
-        const size_t last = forward_layers.size() - 1;
-        for (size_t i = 0; i <= last; ++i) {
+    // From x and start to the last layer's input: activations in s.hidden, and their slopes. Start may hold all of the
+    // first layer's sum, also what x gives to it.
+    void forward(Tile& s, int64_t count, bool start_is_sum = false) const {
+        for (size_t i = 0; i + 1 < forward_layers.size(); ++i) {
             const PackedLayer& layer = forward_layers[i];
-            const Scalar *x = i == 0 ? s.x : s.hidden[i - 1], *start = i == 0 ? s.start : layer.bias.data();
-            const int64_t start_stride = i == 0 ? s.columns : 0;
-            if (i == last) {
-                dense<Activation::kNone>(layer, count, x, s.columns, start, start_stride, s.hidden[i], s.columns,
-                                         omega);
+            const WithSlope<kActivation> finish{s.hidden[i], s.slope[i], s.columns, half_turns_of(omega),
+                                                Vec::set1(omega)};
+            Operand* x = input(s, i);
+            clear_padding(count, x, s.columns, layer.inputs);
+            if (i > 0) {
+                dense_into(layer, count, x, s.columns, layer.bias.data(), 0, finish);
+            } else if (!start_is_sum) {
+                dense_into(layer, count, x, s.columns, s.start, s.columns, finish);
             } else {
-                dense_into(
-                    layer, count, x, s.columns, start, start_stride,
-                    WithSlope<kActivation>{s.hidden[i], s.slope[i], s.columns, half_turns_of(omega), Vec::set1(omega)});
+                for (int64_t r = 0; r < count; ++r) {
+                    for (int64_t c = 0; c < layer.outputs; c += Vec::width)
+                        finish(Vec::load(s.start + r * s.columns + c), r, c);
+                }
             }
         }
     }
@@ -182,8 +197,11 @@ class TrainedNetwork {
         for (size_t i = forward_layers.size(); i-- > 0;) {
             const PackedLayer &layer = forward_layers[i], &back = backward_layers[i];
             if (sums) {
-                add_outer(i == 0 ? s.x : s.hidden[i - 1], s.columns, layer.inputs, s.dz, s.columns, layer.outputs,
-                          count, sums + slabs->weights[i]);
+                int64_t x_stride = s.columns, dz_stride = s.columns;
+                const Operand* x = outer_operands(input(s, i), x_stride, count, padded_width(layer.inputs), s.outer_x);
+                const Operand* dz = outer_operands(s.dz, dz_stride, count, layer.outputs, s.outer_dz);
+                add_outer(x, x_stride, layer.inputs, dz, dz_stride, layer.outputs, (count + kPair - 1) / kPair,
+                          sums + slabs->weights[i]);
                 add_rows(s.dz, s.columns, count, layer.outputs, t, sums + slabs->biases[i],
                          i == 0 && has_time ? sums + slabs->time : nullptr);
             }
@@ -203,6 +221,8 @@ class TrainedNetwork {
     int64_t outputs() const { return layers.back().outputs; }
 
  private:
+    static Operand* input(const Tile& s, size_t layer) { return layer == 0 ? s.x : s.hidden[layer - 1]; }
+
     const std::vector<LayerView<Scalar>>& layers;
     Scalar omega;
     bool has_time;

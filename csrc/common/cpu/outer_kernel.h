@@ -1,9 +1,27 @@
-// The product that makes a weight's gradient, and its sums; included inside a variant's namespace, after
-// dense_kernel.h.
+// The product that makes a weight's gradient, and its sums; included inside a variant's namespace, after a dense
+// kernel.
 #pragma once
 
+#include "common/cpu/vectors.h"
+
+// Rows [count, columns] as add_outer takes them: the numbers of kPair rows lie side by side, with zeros for those that
+// the last ones lack. They are put in `room`, or stay where they are if that is the same; `stride` becomes the new one.
+template <typename T>
+inline const Operand* outer_operands(const T* rows, int64_t& stride, int64_t count, int64_t columns, Operand* room) {
+    if constexpr (kPair == 1) {
+        return rows;
+    } else {
+        for (int64_t r = 0; r < count; r += kPair) {
+            const T* first = rows + r * stride;
+            pair_rows(first, r + 1 < count ? first + stride : nullptr, columns, room + r * columns);
+        }
+        stride = kPair * columns;
+        return room;
+    }
+}
+
 template <int kVecs>
-inline void outer_block(const Scalar* x, int64_t x_stride, const Scalar* dz, int64_t dz_stride, int64_t count,
+inline void outer_block(const Operand* x, int64_t x_stride, const Operand* dz, int64_t dz_stride, int64_t steps,
                         Scalar* sums, int64_t sums_stride) {
     Vec sum[kBlockRows][kVecs];
 #pragma GCC unroll 8
@@ -11,15 +29,15 @@ inline void outer_block(const Scalar* x, int64_t x_stride, const Scalar* dz, int
 #pragma GCC unroll 8
         for (int v = 0; v < kVecs; ++v) sum[r][v] = Vec::load(sums + r * sums_stride + v * Vec::width);
     }
-    for (int64_t i = 0; i < count; ++i, x += x_stride, dz += dz_stride) {
-        Vec d[kVecs];
+    for (int64_t i = 0; i < steps; ++i, x += x_stride, dz += dz_stride) {
+        OperandVec d[kVecs];
 #pragma GCC unroll 8
-        for (int v = 0; v < kVecs; ++v) d[v] = Vec::load(dz + v * Vec::width);
+        for (int v = 0; v < kVecs; ++v) d[v] = load_operands(dz + v * kPair * Vec::width);
 #pragma GCC unroll 8
         for (int r = 0; r < kBlockRows; ++r) {
-            const Vec a = Vec::set1(x[r]);
+            const OperandVec a = repeat_operands(x + r * kPair);
 #pragma GCC unroll 8
-            for (int v = 0; v < kVecs; ++v) sum[r][v] = fma(a, d[v], sum[r][v]);
+            for (int v = 0; v < kVecs; ++v) sum[r][v] = multiply_add(a, d[v], sum[r][v]);
         }
     }
 #pragma GCC unroll 8
@@ -29,19 +47,28 @@ inline void outer_block(const Scalar* x, int64_t x_stride, const Scalar* dz, int
     }
 }
 
-// sums [inputs, outputs] += x [count, inputs]^T dz [count, outputs]
-inline void add_outer(const Scalar* x, int64_t x_stride, int64_t inputs, const Scalar* dz, int64_t dz_stride,
-                      int64_t outputs, int64_t count, Scalar* sums) {
-    constexpr int64_t vecs = kPanelVecs;
-    for (int64_t column = 0; column < outputs; column += vecs * Vec::width) {
-        const bool whole = column + vecs * Vec::width <= outputs;
+// sums [inputs, outputs] += x^T dz of rows, `steps` times kPair of them as outer_operands gives them, a step `stride`
+// operands after the other. Blocks of kBlockRows inputs: x and sums have room for the last one.
+inline void add_outer(const Operand* x, int64_t x_stride, int64_t inputs, const Operand* dz, int64_t dz_stride,
+                      int64_t outputs, int64_t steps, Scalar* sums) {
+    for (int64_t column = 0; column < outputs; column += kPanelVecs * Vec::width) {
+        const int64_t vecs = std::min<int64_t>(kPanelVecs, whole_vectors(outputs - column) / Vec::width);
+        const Operand* d = dz + column * kPair;
         for (int64_t r = 0; r < inputs; r += kBlockRows) {
-            if (whole) {
-                outer_block<vecs>(x + r, x_stride, dz + column, dz_stride, count, sums + r * outputs + column, outputs);
-            } else {
-                for (int64_t c = column; c < outputs; c += Vec::width) {
-                    outer_block<1>(x + r, x_stride, dz + c, dz_stride, count, sums + r * outputs + c, outputs);
-                }
+            const Operand* from = x + r * kPair;
+            Scalar* to = sums + r * outputs + column;
+            switch (vecs) {
+                case 4:
+                    if constexpr (kPanelVecs >= 4) outer_block<4>(from, x_stride, d, dz_stride, steps, to, outputs);
+                    break;
+                case 3:
+                    if constexpr (kPanelVecs >= 3) outer_block<3>(from, x_stride, d, dz_stride, steps, to, outputs);
+                    break;
+                case 2:
+                    outer_block<2>(from, x_stride, d, dz_stride, steps, to, outputs);
+                    break;
+                default:
+                    outer_block<1>(from, x_stride, d, dz_stride, steps, to, outputs);
             }
         }
     }

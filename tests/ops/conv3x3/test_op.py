@@ -179,7 +179,7 @@ def test_gradients_under_autocast():
         found = gradients(sample.arguments(torch.float32))
     for actual, true in zip(found, gradients(sample.arguments(), reference.conv3x3), strict=True):
         assert actual.dtype == torch.float32
-        assert relative_error(actual, true) <= OP[torch.bfloat16]
+        assert relative_error(actual, true) <= WINOGRAD_BFLOAT16
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

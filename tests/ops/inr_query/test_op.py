@@ -93,6 +93,22 @@ def test_autocast_rounds_operands_only(variant, name):
             assert difference > 1e-4  # it did round
 
 
+@pytest.mark.parametrize("name", ["published widths", "odd widths", "no upsampling", "several tiles"])
+def test_gradients_of_rounded_operands(variant, name):
+    """Of the backward pass products are rounded too, its sums are not."""
+    arguments = problem(**SHAPES[name], calm=4)
+    exact = gradients(arguments, "reference")
+    single = cast(arguments, torch.float32)
+    rounded = gradients(cast(cast(arguments, torch.bfloat16), torch.float64), "reference")
+    with torch.autocast("cpu", torch.bfloat16):
+        found = gradients(single, "cpu")
+    # What rounding all arguments does to the reference is the measure.
+    difference = max(relative_error(a, e) for a, e in zip(found, exact, strict=True))
+    assert difference <= max(relative_error(r, e) for r, e in zip(rounded, exact, strict=True))
+    same = all(map(torch.equal, found, gradients(single, "cpu")))
+    assert same == (variant not in ("avx512_bf16", "amx_bf16"))
+
+
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_rounding_spreads_nothing_that_is_not_finite(variant, bad):
     """The padding of odd widths keeps out what infinite colours and features make of it."""
@@ -208,7 +224,7 @@ def test_threads_do_not_change_anything(variant, name):
 
     def results():
         with torch.autocast("cpu", torch.bfloat16):
-            rounded = query(arguments, "cpu")
+            rounded = [*query(arguments, "cpu"), *gradients(arguments, "cpu")]
         return [*query(arguments, "cpu"), *gradients(arguments, "cpu"), *rounded]
 
     assert_threads_change_nothing(results)

@@ -239,7 +239,13 @@ long = pytest.mark.parametrize("sample", LONG, ids=lambda s: s.name)
 @long
 def test_threads_do_not_change_anything(variant, sample):
     arguments, low = sample.arguments(torch.float32), sample.arguments(torch.bfloat16)
-    assert_threads_change_nothing(lambda: [call(arguments), *gradients(arguments), call(low)])
+
+    def results():
+        with torch.autocast("cpu", torch.bfloat16):
+            rounded = gradients(arguments)
+        return [call(arguments), *gradients(arguments), call(low), *rounded]
+
+    assert_threads_change_nothing(results)
 
 
 @needs_extension
@@ -314,6 +320,19 @@ def test_bfloat16_rounds_operands_only(variant, sample):
         assert torch.equal(out, call(wide).bfloat16())
     elif sample.layers:
         assert not torch.equal(out, call(wide).bfloat16())  # it did round
+
+
+@every
+def test_gradients_of_rounded_operands(variant, sample):
+    """Of the backward pass products are rounded too, its sums are not."""
+    arguments = sample.arguments()
+    exact, single = on_reference(gradients, arguments), sample.arguments(torch.float32)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = gradients(single)
+    # What rounding all arguments does to the reference is the measure.
+    rounded = on_reference(gradients, with_tensors(arguments, [t.bfloat16().double() for t in flat(arguments)]))
+    difference = max(relative_error(a, e) for a, e in zip(found, exact, strict=True))
+    assert difference <= max(relative_error(r, e) for r, e in zip(rounded, exact, strict=True))
 
 
 @needs_extension
