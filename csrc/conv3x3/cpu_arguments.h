@@ -56,7 +56,9 @@ class Conv3x3Maps {
     void into(Parameters& p) const {
         p.batch = first().size(0), p.height = first().size(2), p.width = first().size(3);
         p.inputs = channels;
-        for (const Tensor& map : maps) p.maps.push_back(channels_last_view<const scalar_t>(map));
+        for (const Tensor& map : maps) {
+            if (map.size(1) > 0) p.maps.push_back(channels_last_view<const scalar_t>(map));
+        }
     }
 
  private:

@@ -16,12 +16,12 @@ namespace {
 constexpr size_t kLeast = 1 << 20;  // bytes of what is taken from the pool; the heap is quick with less
 constexpr size_t kFew = 128 << 20;  // bytes that may lie in the pool whatever is in use
 
-// Blocks that results left, for the next ones. The memory of those that are in use and of those that are not is
-// together no more than what was in use at one time, since little was: of unused blocks as much of it goes back to the
-// system as others need.
+// Blocks that results left, for the next ones. Those in use and those that are not hold together no more memory than
+// the most that was in use: what a new block needs beyond that, unused ones give back to the system.
 class Pool {
  public:
-    // Null where there is no memory, or where another thread is here: a forked process may lack the one that was.
+    // Null where there is no memory, or where another thread is here. It does not wait: after a fork that thread, and
+    // its unlocking, may be in the other process.
     void* take(size_t bytes) {
         const std::unique_lock<std::mutex> lock(mutex, std::try_to_lock);
         if (!lock) return nullptr;
