@@ -11,7 +11,7 @@ class Conv3x3Bands {
     // In float32, products of numbers as they are.
     explicit Conv3x3Bands(Conv3x3Arguments arguments);
 
-    // use(sums, first, last) for the rows from first to last of each image, whose sums are [rows, w, O].
+    // use(sums, first, last) for the rows from first to last of an image, whose sums are [rows, w, O], band by band.
     template <typename Use>
     void of_image(int64_t image, const Use& use) {
         for (int64_t first = 0; first < whole.height; first += rows) {

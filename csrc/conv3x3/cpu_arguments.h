@@ -42,7 +42,7 @@ class Conv3x3Maps {
 
     const Tensor& first() const { return maps[0]; }
 
-    // That of a weight for them.
+    // That of a weight for them, where there is something to compute.
     std::vector<int64_t> weight_shape(const char* op, int64_t outputs) const {
         const Tensor& like = first();
         const std::vector<int64_t> shape{outputs, channels, 3, 3};

@@ -15,7 +15,7 @@ std::tuple<Tensor, Tensor> conv_lstm(const std::vector<Tensor>& maps, const Tens
                                      std::optional<Tensor> add, const Tensor& given_cell) {
     const Conv3x3Arguments a(kOp, maps, weight, bias, add);
     const Tensor& like = a.maps.first();
-    STD_TORCH_CHECK(like.scalar_type() == torch::headeronly::ScalarType::Float, kOp, ": maps must be float32");
+    check_float32(kOp, "maps", like);
     STD_TORCH_CHECK(a.outputs % 4 == 0, kOp, ": weight must have 4 outputs a channel of the cell, got ",
                     shape_string(weight.sizes()));
     const int64_t channels = a.outputs / 4;

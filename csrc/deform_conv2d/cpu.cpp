@@ -98,7 +98,7 @@ bool is_fast(const DeformConv2dShape& s, const Tensor& input) {
     return input.scalar_type() == ScalarType::Float && fits_fast_kernels(s);
 }
 
-void check_float32(const char* op, const char* name, const Tensor& tensor) {
+void check_beside_bfloat16(const char* op, const char* name, const Tensor& tensor) {
     STD_TORCH_CHECK(tensor.scalar_type() == ScalarType::Float, op, ": ", name,
                     " must be float32 where input is bfloat16");
 }
@@ -114,8 +114,8 @@ Tensor forward(const char* op, const Tensor& input, const Positions& at, const T
     const Pair sizes{s.batch, s.out_channels, s.out_height, s.out_width};
     std::optional<Tensor> bias;
     if (bias_in) bias = torch::stable::contiguous(*bias_in);
-    if (low) check_float32(op, "offset", at.offset);
-    if (low && at.mask) check_float32(op, "mask", *at.mask);
+    if (low) check_beside_bfloat16(op, "offset", at.offset);
+    if (low && at.mask) check_beside_bfloat16(op, "mask", *at.mask);
     STD_TORCH_CHECK(!low || fits_fast_kernels(s), op, ": bfloat16 input must have fewer than 2^31 pixels an image");
     if (low || is_fast(s, input)) {
         Tensor output = new_result(input, sizes, last), held_input;

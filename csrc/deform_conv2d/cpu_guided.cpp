@@ -14,15 +14,15 @@ namespace {
 constexpr const char* kOp = "deform_conv2d_guided";
 constexpr int64_t kTaps = 9;
 
-void check_float32(const char* name, const Tensor& t) {
+void check_numbers(const char* name, const Tensor& t) {
     check_cpu(kOp, name, t);
-    STD_TORCH_CHECK(t.scalar_type() == torch::headeronly::ScalarType::Float, kOp, ": ", name, " must be float32");
+    check_float32(kOp, name, t);
 }
 
 DeformConv2dShape checked_shape(const Tensor& input, const Tensor& guide, const Tensor& offset_weight,
                                 const Tensor& weight, const std::optional<Tensor>& bias) {
-    check_float32("input", input), check_float32("guide", guide), check_float32("weight", weight);
-    if (bias) check_float32("bias", *bias);
+    check_numbers("input", input), check_numbers("guide", guide), check_numbers("weight", weight);
+    if (bias) check_numbers("bias", *bias);
     DeformConv2dShape s = shape_without_positions(kOp, input, weight, bias, {{1, 1}, {1, 1}, {1, 1}});
     check_shape(kOp, "weight", weight, "[O, C/groups, 3, 3]", {s.out_channels, weight.size(1), 3, 3});
     STD_TORCH_CHECK(fits_fast_kernels(s), kOp, ": input must have fewer than 2^31 pixels an image, got ",

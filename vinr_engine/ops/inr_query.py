@@ -17,12 +17,12 @@ from vinr_engine.ops.hoisting import hoist
 from vinr_engine.ops.op import (
     Backend,
     Op,
-    by_cpu,
     computed_in,
     gradient_operands,
     on_cuda,
     on_the_cpu,
     on_triton,
+    run_by_cpu,
     triton_kernel,
     wants_gradient,
 )
@@ -195,7 +195,7 @@ def _gradient(ctx: Any, backward: Any, grad_image: Tensor, grad_flow: Tensor) ->
     wants_colours = ctx.needs_input_grad[1]
     d_maps, d_colours, d_weights = backward(
         grad_image, grad_flow, maps, colours, times, *ctx.sizes, *networks, ctx.omega, wants_colours,
-        gradient_operands(ctx.operands, by_cpu(ctx, maps)),
+        gradient_operands(ctx.operands, run_by_cpu(ctx, maps)),
     )  # fmt: skip
     flat = iter(d_weights.split([t.numel() for t in tensors]))
     grads = [[next(flat).view_as(t).to(t.dtype) for t in network] for network in networks]

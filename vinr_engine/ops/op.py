@@ -286,7 +286,7 @@ def gradient_operands(operands: str, by_cpu: bool = False) -> str:
     return "tf32" if operands == "float16" or operands == "bfloat16" and not by_cpu else operands
 
 
-def by_cpu(ctx: Any, like: Tensor) -> bool:
+def run_by_cpu(ctx: Any, like: Tensor) -> bool:
     """Whether the kernels of the CPU run the backward pass of `ctx`, of tensors like this one."""
     return like.device.type == "cpu" and not ctx.by_triton
 

@@ -15,12 +15,12 @@ from vinr_engine.ops.checks import check, check_device, check_floating, check_la
 from vinr_engine.ops.op import (
     Backend,
     Op,
-    by_cpu,
     computed_in,
     dtype_in_force,
     gradient_operands,
     on_the_cpu,
     on_triton,
+    run_by_cpu,
     tensors_of,
     triton_kernel,
 )
@@ -243,7 +243,7 @@ def _gradient(ctx: Any, backward: Any, grad_output: Tensor) -> tuple[Any, ...]:
     d_maps, d_positions, d_x, d_weights = backward(
         grad_output, maps, positions, ctx.nearest, x, x_weight, bias, layers, ctx.activation, ctx.omega,
         [needs[0], needs[1], needs[3], needs[4] or needs[5] or needs[6]],
-        gradient_operands(ctx.operands, by_cpu(ctx, grad_output)),
+        gradient_operands(ctx.operands, run_by_cpu(ctx, grad_output)),
     )  # fmt: skip
     d_x_weight, d_bias, d_layers = None, None, [None] * len(layers)
     if d_weights.numel() > 0:

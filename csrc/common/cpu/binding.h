@@ -29,6 +29,10 @@ inline void check_float32_or_float64(const char* op, const char* name, const Ten
     STD_TORCH_CHECK(is_float32_or_float64(t), op, ": ", name, " must be float32 or float64 on the cpu backend");
 }
 
+inline void check_float32(const char* op, const char* name, const Tensor& t) {
+    STD_TORCH_CHECK(t.scalar_type() == torch::headeronly::ScalarType::Float, op, ": ", name, " must be float32");
+}
+
 // run(zero) with a zero of the tensor's dtype, one of those two.
 template <typename Run>
 void with_dtype(const Tensor& t, Run&& run) {

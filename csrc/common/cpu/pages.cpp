@@ -33,10 +33,9 @@ void* new_large_pages(std::size_t bytes) {
     char* const begin = static_cast<char*>(map(mapped));
     if (!begin) return nullptr;
     const std::size_t before = -reinterpret_cast<std::uintptr_t>(begin) % kLargePage;
-    const std::size_t kept = (bytes + kPage - 1) / kPage * kPage;
     if (before) munmap(begin, before);
-    munmap(begin + before + kept, mapped - before - kept);
-    madvise(begin + before, kept, MADV_HUGEPAGE);  // where it is refused, pages are small
+    munmap(begin + before + bytes, kLargePage - before);
+    madvise(begin + before, bytes, MADV_HUGEPAGE);  // where it is refused, pages are small
     return begin + before;
 }
 

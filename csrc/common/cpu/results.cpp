@@ -61,7 +61,7 @@ class Pool {
 
     // Gives back what is too much beside so many bytes in use, of the oldest blocks first.
     void shrink(size_t used) {
-        const size_t allowed = std::max(most, kFew) - std::min(used, std::max(most, kFew));
+        const size_t limit = std::max(most, kFew), allowed = limit - std::min(used, limit);
         while (unused > allowed) {
             Block& oldest = blocks.front();
             const size_t keep = oldest.held - std::min(oldest.held, unused - allowed);

@@ -91,10 +91,10 @@ class ResidualBlocks(nn.Sequential):
         """Of n maps [B, nf, h, w], which leave the list as they are done with: [n*B, nf, h, w]."""
         if not len(self) or not is_fused_inference(maps[0]):
             return self.forward(torch.cat(maps))
-        B, *sizes = maps[0].shape
-        out = new_maps(self._convs()[0][0].weight, len(maps) * B, *sizes)
+        convs, (B, *sizes) = self._convs(), maps[0].shape
+        out = new_maps(convs[0][0].weight, len(maps) * B, *sizes)
         for k in range(len(maps)):
-            residual_blocks(maps.pop(0), self._convs(), out.narrow(0, k * B, B))
+            residual_blocks(maps.pop(0), convs, out.narrow(0, k * B, B))
         return out
 
     def _convs(self) -> list[tuple[nn.Conv2d, nn.Conv2d]]:
