@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import secrets
@@ -81,6 +82,30 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def digest(path: str | os.PathLike[str]) -> str:
+    """SHA-256 of a file, in hexadecimal digits."""
+    state = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            state.update(block)
+    return state.hexdigest()
+
+
+SAMPLES, SAMPLE = 16, 1 << 16
+"""How many pieces of a file a fingerprint sees, and the bytes of each."""
+
+
+def fingerprint(path: str | os.PathLike[str]) -> str:
+    """Size and SHA-256 of pieces of a file, as text: tells files apart that may take minutes to read."""
+    size = os.path.getsize(path)
+    state = hashlib.sha256(str(size).encode())
+    with open(path, "rb") as file:
+        for n in range(SAMPLES):
+            file.seek(max(0, size - SAMPLE) * n // (SAMPLES - 1))
+            state.update(file.read(SAMPLE))
+    return state.hexdigest()
 
 
 def foreign(folder: Path, ours: re.Pattern[str]) -> str | None:

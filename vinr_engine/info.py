@@ -31,7 +31,7 @@ def _cpu_name() -> str:
     return platform.processor() or platform.machine()
 
 
-def _cpu_flags() -> list[str]:
+def cpu_flags() -> list[str]:
     """The instruction sets that the kernels ask about, as the system names them."""
     wanted = ("avx2", "fma", "avx512f", "avx512bw", "avx512_bf16", "amx_bf16", "asimd", "bf16")
     try:
@@ -97,7 +97,7 @@ def gather() -> dict[str, Any]:
         "cpu": {
             "name": _cpu_name(),
             "capability": torch.backends.cpu.get_cpu_capability(),
-            "features": _cpu_flags(),
+            "features": cpu_flags(),
             "cores": cores,
             "threads": torch.get_num_threads(),
             **_kernels(),

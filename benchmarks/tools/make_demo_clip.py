@@ -14,10 +14,13 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFilter
 from skimage import data
 
+from vinr_engine.video.io.coders import VideoCoder
 from vinr_engine.video.io.colour import BT709, SRGB_TRANSFER, Colour
+from vinr_engine.video.io.containers import CONTAINERS
 from vinr_engine.video.io.encoders import Encoding
-from vinr_engine.video.io.sink import VideoSink
+from vinr_engine.video.io.join import Muxer
 from vinr_engine.video.io.source import SourceInfo
+from vinr_engine.video.io.target import Target
 
 WIDTH, HEIGHT = 128, 72
 FRAMES = 7
@@ -63,11 +66,14 @@ def main() -> None:
     info = SourceInfo(
         WIDTH, HEIGHT, None, Colour(BT709, False, BT709, SRGB_TRANSFER), 8, (2, 2), RATE, 1 / RATE, FRAMES
     )
-    encoding = Encoding("libx264", "mp4", "yuv420p", {"crf": "6", "preset": "veryslow"})
-    sink = VideoSink(path, str(path), encoding, (WIDTH, HEIGHT), info, RATE, 1 / RATE, None)
-    for n in range(FRAMES):
-        sink.write(frame(n / (FRAMES - 1)), n / RATE, 1 / RATE)
-    sink.finish()
+    encoding = Encoding("libx264", CONTAINERS[".mp4"], "yuv420p", {"crf": "6", "preset": "veryslow"})
+    target = Target((WIDTH, HEIGHT), info, RATE, 1 / RATE)
+    coder = VideoCoder(encoding, target, str(path))
+    packets = [packet for n in range(FRAMES) for packet in coder.code(frame(n / (FRAMES - 1)), n / RATE, 1 / RATE)]
+    muxer = Muxer(str(path), str(path), encoding, target, audio=None)
+    for packet in [*packets, *coder.finish()]:
+        muxer.write(packet)
+    muxer.finish()
     print(f"{path}: {FRAMES} frames, {WIDTH}x{HEIGHT}, {path.stat().st_size} bytes")
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -40,7 +41,8 @@ def run(capsys, *arguments):
 def test_upscale(tmp_path, clip, weights, capsys):
     code, out, err = run(capsys, "upscale", clip, tmp_path / "o.mp4", "--space", 2, "--time", 2, "--weights", weights)
     assert (code, err) == (0, "")
-    assert out.count("\n") == 1
+    assert out.count("\n") == 2
+    assert re.search(r"\ncompute .* decode .* encode .*; waiting .* joining", out)
     for part in ("o.mp4", "6 frames from 3", "32x24", "20 fps", str(weights)):
         assert part in out
     assert len(read(tmp_path / "o.mp4")) == 6
@@ -223,27 +225,32 @@ def test_interruption(tmp_path, weights, number):
     source = write(tmp_path / "in.mp4", panning(30, 48, 32))
     process = start("upscale", source, tmp_path / "o.mp4", "--weights", weights, "--time", 64)
     deadline = time.monotonic() + 60
-    while not any(p.name.startswith(".o.partial") and p.stat().st_size for p in tmp_path.iterdir()):
+    drafts = tmp_path / ".o.mp4.vinr"
+    while not any(p.suffix == ".draft" and p.stat().st_size for p in drafts.glob("*")):
         assert process.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.05)
     process.send_signal(number)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert err == "vinr: interrupted; nothing was written\n"
-    assert [p.name for p in tmp_path.iterdir()] == ["in.mp4"]
+    note, end = err.splitlines()
+    assert note == "vinr: note: stopping after the frame at hand; once more stops at once"
+    assert re.fullmatch(r"vinr: interrupted; \d+ of about 1920 output frames are kept, and the same .* from there", end)
+    assert sorted(p.name for p in drafts.iterdir()) == ["chunk-000000.packets", "journal.jsonl"]
 
 
 def test_an_interruption_that_c_code_turned_into_another_error(tmp_path, clip, weights, capsys, monkeypatch):
     def swallowed(*args, **kwargs):
         try:
+            signal.raise_signal(signal.SIGTERM)  # which asks
             signal.raise_signal(signal.SIGTERM)
         except KeyboardInterrupt:
             raise ValueError("could not determine the shape of object") from None
 
     monkeypatch.setattr(vinr.VideoINR, "query", swallowed)
     code, _, err = run(capsys, "upscale", clip, tmp_path / "o.mp4", "--weights", weights)
-    assert (code, err) == (130, "vinr: interrupted; nothing was written\n")
+    assert code == 130
+    assert err.splitlines()[-1].startswith("vinr: interrupted; the segments that were complete are kept")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from video.clips import Blend, av, leftovers, panning, read, write
 from vinr_engine.errors import Cancelled, SinkError, SourceError, UsageError, VinrError, WeightsError
-from vinr_engine.video.io import sink
+from vinr_engine.video.io import packets
 from vinr_engine.video.render import upscale
 
 
@@ -242,38 +242,8 @@ def test_full_disk(tmp_path, clip, monkeypatch, target):
     def full(*args, **kwargs):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    name = "VideoSink" if target == "o.mp4" else "FolderSink"
-    if name == "VideoSink":
-
-        class Full:
-            """An output container on a full disk."""
-
-            mux = full
-
-            def close(self):
-                container.close()
-
-        container = None
-        configure = sink.VideoSink._configure
-
-        def configured(self, *args):
-            nonlocal container
-            configure(self, *args)
-            container, self.out = self.out, Full()
-
-        monkeypatch.setattr(sink.VideoSink, "_configure", configured)
-    else:
-        monkeypatch.setattr("builtins.open", _full_for(tmp_path, open))
+    monkeypatch.setattr(packets.PacketWriter, "write", full)
     refused(SinkError, clip, tmp_path / target, "No space left on device")
-
-
-def _full_for(folder, real):
-    def opened(path, mode="r", *rest, **options):
-        if "x" in mode:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        return real(path, mode, *rest, **options)
-
-    return opened
 
 
 def test_cancel(tmp_path, clip):
@@ -283,9 +253,11 @@ def test_cancel(tmp_path, clip):
         calls.append(1)
         return len(calls) > 2
 
-    refused(Cancelled, clip, tmp_path / "o.mp4", "cancelled", cancel=cancel)
-    refused(Cancelled, clip, tmp_path / "o", "cancelled", cancel=lambda: True)
+    refused(Cancelled, clip, tmp_path / "o", "interrupted; nothing was written", cancel=lambda: True)
+    with pytest.raises(Cancelled, match="2 of about 24 output frames are kept, and the same command goes on"):
+        upscale(clip, tmp_path / "o.mp4", space=1, model=Blend(), cancel=cancel)
     assert len(calls) == 3
+    assert leftovers(tmp_path) == [".o.mp4.vinr"]
 
 
 def test_output_that_is_not_finite(tmp_path, clip):

@@ -14,11 +14,13 @@ import pytest
 
 from video.clips import Blend, leftovers, panning, read, write
 from vinr_engine.errors import Cancelled, SinkError, SourceError, VinrError
-from vinr_engine.video.io import sink, video_source
+from vinr_engine.video.io import coders, video_source
+from vinr_engine.video.journal import Counts
 from vinr_engine.video.render import upscale
 from vinr_engine.video.threads import WAITING, ReadAhead, WriteBehind
 
 PATIENCE = 30  # seconds: what takes longer hangs
+COUNTS = Counts(6, 6, 0)
 
 
 class Recorder:
@@ -35,8 +37,8 @@ class Recorder:
             raise SinkError("the disk is full")
         self.written.append((None if rgb is None else float(rgb), int(time), threading.get_ident()))
 
-    def finish(self):
-        self.finished = True
+    def finish(self, counts):
+        self.finished = counts
 
     def close(self):
         self.closed = True
@@ -101,11 +103,11 @@ def test_writes_in_order_and_waits_when_too_many_wait():
     recorder.allowed.release(WAITING)
     feeder.join(PATIENCE)
     assert not recorder.finished
-    writer.finish()
+    writer.finish(COUNTS)
     writer.close()
     assert [(value, t) for value, t, _ in recorder.written] == [(None if n == 3 else n, n) for n in range(6)]
     assert {thread for _, _, thread in recorder.written}.isdisjoint({threading.get_ident()})
-    assert recorder.finished
+    assert recorder.finished == COUNTS
     assert recorder.closed
 
 
@@ -118,7 +120,7 @@ def test_an_error_of_writing_stops_it(finish):
     def feed():
         for n in range(2 if finish else 100):
             writer.write(lambda: np.float32(0), Fraction(n), Fraction(1))
-        writer.finish()
+        writer.finish(COUNTS)
 
     with pytest.raises(SinkError, match="disk is full") as caught:
         feed()
@@ -140,7 +142,7 @@ def test_an_error_of_the_picture_itself_stops_it():
     def feed():
         writer.write(lost, Fraction(0), Fraction(1))
         writer.write(None, Fraction(1), Fraction(1))
-        writer.finish()
+        writer.finish(COUNTS)
 
     with pytest.raises(RuntimeError, match="illegal memory access"):
         feed()
@@ -199,7 +201,7 @@ def test_decoding_and_encoding_leave_the_computing_thread(tmp_path, clip, monkey
         return noted
 
     monkeypatch.setattr(video_source.VideoSource, "_rgb", note("read", video_source.VideoSource._rgb))
-    monkeypatch.setattr(sink.VideoSink, "write", note("write", sink.VideoSink.write))
+    monkeypatch.setattr(coders.VideoCoder, "code", note("write", coders.VideoCoder.code))
     monkeypatch.setattr(Blend, "query", note("compute", Blend.query))
     upscale(clip, tmp_path / "o.mp4", space=1, time=2, model=Blend())
     assert threads["compute"] == {threading.current_thread().name}
@@ -215,7 +217,7 @@ def test_a_failure_anywhere_leaves_no_thread_and_no_file(tmp_path, clip, monkeyp
     place = {
         "read": (video_source.VideoSource, "_rgb"),
         "compute": (Blend, "query"),
-        "write": (sink.VideoSink if target == "o.mp4" else sink.FolderSink, "write"),
+        "write": (coders.VideoCoder if target == "o.mp4" else coders.PngCoder, "code"),
     }[where]
     real, calls = getattr(*place), []
 
@@ -272,13 +274,15 @@ def test_what_ends_while_queries_wait_leaves_none(tmp_path, clip, cancelled):
             return out
 
     model = Fails()
-    expected = (Cancelled, "cancelled") if cancelled else (VinrError, "broken")
+    expected = (
+        (Cancelled, r"interrupted; \d+ of about 48 output frames are kept") if cancelled else (VinrError, "broken")
+    )
     with pytest.raises(expected[0], match=expected[1]):
         upscale(
             clip, tmp_path / "o.mp4", space=1, time=8, model=model, cancel=lambda: cancelled and len(model.begun) > 5
         )
     assert alive() == []
-    assert leftovers(tmp_path) == []
+    assert leftovers(tmp_path) == ([".o.mp4.vinr"] if cancelled else [])
     assert not (tmp_path / "o.mp4").exists()
 
 
@@ -305,7 +309,7 @@ sys.exit(cli.main(["upscale", {src!r}, {dst!r}, "--space", "1", "--time", "8"]))
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("module", "kind", "method"),
-    [("video_source", "VideoSource", "_rgb"), ("sink", "VideoSink", "write")],
+    [("video_source", "VideoSource", "_rgb"), ("coders", "VideoCoder", "code")],
     ids=["reading", "writing"],
 )
 def test_interruption_while_a_thread_works(tmp_path, clip, module, kind, method):
@@ -316,9 +320,11 @@ def test_interruption_while_a_thread_works(tmp_path, clip, module, kind, method)
         for _ in range(2):
             assert process.stdout.readline() == "begun\n"
         process.send_signal(signal.SIGINT)
+        time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=PATIENCE)
     finally:
         process.kill()
     assert process.returncode == 130, errors
-    assert errors.strip() == "vinr: interrupted; nothing was written"
+    assert errors.splitlines()[-1].startswith("vinr: interrupted; the segments that were complete are kept")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["in.mp4"]

@@ -31,6 +31,7 @@ app = typer.Typer(
 
 INTERRUPTED = "interrupted; nothing was written"
 KEEPING = {
+    "upscale": "interrupted; the segments that were complete are kept, and the same command goes on from there",
     "train": "interrupted; train --resume continues from the last state",
     "prepare": "interrupted; call it again",
 }

@@ -41,7 +41,11 @@ def upscale(
     Sides made by --space are rounded to even numbers where the video format needs that (4:2:0). Colour tags and
     sample aspect ratio are kept, rotation tags are applied, audio is copied packet by packet, alpha is dropped
     (images: laid over black). DST appears complete or not at all.
+
+    What is done is kept in .NAME.vinr beside DST until then. After Ctrl-C, a crash or a full disk the same command goes
+    on from there. Ctrl-C once finishes the frame at hand, twice stops at once.
     """
+    from vinr_engine.cli.interruption import Interruption
     from vinr_engine.video.progress import Bar
     from vinr_engine.video.render import render
 
@@ -58,8 +62,9 @@ def upscale(
                 "--runtime excludes --weights, --untrained, --device, --dtype and --backend: the model holds them"
             )
         exported = open_model(model, runtime, provider)
-    with Bar(quiet) as bar:
-        summary = render(Job(**options, model=exported, progress=bar.update, note=bar.note))
+    with Bar(quiet) as bar, Interruption(bar.note) as interruption:
+        job = Job(**options, model=exported, progress=bar.update, cancel=interruption.asked, note=bar.note)
+        summary = render(job)
     if not quiet:
         width, height = summary.size
         rate = "" if summary.rate is None else f", {float(summary.rate):.6g} fps"
@@ -67,4 +72,9 @@ def upscale(
         typer.echo(
             f"{summary.path}: {summary.frames_out} frames from {summary.frames_in}, {width}x{height}{rate}{cuts}, "
             f"{summary.seconds:.1f} s, weights: {summary.weights}"
+        )
+        stages = summary.stages
+        typer.echo(
+            f"compute {stages.compute:.1f} s, beside it decode {stages.decode:.1f} s and encode {stages.encode:.1f} s; "
+            f"waiting {stages.waiting:.1f} s, joining {stages.join:.1f} s"
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Iterator
@@ -66,9 +67,9 @@ class Still(OpenSource):
         self._source = source
         self.info = source.info
 
-    def pictures(self) -> Iterator[Picture]:
+    def pictures(self, since: Fraction | None = None) -> Iterator[Picture]:
         """See Source.pictures; this never ends."""
-        first, second = next(self._source.pictures()), Fraction(0)
+        first, second = next(self._source.pictures()), Fraction(math.ceil(since or 0))
         while True:
             yield Picture(second, Fraction(1), first.rgb)
             second += 1

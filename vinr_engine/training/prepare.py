@@ -12,9 +12,10 @@ from pathlib import Path
 
 from vinr_engine import files
 from vinr_engine.errors import DataError, SinkError, VinrError, reason
-from vinr_engine.video.io.containers import VIDEO_SUFFIXES
+from vinr_engine.video.io.coders import PngCoder
+from vinr_engine.video.io.containers import FRAME_NAME, VIDEO_SUFFIXES
 from vinr_engine.video.io.outputs import Frames
-from vinr_engine.video.io.sink import FolderSink
+from vinr_engine.video.io.target import Target
 from vinr_engine.video.io.video_source import VideoSource
 
 
@@ -34,11 +35,13 @@ def extract(video: Path, clip: Path) -> int:
     """
     files.check_new(str(clip), folder=True, overwrite=False, ours=Frames.ours)
     with files.draft(clip, folder=True, ours=Frames.ours, kind=SinkError) as new, VideoSource(video) as source:
-        sink = FolderSink(new, str(clip), (source.info.width, source.info.height), source.info)
+        info = source.info
+        coder = PngCoder(Target((info.width, info.height), info))
         for picture in source.pictures():
-            sink.write(picture.rgb, picture.time, picture.duration)
-        sink.finish()
-    return sink.number
+            (image,) = coder.code(picture.rgb, picture.time, picture.duration)
+            with files.reported(clip):
+                (new / FRAME_NAME.format(image.pts)).write_bytes(image.data)
+    return coder.last + 1
 
 
 def _task(video: Path, clip: Path) -> str | None:

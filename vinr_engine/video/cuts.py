@@ -104,6 +104,10 @@ class CutDetector:
     def __init__(self) -> None:
         self._last: Array | None = None
 
+    def see(self, rgb: Array) -> None:
+        """Take the picture before the next one asked about."""
+        self._last = rgb
+
     def cut_before(self, rgb: Array) -> bool:
         """Whether a scene cut lies between the previous picture and ``rgb`` [3, h, w]; False for the first."""
         last, self._last = self._last, rgb

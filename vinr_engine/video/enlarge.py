@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -13,8 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from vinr_engine import files
 from vinr_engine.errors import SourceError, UsageError, VinrError, WeightsError, reason
 from vinr_engine.models import CheckpointError, Network, NetworkModule, VideoINR, load_network
+from vinr_engine.models.checkpoint import DEFAULT_WEIGHTS
 
 from . import transfers
 from .io.colour import Array
@@ -130,6 +133,29 @@ def name_of(options: NetworkOptions) -> str:
     if options.model is not None:
         return options.model.name
     return DEFAULT_NAME if options.weights is None else os.fspath(options.weights)
+
+
+def digest(options: NetworkOptions, untrained: bool = False) -> str:
+    """What tells the network from others: of the file of its weights, or of the parameters of a loaded one.
+
+    A given network that is not of PyTorch is known by its name alone. WeightsError.
+    """
+    import torch
+
+    if untrained:
+        return f"seed {SEED}"
+    if options.model is None:
+        path = DEFAULT_WEIGHTS if options.weights is None else options.weights
+        try:
+            return files.digest(path)
+        except OSError as error:
+            raise WeightsError(f"cannot read {path}: {reason(error)}") from None
+    state = hashlib.sha256()
+    if isinstance(options.model, NetworkModule):
+        for name, tensor in options.model.state_dict().items():
+            state.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
+            state.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return state.hexdigest()
 
 
 class Slot:

@@ -19,12 +19,15 @@ DEFAULT_INPUT_FPS = 25
 Moment = str | float | Fraction
 
 
-def option(text: str, kind: type, default: Any = None, metavar: str | None = None, name: str = "") -> Any:
+def option(
+    text: str, kind: type, default: Any = None, metavar: str | None = None, name: str = "", alters: bool = True
+) -> Any:
     """A field that is also an option of the command line, of type ``kind`` there; a bool turns the default round.
 
-    ``name``: its names where they are not the field's. ``text`` says itself what None stands for.
+    ``name``: its names where they are not the field's. ``text`` says itself what None stands for. ``alters``: whether
+    it changes what is written, so that a run begun with another value cannot be taken up.
     """
-    facts = {"help": text, "kind": kind, "metavar": metavar, "name": name}
+    facts = {"help": text, "kind": kind, "metavar": metavar, "name": name, "alters": alters}
     return field(default=default, kw_only=True, metadata=facts)
 
 
@@ -45,10 +48,10 @@ class NetworkOptions:
     model: Network | None = None
     weights: str | os.PathLike[str] | None = option(
         "Checkpoint: the published latest_G.pth of VideoINR, or a .safetensors [default: the package's own].",
-        str, metavar="FILE",
+        str, metavar="FILE", alters=False,
     )  # fmt: skip
-    device: str = option("auto, cpu, cuda, cuda:N or mps.", str, "auto")
-    backend: str = option("auto, reference, cpu, triton or cuda (see vinr info).", str, "auto")
+    device: str = option("auto, cpu, cuda, cuda:N or mps.", str, "auto", alters=False)
+    backend: str = option("auto, reference, cpu, triton or cuda (see vinr info).", str, "auto", alters=False)
     dtype: str = option(
         "float32, float64, bfloat16 or (GPU) float16; the last two are faster and less exact.", str, "float32"
     )
@@ -59,7 +62,8 @@ class Job(NetworkOptions):
     """A clip to enlarge in space and time.
 
     ``src`` is a video file, a folder of images (natural order) or a printf pattern; ``dst`` a video file, or a folder
-    for frame_000000.png and so on. It appears complete or not at all.
+    for frame_000000.png and so on. It appears complete or not at all. What is done of it is kept beside it meanwhile,
+    in ``.NAME.vinr``: the same job, after whatever stopped it, goes on from there.
 
     ``space`` and ``size``, ``time`` and ``fps`` exclude each other. Where the pixel format needs even sides (4:2:0),
     sizes made by ``space`` are rounded to even numbers and an odd ``size`` is refused. With ``fps`` output frame n is
@@ -74,8 +78,8 @@ class Job(NetworkOptions):
     Colour matrix, range, primaries, transfer and sample aspect ratio are kept, rotation tags are applied to the
     picture, more than 8 bits stay where the encoder has them, alpha is not kept.
 
-    ``progress(done, total or None)`` is called after each output frame, ``cancel() -> True`` stops, ``note(text)`` gets
-    remarks of one line.
+    ``progress(done, total or None)`` is called after each output frame, ``cancel() -> True`` stops after the frame at
+    hand and keeps what is done, ``note(text)`` gets remarks of one line.
     """
 
     src: str = argument("SRC", "Video file, folder of images, or pattern such as frame_%04d.png.")
@@ -93,14 +97,29 @@ class Job(NetworkOptions):
     input_fps: Moment | None = option(
         f"Rate of images, which have none [default: {DEFAULT_INPUT_FPS}].", str, metavar="RATE"
     )
-    overwrite: bool = option("Replace DST if it exists.", bool, False, name="--overwrite")
+    overwrite: bool = option("Replace DST if it exists.", bool, False, name="--overwrite", alters=False)
+    segment: int | None = option(
+        "Output frames that are kept at a time, what a crash can cost at most; each begins with a key frame "
+        "[default: 32 to 240, fewer of larger frames].", int, metavar="FRAMES",
+    )  # fmt: skip
+    restart: bool = option(
+        "Begin again: drop what an interrupted run has done.", bool, False, name="--restart", alters=False
+    )
+    keep_partial: bool = option(
+        "If interrupted, write what is done to a file of its own, NAME.partial.EXT, that plays.", bool, False,
+        name="--keep-partial", alters=False,
+    )  # fmt: skip
     cuts: bool = option("Interpolate across scene cuts too.", bool, True, name="--no-cuts")
     audio: bool = option("Leave the audio out.", bool, True, name="--no-audio")
     untrained: bool = option(
         "Random weights: tries the tool; the picture means nothing.", bool, False, name="--untrained"
     )
     cuda_graphs: bool = option(
-        "Record the network's launches on a CUDA device once (never run so far).", bool, False, name="--cuda-graphs"
+        "Record the network's launches on a CUDA device once (never run so far).",
+        bool,
+        False,
+        name="--cuda-graphs",
+        alters=False,
     )
     progress: Callable[[int, int | None], None] | None = field(default=None, kw_only=True)
     cancel: Callable[[], bool] | None = field(default=None, kw_only=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from fractions import Fraction
 
 from vinr_engine.errors import UsageError
@@ -12,6 +12,11 @@ from .io.outputs import Accepts
 from .io.source import SourceInfo
 from .job import DEFAULT_INPUT_FPS, DEFAULT_SPACE, DEFAULT_TIME, Job
 from .schedule import Clock, Multiply, Rate, common_unit
+
+SHORTEST, LONGEST = 32, 240
+"""Output frames of a segment, by default: its key frame costs bytes, and what is lost with it costs time."""
+SEGMENT_PIXELS = 1 << 28
+"""About as many of the output make a segment."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +29,7 @@ class Wanted:
     input_fps: Fraction
     start: Fraction | None
     end: Fraction | None
+    segment: int | None
 
 
 def wanted(job: Job) -> Wanted:
@@ -44,7 +50,9 @@ def wanted(job: Job) -> Wanted:
     if end is not None and end <= (start or 0):
         raise UsageError("--end must be later than --start" if start else "--end must be later than 0")
     rate = parse.rate(DEFAULT_INPUT_FPS if job.input_fps is None else job.input_fps, "--input-fps")
-    return Wanted(scale, size, clock, rate, start, end)
+    if job.segment is not None and job.segment < 1:
+        raise UsageError(f"--segment must be at least 1 frame, got {job.segment}")
+    return Wanted(scale, size, clock, rate, start, end, job.segment)
 
 
 @dataclass(frozen=True)
@@ -52,6 +60,7 @@ class Plan:
     """What will be made: ``size`` is (width, height), ``rate`` the nominal output rate.
 
     ``copies``: the last picture is repeated until its end. ``total``: about how many frames, None if that is unknown.
+    ``segment``: output frames of a segment.
     """
 
     size: tuple[int, int]
@@ -60,6 +69,7 @@ class Plan:
     copies: bool
     total: int | None
     step: Fraction
+    segment: int
 
     def tick(self, lead: Fraction) -> Fraction:
         """The unit of output timestamps, in seconds: all times are whole multiples where 32 bits allow it.
@@ -84,7 +94,9 @@ def plan(wanted: Wanted, info: SourceInfo, accepts: Accepts) -> Plan:
         if total is not None:
             total = max(1, round(total / rate * clock.fps))
         rate = clock.fps
-    return Plan(_size(wanted, info, accepts), clock, rate, accepts.timed, total, step)
+    size = _size(wanted, info, accepts)
+    segment = wanted.segment or min(max(SEGMENT_PIXELS // (size[0] * size[1]), SHORTEST), LONGEST)
+    return Plan(size, clock, rate, accepts.timed, total, step, segment)
 
 
 def _size(wanted: Wanted, info: SourceInfo, accepts: Accepts) -> tuple[int, int]:
@@ -97,3 +109,24 @@ def _size(wanted: Wanted, info: SourceInfo, accepts: Accepts) -> tuple[int, int]
             f"such as {width + width % 2}x{height + height % 2}"
         )
     return width, height
+
+
+def arguments(job: Job) -> dict[str, str]:
+    """The options that change what is written, by their names on the command line, as text."""
+    found: dict[str, str] = {}
+    for field in fields(job):
+        if not field.metadata.get("alters"):
+            continue
+        value = getattr(job, field.name)
+        if field.name == "space" and value is None and job.size is None:
+            value = DEFAULT_SPACE
+        elif field.name == "time" and value is None and job.fps is None:
+            value = DEFAULT_TIME
+        name = field.metadata["name"] or f"--{field.name.replace('_', '-')}"
+        if field.metadata["kind"] is bool:
+            found[name] = "on" if value != field.default else "off"
+        elif value is None:
+            found[name] = "(default)"
+        else:
+            found[name] = f"{value:g}" if isinstance(value, float) else str(value)
+    return found

@@ -1,35 +1,59 @@
-"""A whole clip, from file to file: carries a job's plan out with a network."""
+"""A whole clip, from file to file: carries a job's plan out with a network, chunk by chunk, and joins the chunks."""
 
 from __future__ import annotations
 
 import os
 import time as clock_time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from vinr_engine import files
-from vinr_engine.errors import SinkError, UsageError
+from vinr_engine._version import __version__
+from vinr_engine.errors import Cancelled, SinkError, UsageError
 
 from . import enlarge
+from .chunks import ChunkWriter, Kept
 from .cuts import CutDetector
 from .io import inputs, outputs
 from .io.audio import AudioCopy
-from .io.source import Picture
+from .io.source import OpenSource, Picture
+from .io.target import Target
 from .io.video_source import VideoSource
 from .job import Job
-from .pipeline import Counts, Pipeline
-from .plan import plan, wanted
+from .journal import Counts, Journal
+from .pipeline import Pipeline
+from .plan import Plan, Wanted, arguments, plan, wanted
+from .resume import pictures_from
 from .threads import ReadAhead, WriteBehind
+
+MOST_THREADS = 16
+"""Of an encoder: more make pictures worse, and take memory."""
+
+
+@dataclass(frozen=True)
+class Seconds:
+    """Where the time went. ``decode`` and ``encode`` ran beside ``compute``, which ``waiting`` held up; ``join`` came
+    after them."""
+
+    total: float = 0.0
+    decode: float = 0.0
+    compute: float = 0.0
+    encode: float = 0.0
+    waiting: float = 0.0
+    join: float = 0.0
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What was done. ``size`` is (width, height), ``rate`` the mean frames per second, None for images."""
+    """What was done. ``size`` is (width, height), ``rate`` the mean frames per second, None for images.
+
+    ``resumed``: how many of ``frames_out`` an earlier run made.
+    """
 
     path: str
     frames_in: int
@@ -40,6 +64,8 @@ class Summary:
     audio_streams: int
     seconds: float
     weights: str
+    resumed: int = 0
+    stages: Seconds = Seconds()
 
 
 def upscale(src: str | os.PathLike[str], dst: str | os.PathLike[str], **options: Any) -> Summary:
@@ -54,63 +80,171 @@ def render(job: Job) -> Summary:
     """See `upscale`."""
     began = clock_time.monotonic()
     numbers = wanted(job)
-    src, dst = job.src, job.dst
-    if inputs.source_kind(src) == "video" and job.input_fps is not None:
+    if inputs.source_kind(job.src) == "video" and job.input_fps is not None:
         raise UsageError("--input-fps is for images; a video has its own timestamps")
-    output = outputs.kind_of(dst)(dst, job.codec, job.crf)
-    inputs.check_distinct(src, dst)
+    output = outputs.kind_of(job.dst)(job.dst, job.codec, job.crf)
+    inputs.check_distinct(job.src, job.dst)
     backend = enlarge.check(job, job.untrained)
-    say = job.note or (lambda text: None)
-    with ExitStack() as stack:
-        files.check_new(dst, output.folder, job.overwrite, output.ours)
-        source = stack.enter_context(inputs.open_source(src, numbers.input_fps, numbers.start, numbers.end))
-        pictures = ReadAhead(source.pictures())
-        stack.callback(pictures.close)
-        first = next(pictures)
+    journal = Journal(job.dst)
+    if not journal.exists:
+        files.check_new(job.dst, output.folder, job.overwrite, output.ours)
+    with journal, ExitStack() as stack:
+        run = Run(job, numbers, output, journal, stack)
+        if not journal.finished:
+            files.check_new(job.dst, output.folder, job.overwrite, output.ours)
+            if journal.counts is None:
+                run.compute(backend)
+            run.join()
+        summary = run.summary(clock_time.monotonic() - began)
+        journal.remove()
+    return summary
+
+
+class Run:
+    """One call of `render`, from its plan to the output; what is open is closed by ``stack``."""
+
+    def __init__(self, job: Job, numbers: Wanted, output: outputs.Output, journal: Journal, stack: ExitStack) -> None:
+        """Open the source, and take up what an earlier run has done. Errors: as `upscale`."""
+        self.job, self.numbers, self.output, self.journal, self.stack = job, numbers, output, journal, stack
+        self.say: Callable[[str], None] = job.note or (lambda text: None)
+        self.stages = Seconds()
+        source = stack.enter_context(self._open())
         info = source.info
         accepts = output.settle(info)
-        what = plan(numbers, info, accepts)
-        size = (what.size[1], what.size[0])
+        self.plan: Plan = plan(numbers, info, accepts)
+        width, height = self.plan.size
         if job.model is not None:  # before anything is computed
-            job.model.check(size, what.clock.positions(), (info.height, info.width))
-        for text in (*info.notes, *accepts.notes):
-            say(text)
-        draft = stack.enter_context(files.draft(dst, output.folder, output.ours, SinkError))
-        sound = None
+            job.model.check((height, width), self.plan.clock.positions(), (info.height, info.width))
+        self.source = source
+        self.sound: AudioCopy | None = None
         if isinstance(source, VideoSource) and job.audio and accepts.audio:
-            sound = AudioCopy(
-                Path(src),
-                begin=source.origin + (first.time if numbers.start else 0),
+            self.sound = AudioCopy(
+                Path(job.src),
+                begin=source.origin + self._first_time(),
                 end=None if numbers.end is None else source.origin + numbers.end,
                 trim=bool(numbers.start) or numbers.end is not None,
             )
-            stack.callback(sound.close)
-        lead = sound.lead if sound else Fraction(0)
-        writer = WriteBehind(output.open(draft, what.size, info, what.rate, what.tick(lead), sound))
-        stack.callback(writer.close)
-        given = job.model is not None and job.device == "auto"
-        device = None if given else enlarge.resolve_device(job.device, job.dtype)
-        if job.untrained:
-            say("the network is untrained: its pictures mean nothing (nearly black)")
-        model = enlarge.load(job.weights, job.untrained) if job.model is None else job.model
-        enlarger = enlarge.Enlarger(model, size, device, job.dtype, job.cuda_graphs)
-        stack.callback(enlarger.close)
-        pipeline = Pipeline(
-            enlarger, what.clock, writer, CutDetector() if job.cuts else None, lead, what.copies, what.total,
-            job.progress, job.cancel,
-        )  # fmt: skip
-        counts = _run(pipeline, chain([first], pictures), backend)
-    return Summary(
-        path=dst,
-        frames_in=counts.frames_in,
-        frames_out=counts.frames_out,
-        size=what.size,
-        rate=what.rate,
-        cuts=counts.cuts,
-        audio_streams=len(sound.streams) if sound else 0,
-        seconds=clock_time.monotonic() - began,
-        weights="untrained" if job.untrained else enlarge.name_of(job),
-    )
+            stack.callback(self.sound.close)
+        self.lead = self.sound.lead if self.sound else Fraction(0)
+        threads = min(MOST_THREADS, -(-3 * (os.cpu_count() or 1) // 2))
+        settled = journal.begin(self._head({"threads": threads}), job.restart)
+        self.resumed = journal.frames
+        self.target = Target(self.plan.size, info, self.plan.rate, self.plan.tick(self.lead), settled["threads"])
+        if self.resumed:
+            self.say(f"{self.resumed} output frames are done: going on from there")
+        for text in (*info.notes, *accepts.notes):
+            self.say(text)
+
+    def _open(self) -> OpenSource:
+        numbers = self.numbers
+        return inputs.open_source(self.job.src, numbers.input_fps, numbers.start, numbers.end)
+
+    def _first_time(self) -> Fraction:
+        """Of the first frame that is used."""
+        if not self.numbers.start:
+            return Fraction(0)
+        with self._open() as probe:
+            return next(iter(probe.pictures())).time
+
+    def _head(self, settled: dict[str, Any]) -> dict[str, Any]:
+        """What the journal says of the job, so that no other one goes on with it."""
+        job = self.job
+        return {
+            "vinr": __version__,
+            "source": {"name": job.src, "fingerprint": inputs.fingerprint(job.src)},
+            "weights": {"name": self.weights, "digest": enlarge.digest(job, job.untrained)},
+            "arguments": arguments(job),
+            "settled": settled,
+        }
+
+    @property
+    def weights(self) -> str:
+        """What the summary calls the network."""
+        return "untrained" if self.job.untrained else enlarge.name_of(self.job)
+
+    def compute(self, backend: str) -> None:
+        """All chunks that are not there yet."""
+        job, journal = self.job, self.journal
+        self.output.check(self.target, self.sound)
+        with ExitStack() as stack:
+            pictures = ReadAhead(pictures_from(self.source, journal.mark, self._open, self.say))
+            stack.callback(pictures.close)
+            first = next(pictures)
+            writer = WriteBehind(ChunkWriter(self.output, self.target, journal))
+            stack.callback(writer.close)
+            given = job.model is not None and job.device == "auto"
+            device = None if given else enlarge.resolve_device(job.device, job.dtype)
+            if job.untrained:
+                self.say("the network is untrained: its pictures mean nothing (nearly black)")
+            model = enlarge.load(job.weights, job.untrained) if job.model is None else job.model
+            width, height = self.plan.size
+            enlarger = enlarge.Enlarger(model, (height, width), device, job.dtype, job.cuda_graphs)
+            stack.callback(enlarger.close)
+            detector = CutDetector() if job.cuts else None
+            pipeline = Pipeline(
+                enlarger, self.plan, writer, detector, self.lead, journal.mark, job.progress, job.cancel
+            )
+            began = clock_time.monotonic()
+            try:
+                counts = _run(pipeline, chain([first], pictures), backend)
+                writer.finish(counts)
+            except Cancelled:
+                writer.flush()
+                self._interrupted()
+            except SinkError as error:
+                raise SinkError(f"{error}{self._kept()}") from None
+            spent = clock_time.monotonic() - began
+            waiting = pictures.waited + writer.waited
+            self.stages = Seconds(decode=pictures.busy, compute=spent - waiting, encode=writer.busy, waiting=waiting)
+
+    def _kept(self) -> str:
+        """How to go on, to end a message with."""
+        frames = self.journal.frames
+        if not frames:
+            return ""
+        total = f" of about {self.plan.total}" if self.plan.total else ""
+        return f"; {frames}{total} output frames are kept, and the same command goes on from there"
+
+    def _interrupted(self) -> None:
+        if not self.journal.frames:
+            raise Cancelled("interrupted; nothing was written")
+        partial = ""
+        if self.job.keep_partial:
+            path = self.journal.partial()
+            files.check_new(str(path), self.output.folder, overwrite=True, ours=self.output.ours)
+            with files.draft(path, self.output.folder, self.output.ours, SinkError) as new:
+                self.output.join(Kept(self.journal, whole=False), new, self.target, self.sound)
+            partial = f"; {path} holds them, and plays"
+        raise Cancelled(f"interrupted{self._kept()}{partial}")
+
+    def join(self) -> None:
+        """The output, from all chunks."""
+        began = clock_time.monotonic()
+        try:
+            if not self.journal.joined:
+                self.output.join(Kept(self.journal), self.journal.result, self.target, self.sound)
+            self.journal.rename(self.output.ours)
+        except SinkError as error:
+            raise SinkError(f"{error}{self._kept()}") from None
+        self.stages = replace(self.stages, join=clock_time.monotonic() - began)
+
+    def summary(self, seconds: float) -> Summary:
+        """After `join`."""
+        counts = self.journal.counts
+        assert counts is not None
+        return Summary(
+            path=self.job.dst,
+            frames_in=counts.frames_in,
+            frames_out=counts.frames_out,
+            size=self.plan.size,
+            rate=self.plan.rate,
+            cuts=counts.cuts,
+            audio_streams=len(self.sound.streams) if self.sound else 0,
+            seconds=seconds,
+            weights=self.weights,
+            resumed=self.resumed,
+            stages=replace(self.stages, total=seconds),
+        )
 
 
 def _run(pipeline: Pipeline, pictures: Iterator[Picture], backend: str) -> Counts:

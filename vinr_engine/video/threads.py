@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -11,7 +12,8 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from .io.colour import Array
 
 if TYPE_CHECKING:
-    from .io.outputs import Sink
+    from .chunks import Sink
+    from .journal import Counts, Mark
 
 WAITING = 2
 """Items at most that wait between two threads."""
@@ -37,20 +39,33 @@ def join(thread: ThreadPoolExecutor) -> None:
 
 
 class ReadAhead(Iterator[Item], Generic[Item]):
-    """The items of an iterator, which a thread takes from it; errors of it are raised in their place."""
+    """The items of an iterator, which a thread takes from it; errors of it are raised in their place.
+
+    ``busy``: seconds that the thread worked. ``waited``: seconds that callers waited for it.
+    """
 
     def __init__(self, items: Iterator[Item]) -> None:
         self._items = items
         self._thread = ThreadPoolExecutor(1, "vinr-read")
         self._waiting: deque[Future[Item | object]] = deque()
+        self.busy = self.waited = 0.0
 
     def __next__(self) -> Item:
         while len(self._waiting) <= WAITING:
-            self._waiting.append(self._thread.submit(next, self._items, _END))
+            self._waiting.append(self._thread.submit(self._next))
+        began = time.monotonic()
         item = self._waiting.popleft().result()
+        self.waited += time.monotonic() - began
         if item is _END:
             raise StopIteration
         return item  # type: ignore[return-value]
+
+    def _next(self) -> Item | object:
+        began = time.monotonic()
+        try:
+            return next(self._items, _END)
+        finally:
+            self.busy += time.monotonic() - began
 
     def close(self) -> None:
         """Stop the thread; the iterator is not in use after that."""
@@ -58,34 +73,68 @@ class ReadAhead(Iterator[Item], Generic[Item]):
 
 
 class WriteBehind:
-    """Writes to a sink by a thread. An error stops it, and is raised by the next call that comes to it."""
+    """Writes to a sink by a thread. An error stops it, and is raised by the next call that comes to it.
+
+    ``busy``: seconds that the thread worked, without those that it waited for pictures. ``waited``: seconds that
+    callers waited for it.
+    """
 
     def __init__(self, sink: Sink) -> None:
         self._sink = sink
         self._thread = ThreadPoolExecutor(1, "vinr-write")
         self._waiting: deque[Future[None]] = deque()
         self._failed = False
+        self.busy = self.waited = 0.0
 
-    def write(self, picture: Callable[[], Array] | None, time: Fraction, duration: Fraction) -> None:
+    def write(self, picture: Callable[[], Array] | None, at: Fraction, duration: Fraction) -> None:
         """As Sink.write, of a picture that the thread asks for; returns while it waits."""
         while self._waiting and (len(self._waiting) >= WAITING or self._waiting[0].done()):
-            self._waiting.popleft().result()
-        self._waiting.append(self._thread.submit(self._write, picture, time, duration))
+            self._wait()
+        self._waiting.append(self._thread.submit(self._write, picture, at, duration))
 
-    def _write(self, picture: Callable[[], Array] | None, time: Fraction, duration: Fraction) -> None:
+    def commit(self, mark: Mark) -> None:
+        """As Sink.commit; returns while it waits."""
+        self._waiting.append(self._thread.submit(self._work, lambda: self._sink.commit(mark)))
+
+    def _wait(self) -> None:
+        began = time.monotonic()
+        self._waiting.popleft().result()
+        self.waited += time.monotonic() - began
+
+    def _write(self, picture: Callable[[], Array] | None, at: Fraction, duration: Fraction) -> None:
         if self._failed:
             return
         try:
-            self._sink.write(None if picture is None else picture(), time, duration)
+            rgb = None if picture is None else picture()
         except BaseException:
             self._failed = True
             raise
+        self._work(lambda: self._sink.write(rgb, at, duration))
 
-    def finish(self) -> None:
+    def _work(self, work: Callable[[], None]) -> None:
+        if self._failed:
+            return
+        began = time.monotonic()
+        try:
+            work()
+        except BaseException:
+            self._failed = True
+            raise
+        finally:
+            self.busy += time.monotonic() - began
+
+    def finish(self, counts: Counts) -> None:
         """Wait for all that was written, and complete the output; see Sink.finish."""
+        self.flush()
+        began = time.monotonic()
+        self._sink.finish(counts)
+        self.busy += time.monotonic() - began
+        self.waited += time.monotonic() - began
+
+    def flush(self) -> None:
+        """Wait for all that was written."""
         while self._waiting:
-            self._waiting.popleft().result()
-        self._sink.finish()
+            self._wait()
 
     def close(self) -> None:
         """Stop the thread, then see Sink.close."""

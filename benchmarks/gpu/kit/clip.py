@@ -9,14 +9,11 @@ cost the same.
 
 from __future__ import annotations
 
-import contextlib
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import numpy as np
 import torch
@@ -24,8 +21,6 @@ import torch
 import vinr_engine as vinr
 from benchmarks.common.files import write_json
 from benchmarks.gpu.kit import pieces
-from vinr_engine.video.io.sink import VideoSink
-from vinr_engine.video.io.video_source import VideoSource
 
 FPS = 25
 
@@ -48,44 +43,6 @@ class Row:
     stages: dict[str, float] = field(default_factory=dict)
 
 
-class Busy:
-    """Seconds in which each stage worked."""
-
-    def __init__(self) -> None:
-        self.seconds = {"read": 0.0, "write": 0.0}
-
-    @contextlib.contextmanager
-    def at(self, stage: str) -> Iterator[None]:
-        began = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.seconds[stage] += time.perf_counter() - began
-
-    def reading(self, pictures: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any]]:
-        """A source's method `pictures`, timed."""
-
-        def timed(source: Any) -> Iterator[Any]:
-            items = pictures(source)
-            while True:
-                with self.at("read"):
-                    item = next(items, None)
-                if item is None:
-                    return
-                yield item
-
-        return timed
-
-    def writing(self, write: Callable[..., None]) -> Callable[..., None]:
-        """A sink's method `write`, timed: colours converted, encoded and in the file."""
-
-        def timed(sink: Any, *arguments: Any) -> None:
-            with self.at("write"):
-                write(sink, *arguments)
-
-        return timed
-
-
 def draw(path: Path, width: int, height: int, frames: int) -> None:
     """A video of a pan over smoothed noise."""
     import av
@@ -105,19 +62,14 @@ def draw(path: Path, width: int, height: int, frames: int) -> None:
 
 def measure(row: Row, source: Path, folder: Path, network: Any, device: str) -> None:
     """Fill a row in, from the second of two runs: kernels are compiled in the first."""
-    busy = Busy()
     for _ in range(2):
-        busy = Busy()
-        with contextlib.ExitStack() as stack:
-            for owner, method, timed in ((VideoSource, "pictures", busy.reading), (VideoSink, "write", busy.writing)):
-                stack.enter_context(mock.patch.object(owner, method, timed(getattr(owner, method))))
-            summary = vinr.upscale(
-                source, folder / "out.mp4", model=network, space=4, time=row.time, device=device, dtype=row.precision,
-                cuda_graphs=row.cuda_graphs, cuts=False, overwrite=True,
-            )  # fmt: skip
+        summary = vinr.upscale(
+            source, folder / "out.mp4", model=network, space=4, time=row.time, device=device, dtype=row.precision,
+            cuda_graphs=row.cuda_graphs, cuts=False, overwrite=True,
+        )  # fmt: skip
     row.frames_in, row.frames_out, row.seconds = summary.frames_in, summary.frames_out, summary.seconds
     row.frames_per_second = summary.frames_out / summary.seconds
-    row.stages = busy.seconds
+    row.stages = {name: seconds for name, seconds in asdict(summary.stages).items() if name != "total"}
 
 
 def plan(dry: bool) -> list[tuple[int, int, int]]:

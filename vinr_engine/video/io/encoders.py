@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import av
 
 from vinr_engine.errors import UsageError
+from vinr_engine.info import cpu_flags
 
 from . import planes
 from .containers import CONTAINERS, ENCODERS, MAX_CRF, Container, Encoder, listed
@@ -23,6 +25,12 @@ class Encoding:
     pixel_format: str
     options: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+
+    @property
+    def global_header(self) -> bool:
+        """Whether the container holds what decoders must know beforehand, which packets then leave out."""
+        flag: Any = av.format.Flags.global_header.value
+        return bool(av.ContainerFormat(self.container.muxer, "w").flags & flag)
 
     @property
     def subsampled(self) -> bool:
@@ -56,6 +64,10 @@ def choose(dst: str, codec: str | None, crf: float | None, info: SourceInfo) -> 
     if crf is not None and not 0 <= crf <= MAX_CRF:
         raise UsageError(f"--crf must be from 0 (best) to {MAX_CRF}, got {crf:g}")
     options = dict(encoder.options)
+    if name == "libx264" and "avx2" in cpu_flags():
+        # Its code for AVX-512 decides by chance in small frames and after scene cuts (build 165): a run that is taken
+        # up would write other packets than one that went through.
+        options["x264-params"] = "asm=avx2"
     value = encoder.crf if crf is None else crf
     if value is not None:
         options["crf"] = f"{value:g}"

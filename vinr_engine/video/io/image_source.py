@@ -137,10 +137,12 @@ class ImageSource(OpenSource):
             count=len(chosen),
         )
 
-    def pictures(self) -> Iterator[Picture]:
+    def pictures(self, since: Fraction | None = None) -> Iterator[Picture]:
         """See Source.pictures."""
         width, height = self.info.width, self.info.height
         for time, path in self.chosen:
+            if since is not None and time < since:
+                continue
             rgb, _ = read(path)
             if rgb.shape != (3, height, width):
                 raise SourceError(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from fractions import Fraction
 from pathlib import Path
 
-from vinr_engine.errors import SourceError, UsageError
+from vinr_engine import files
+from vinr_engine.errors import SourceError, UsageError, reason
 
 from . import image_source
 from .image_source import ImageSource
@@ -46,5 +48,21 @@ def open_source(src: str, rate: Fraction, start: Fraction | None, end: Fraction 
     kind = source_kind(src)
     if kind == "video":
         return VideoSource(Path(src), start, end)
-    files = image_source.in_folder(Path(src)) if kind == "folder" else image_source.by_pattern(src)
-    return ImageSource(files, rate, start, end)
+    return ImageSource(_images(src, kind), rate, start, end)
+
+
+def _images(src: str, kind: str) -> list[Path]:
+    return image_source.in_folder(Path(src)) if kind == "folder" else image_source.by_pattern(src)
+
+
+def fingerprint(src: str) -> str:
+    """What tells SRC from another one, and from what it was before a change; SourceError. See files.fingerprint."""
+    kind = source_kind(src)
+    paths = [Path(src)] if kind == "video" else _images(src, kind)
+    state = hashlib.sha256()
+    for path in paths:
+        try:
+            state.update(f"{path.name}\0{files.fingerprint(path)}\0".encode(errors="surrogateescape"))
+        except OSError as error:
+            raise SourceError(f"cannot read {path}: {reason(error)}") from None
+    return state.hexdigest()

@@ -5,37 +5,37 @@ Nothing here imports the video libraries before an output is settled.
 
 from __future__ import annotations
 
+import io
 import os
 import re
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
+from vinr_engine import files
 from vinr_engine.errors import UsageError
 
-from .colour import Array
 from .containers import CONTAINERS, FRAME_NAMES, suffixes
 from .source import SourceInfo
 
 if TYPE_CHECKING:
     from .audio import AudioCopy
+    from .coders import Coder
+    from .packets import PacketFile
+    from .target import Target
 
 
-class Sink(Protocol):
-    """An output being written; every method raises SinkError when the output cannot be written."""
+class Chunks(Protocol):
+    """The chunks of an output, in order; every method raises SinkError."""
 
-    def write(self, rgb: Array | None, time: Fraction, duration: Fraction) -> None:
-        """Add a frame, RGB [3, H, W] in [0, 1], shown at ``time`` for ``duration`` seconds; None repeats the last."""
+    def packets(self) -> list[PacketFile]:
+        """Of all of them."""
         ...
 
-    def finish(self) -> None:
-        """Complete the output."""
-        ...
-
-    def close(self) -> None:
-        """Release the files; after ``finish`` or instead of it."""
+    def placing(self) -> Iterator[PacketFile]:
+        """Of each that is not in its place yet; once the next one is asked for, it is, and its file may go."""
         ...
 
 
@@ -77,14 +77,18 @@ class Output(ABC):
         """What it takes of that source; the first call. UsageError."""
 
     @abstractmethod
-    def open(
-        self, path: Path, size: tuple[int, int], info: SourceInfo, rate: Fraction, tick: Fraction,
-        audio: AudioCopy | None,
-    ) -> Sink:  # fmt: skip
-        """The sink that writes to ``path``, a new file or folder in DST's place; pictures of ``size`` (width, height).
+    def coder(self, target: Target, held: Any = None, last: int = -1) -> Coder:
+        """What codes the pictures of one chunk; ``held`` and ``last``: those of the chunk's before. SinkError."""
 
-        ``rate`` is the nominal output rate, ``tick`` the unit of its timestamps in seconds. SinkError.
+    @abstractmethod
+    def join(self, chunks: Chunks, path: Path, target: Target, audio: AudioCopy | None) -> None:
+        """Make a file or folder at ``path``, to be put in DST's place, of chunks. SinkError.
+
+        ``path`` may hold what an earlier call left of it.
         """
+
+    def check(self, target: Target, audio: AudioCopy | None) -> None:  # noqa: B027, there may be nothing to check
+        """SinkError where it is clear before any picture is made that this cannot be written."""
 
 
 class Frames(Output):
@@ -109,14 +113,20 @@ class Frames(Output):
         """See Output."""
         return Accepts()
 
-    def open(
-        self, path: Path, size: tuple[int, int], info: SourceInfo, rate: Fraction, tick: Fraction,
-        audio: AudioCopy | None,
-    ) -> Sink:  # fmt: skip
+    def coder(self, target: Target, held: Any = None, last: int = -1) -> Coder:
         """See Output."""
-        from .sink import FolderSink
+        from .coders import PngCoder
 
-        return FolderSink(path, self.dst, size, info)
+        return PngCoder(target, held, last)
+
+    def join(self, chunks: Chunks, path: Path, target: Target, audio: AudioCopy | None) -> None:
+        """See Output. Each chunk goes once its images are there: both together would take twice the space."""
+        from .join import place_images
+
+        with files.reported(self.dst):
+            path.mkdir(exist_ok=True)
+        for chunk in chunks.placing():
+            place_images(chunk, path, self.dst)
 
 
 class Video(Output):
@@ -137,14 +147,23 @@ class Video(Output):
         even = f"{encoding.codec} with {encoding.pixel_format}" if encoding.subsampled else ""
         return Accepts(even, timed=True, audio=True, notes=encoding.notes)
 
-    def open(
-        self, path: Path, size: tuple[int, int], info: SourceInfo, rate: Fraction, tick: Fraction,
-        audio: AudioCopy | None,
-    ) -> Sink:  # fmt: skip
+    def coder(self, target: Target, held: Any = None, last: int = -1) -> Coder:
         """See Output."""
-        from .sink import VideoSink
+        from .coders import VideoCoder
 
-        return VideoSink(path, self.dst, self.encoding, size, info, rate, tick, audio)
+        return VideoCoder(self.encoding, target, self.dst, held, last)
+
+    def join(self, chunks: Chunks, path: Path, target: Target, audio: AudioCopy | None) -> None:
+        """See Output."""
+        from .join import join_video
+
+        join_video(chunks.packets(), path, self.dst, self.encoding, target, audio)
+
+    def check(self, target: Target, audio: AudioCopy | None) -> None:
+        """See Output."""
+        from .join import Muxer
+
+        Muxer(io.BytesIO(), self.dst, self.encoding, target, audio).close()
 
 
 OUTPUTS: tuple[type[Output], ...] = (Video, Frames)

@@ -46,8 +46,11 @@ class Source(Protocol):
 
     info: SourceInfo
 
-    def pictures(self) -> Iterator[Picture]:
-        """The pictures in order of time, times strictly rising, all of one size. Errors: SourceError."""
+    def pictures(self, since: Fraction | None = None) -> Iterator[Picture]:
+        """The pictures in order of time, times strictly rising, all of one size. Errors: SourceError.
+
+        ``since``: those before are left out, and need not be decoded.
+        """
         ...
 
     def close(self) -> None:

@@ -188,10 +188,9 @@ class VideoSource(OpenSource):
             return Fraction(0) if previous is None else previous + self._step
         return stamp * Fraction(frame.time_base or self._tick)
 
-    def _seek(self) -> None:
+    def _seek(self, start: Fraction) -> None:
         """Jump to the key frame before ``start``; decoding then begins there."""
-        assert self.start is not None
-        target = int((self.origin + self.start) / self._tick)
+        target = int((self.origin + start) / self._tick)
         try:
             self.container.seek(target, stream=self.stream, backward=True)
         except av.error.FFmpegError:
@@ -199,16 +198,17 @@ class VideoSource(OpenSource):
             self.container.seek(0)
         self._decoded = self._decode()
         self._first = next(self._decoded, None)
-        if self._first is None or self._first[0] - self.origin > self.start:
+        if self._first is None or self._first[0] - self.origin > start:
             # too late: MPEG transport streams are entered between key frames, and decode from the next one on only
             self.close()
             self.container, self._file = open_container(self.path)
             self._prepare()
 
-    def pictures(self) -> Iterator[Picture]:
+    def pictures(self, since: Fraction | None = None) -> Iterator[Picture]:
         """See Source.pictures. Frames that repeat an earlier timestamp are left out."""
-        if self.start and self.start > 2:
-            self._seek()
+        start = self.start if since is None else since
+        if start and start > 2:
+            self._seek(start)
         time: Fraction | None = None
         first, self._first = self._first, None
         number = 0
@@ -219,7 +219,7 @@ class VideoSource(OpenSource):
             at = now - self.origin
             if self.end is not None and at >= self.end:
                 break
-            if self.start is not None and at < self.start:
+            if start is not None and at < start:
                 continue
             number += 1
             yield Picture(at, self._duration(frame), self._rgb(frame, at))

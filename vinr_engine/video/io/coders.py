@@ -1,0 +1,144 @@
+"""Pictures to coded packets: by an encoder of video, or as PNG."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from fractions import Fraction
+from typing import Any, Protocol
+
+import av
+import numpy as np
+
+from vinr_engine.errors import SinkError, reason
+
+from . import planes
+from .colour import Array, Colour, for_encoding
+from .encoders import Encoding
+from .packets import Packet
+from .target import Target
+
+
+class Coder(Protocol):
+    """Codes the pictures of one chunk; every method raises SinkError where that fails.
+
+    ``held`` is the last picture as it is coded: the next chunk's coder takes it, in case that begins by repeating it.
+    ``last`` is its pts.
+    """
+
+    held: Any
+    last: int
+    facts: dict[str, Any]
+    """What must be the same for packets to be joined; JSON-able."""
+
+    def code(self, rgb: Array | None, time: Fraction, duration: Fraction) -> list[Packet]:
+        """Add a picture, RGB [3, H, W] in [0, 1], shown at ``time`` for ``duration`` seconds; None repeats the last.
+
+        Returns the packets that have become ready, of this or earlier ones.
+        """
+        ...
+
+    def finish(self) -> list[Packet]:
+        """The rest of the packets; the coder is not in use after that."""
+        ...
+
+
+def configure(context: av.VideoCodecContext, encoding: Encoding, target: Target, dst: str) -> Colour:
+    """Set up and open an encoder; the colour in which it takes pictures. SinkError."""
+    colour = for_encoding(target.info.colour)
+    context.width, context.height = target.size
+    context.pix_fmt = encoding.pixel_format
+    context.time_base = target.tick
+    # The packets depend on the number of threads; what it is by itself depends on the machine.
+    context.thread_type, context.thread_count = "AUTO", target.threads
+    if target.info.aspect is not None:
+        context.sample_aspect_ratio = target.info.aspect
+    form = planes.layout(encoding.pixel_format)
+    if form is not None and form.kind == "yuv":
+        context.colorspace, context.color_range = colour.matrix, colour.range
+    context.color_primaries, context.color_trc = colour.primaries, colour.transfer
+    try:
+        context.open()
+    except (av.error.FFmpegError, ValueError, OverflowError) as error:
+        width, height = target.size
+        raise SinkError(
+            f"cannot write {dst}: {encoding.codec} does not take {width}x{height} {context.pix_fmt}: {reason(error)}"
+        ) from None
+    return colour
+
+
+class VideoCoder:
+    """By one of FFmpeg's encoders, from a key frame on."""
+
+    def __init__(self, encoding: Encoding, target: Target, dst: str, held: Any = None, last: int = -1) -> None:
+        self.encoding, self.dst, self.tick = encoding, dst, target.tick
+        self.held: av.VideoFrame | None = held
+        self.last = last
+        context = av.CodecContext.create(encoding.codec, "w")
+        assert isinstance(context, av.VideoCodecContext)
+        context.framerate = target.nominal_rate
+        context.options = dict(encoding.options)
+        if encoding.global_header:
+            context.flags |= av.codec.context.Flags.global_header
+        self.context = context
+        self.colour = configure(context, encoding, target, dst)
+        self.facts = {"codec": encoding.codec, "extradata": bytes(context.extradata or b"").hex()}
+
+    def code(self, rgb: Array | None, time: Fraction, duration: Fraction) -> list[Packet]:
+        """See Coder."""
+        if rgb is not None:
+            self.held = planes.from_rgb(rgb, self.encoding.pixel_format, self.colour)
+        frame = self.held
+        assert frame is not None
+        # rounding is only met where no unit of time fits a 32-bit time base
+        self.last = max(self.last + 1, round(time / self.tick))
+        frame.pts, frame.time_base = self.last, self.tick
+        frame.duration = max(1, round(duration / self.tick))
+        frame.colorspace, frame.color_range = self.colour.matrix, self.colour.range
+        frame.color_primaries, frame.color_trc = self.colour.primaries, self.colour.transfer
+        return self._packets(frame)
+
+    def finish(self) -> list[Packet]:
+        """See Coder."""
+        return self._packets(None)
+
+    def _packets(self, frame: av.VideoFrame | None) -> list[Packet]:
+        try:
+            coded: Iterable[av.Packet] = self.context.encode(frame)
+        except (OSError, ValueError, av.error.FFmpegError) as error:
+            raise SinkError(f"cannot write {self.dst}: {reason(error)}") from None
+        return [Packet(int(p.pts or 0), p.dts, int(p.duration or 0), p.is_keyframe, bytes(p)) for p in coded]
+
+
+class PngCoder:
+    """PNG images, numbered in place of times: 16 bits a channel where the input has more than 8, else 8."""
+
+    def __init__(self, target: Target, held: Any = None, last: int = -1) -> None:
+        self.size = target.size
+        self.format = "rgb48be" if target.info.bits > 8 else "rgb24"
+        self.held: bytes | None = held
+        self.last = last
+        self.facts = {"codec": "png", "format": self.format}
+
+    def code(self, rgb: Array | None, time: Fraction, duration: Fraction) -> list[Packet]:
+        """See Coder; the times are not stored."""
+        if rgb is not None:
+            self.held = self._encode(rgb)
+        assert self.held is not None
+        self.last += 1
+        return [Packet(self.last, self.last, 1, True, self.held)]
+
+    def _encode(self, rgb: Array) -> bytes:
+        context = av.CodecContext.create("png", "w")
+        assert isinstance(context, av.VideoCodecContext)
+        context.width, context.height = self.size
+        context.pix_fmt = self.format
+        context.time_base = Fraction(1, 25)
+        peak, dtype = (65535, np.uint16) if self.format == "rgb48be" else (255, np.uint8)
+        pixels = np.rint(np.clip(rgb, 0, 1) * np.float32(peak)).astype(dtype)
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels.transpose(1, 2, 0)), self.format)
+        frame.pts = 0
+        return b"".join(bytes(p) for p in [*context.encode(frame), *context.encode(None)])
+
+    def finish(self) -> list[Packet]:
+        """See Coder."""
+        return []

@@ -1,0 +1,134 @@
+"""Chunks of coded pictures into one output, without coding anything again."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import IO
+
+import av
+
+from vinr_engine import files
+from vinr_engine.errors import SinkError, reason
+
+from .audio import AudioCopy
+from .coders import configure
+from .containers import FRAME_NAME, suffixes
+from .encoders import Encoding
+from .packets import Packet, PacketFile
+from .target import Target
+
+
+class Muxer:
+    """A video file whose header is written, for packets of one encoder and the source's audio. SinkError."""
+
+    def __init__(
+        self, to: str | IO[bytes], dst: str, encoding: Encoding, target: Target, audio: AudioCopy | None
+    ) -> None:
+        self.dst, self.audio, self.tick = dst, audio, target.tick
+        container = encoding.container
+        try:
+            self.out = av.open(to, "w", format=container.muxer, container_options=dict(container.options))
+        except (OSError, av.error.FFmpegError) as error:
+            raise SinkError(f"cannot write {dst}: {reason(error)}") from None
+        try:
+            stream = self.out.add_stream(encoding.codec, rate=target.nominal_rate, options=dict(encoding.options))
+            assert isinstance(stream, av.VideoStream)
+            self.stream = stream
+            configure(stream.codec_context, encoding, target, dst)
+            self.extradata = bytes(stream.codec_context.extradata or b"").hex()
+            if audio is not None:
+                audio.attach(self.out, dst)
+            try:
+                self.out.start_encoding()
+            except (av.error.FFmpegError, ValueError) as error:
+                hint = (
+                    f"; --no-audio or a {suffixes(any_audio=True)} output may help" if audio and audio.streams else ""
+                )
+                raise SinkError(f"cannot write {dst}: {reason(error)}{hint}") from None
+        except BaseException:
+            self.close()
+            raise
+
+    def write(self, packet: Packet) -> None:
+        """Add a packet, after the audio that belongs before it."""
+        coded = av.Packet(packet.data)
+        coded.pts, coded.dts, coded.duration = packet.pts, packet.dts, packet.duration
+        coded.time_base, coded.stream, coded.is_keyframe = self.tick, self.stream, packet.key
+        try:
+            if self.audio is not None:
+                self.audio.pump(self.out, packet.pts * self.tick)
+            self.out.mux(coded)
+        except (OSError, ValueError, av.error.FFmpegError) as error:
+            raise SinkError(f"cannot write {self.dst}: {reason(error)}") from None
+
+    def finish(self) -> None:
+        """Add what audio is left, and complete the file."""
+        try:
+            if self.audio is not None:
+                self.audio.pump(self.out, None)
+            self.out.close()
+        except (OSError, ValueError, av.error.FFmpegError) as error:
+            raise SinkError(f"cannot write {self.dst}: {reason(error)}") from None
+
+    def close(self) -> None:
+        """Release the file, complete or not."""
+        try:
+            self.out.close()
+        except (OSError, ValueError, av.error.FFmpegError):
+            # only a draft is lost: the error that led here is being reported
+            return
+
+
+def delay(order: Sequence[int]) -> int:
+    """How many pictures ahead of its own turn a decoder must be, for packets with these pts in the order of coding."""
+    places = {pts: n for n, pts in enumerate(sorted(order))}
+    return max((n - places[pts] for n, pts in enumerate(order)), default=0)
+
+
+def decoding_times(chunks: Sequence[PacketFile], ahead: int) -> Iterator[Packet]:
+    """The packets of all chunks, with decoding times that rise through them all.
+
+    Each encoder counts its own from a little before its first picture, into the chunk before. The rule here is theirs:
+    a packet is decoded at the time of the picture that is shown ``ahead`` pictures earlier.
+    """
+    shown: deque[int] = deque()
+    for number, chunk in enumerate(chunks):
+        times = sorted(chunk.order())
+        if number == 0:
+            lead = times[ahead] - times[0]
+            shown.extend(pts - lead for pts in times[:ahead])
+        shown.extend(times)
+        for packet in chunk:
+            yield replace(packet, dts=shown.popleft())
+
+
+def join_video(
+    chunks: Sequence[PacketFile], path: Path, dst: str, encoding: Encoding, target: Target, audio: AudioCopy | None
+) -> None:
+    """One file of chunks, with the source's audio. SinkError."""
+    ahead = max(delay(list(chunk.order())) for chunk in chunks)
+    muxer = Muxer(str(path), dst, encoding, target, audio)
+    try:
+        for chunk in chunks:
+            if chunk.facts != {"codec": encoding.codec, "extradata": muxer.extradata}:
+                raise SinkError(
+                    f"cannot write {dst}: {chunk.path} was made by another encoder: --restart makes it anew"
+                )
+        for packet in decoding_times(chunks, ahead):
+            muxer.write(packet)
+        muxer.finish()
+    finally:
+        muxer.close()
+
+
+def place_images(chunk: PacketFile, folder: Path, dst: str) -> None:
+    """A chunk's images as files of a folder, on the disk when this returns. SinkError."""
+    with files.reported(dst):
+        for packet in chunk:
+            path = folder / FRAME_NAME.format(packet.pts)
+            path.write_bytes(packet.data)
+            files.sync(path)
+        files.sync(folder)

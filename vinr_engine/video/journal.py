@@ -1,0 +1,367 @@
+"""The folder beside an output that keeps what is done of it, so that a run that ended early can be taken up again.
+
+`.NAME.vinr` holds chunks, each the coded pictures of one segment, and a journal: a line of JSON that says what is being
+made, a line for each chunk that is complete, and one for each step of the end. A line is on the disk before anything
+relies on it; what no line names is left over from a run that was killed, and is removed.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import re
+import shutil
+from dataclasses import asdict, dataclass
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from vinr_engine import files
+from vinr_engine.errors import SinkError, UsageError, reason
+
+from .io.packets import PacketFile
+
+JOURNAL = "journal.jsonl"
+OLD = "old"
+"""A folder that stood under the output's name, until the new one does."""
+
+
+@dataclass(frozen=True)
+class Mark:
+    """Where a segment begins, and all that has to be known of what came before.
+
+    ``frame``: number of the input frame whose span goes on, which lies at ``time``; ``emitted`` of the span's output
+    frames are done. ``since``: the time of the first frame to read, that one or the one before, which a hold looks back
+    at. ``first``: the first frame's time. ``digest``: of the frame, see `files.digest`. ``frames_out`` and ``cuts``:
+    output frames before the segment, scene cuts before the span. All times in seconds.
+    """
+
+    frame: int
+    emitted: int
+    time: Fraction
+    since: Fraction
+    first: Fraction
+    digest: str
+    frames_out: int
+    cuts: int
+
+    def as_json(self) -> dict[str, Any]:
+        """For `from_json`."""
+        return {k: str(v) if isinstance(v, Fraction) else v for k, v in asdict(self).items()}
+
+    @classmethod
+    def from_json(cls, facts: dict[str, Any]) -> Mark:
+        """The mark of such facts."""
+        read: dict[str, Any] = {k: Fraction(v) if k in ("time", "since", "first") else v for k, v in facts.items()}
+        return cls(**read)
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A complete segment: its file, the pts of its last packet in the order of showing, and what comes after it."""
+
+    number: int
+    path: Path
+    frames: int
+    bytes: int
+    sha256: str
+    last: int
+    mark: Mark | None
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Frames read and written, scene cuts found."""
+
+    frames_in: int
+    frames_out: int
+    cuts: int
+
+
+class Journal:
+    """The journal of the output ``dst``, locked against other runs within a with block.
+
+    Raises SinkError where another run holds it, and where its folder cannot be made or written.
+    """
+
+    def __init__(self, dst: str) -> None:
+        self.dst = dst
+        self.final = Path(os.path.abspath(dst))
+        self.folder = self.final.with_name(f".{self.final.name}.vinr")
+        self.head: dict[str, Any] | None = None
+        self.chunks: list[Chunk] = []
+        self.counts: Counts | None = None
+        """Of the whole clip, once all of it is in chunks."""
+        self.placed = 0
+        """Chunks that have been turned into images of the result."""
+        self.joined = False
+        """Whether the result is complete, and only has to take its name."""
+        self._partial = False
+        self._file: int | None = None
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is anything of an earlier run."""
+        return (self.folder / JOURNAL).is_file()
+
+    @property
+    def result(self) -> Path:
+        """Where the joined output is made."""
+        return self.folder / f"result{self.final.suffix}"
+
+    def __enter__(self) -> Journal:
+        with files.reported(self.dst):
+            self.folder.mkdir(exist_ok=True)
+            self._file = os.open(self.folder / JOURNAL, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(self._file)
+            raise SinkError(f"another run is making {self.dst}") from None
+        self._read()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if not self.chunks and self.folder.exists():
+            self.remove()  # nothing is lost
+        assert self._file is not None
+        os.close(self._file)
+
+    def _read(self) -> None:
+        """Take what holds of the journal, and remove what it does not name."""
+        assert self._file is not None
+        size = 0
+        for text in os.pread(self._file, os.fstat(self._file).st_size, 0).splitlines(keepends=True):
+            try:
+                if not text.endswith(b"\n") or not self._take(json.loads(text)):
+                    break
+            except (ValueError, KeyError, TypeError):
+                break
+            size += len(text)
+        # What follows was being written when the run ended.
+        os.ftruncate(self._file, size)
+        if self.finished:
+            return
+        if not self.result.exists():
+            self.joined, self.placed = False, 0
+        for chunk in self.chunks[self.placed :]:
+            if not chunk.path.is_file() or chunk.path.stat().st_size != chunk.bytes:
+                self.drop(chunk)
+                break
+        kept = {JOURNAL, OLD, *(chunk.path.name for chunk in self.chunks)}
+        if self.placed or self.joined:
+            kept.add(self.result.name)
+        for path in self.folder.iterdir():
+            if path.name not in kept:
+                _unlink(path)
+
+    def _take(self, line: dict[str, Any]) -> bool:
+        """One line; whether it fits those before."""
+        if "arguments" in line:
+            self.head = line
+        elif "chunk" in line:
+            chunk = self._chunk(line)
+            if chunk.number != len(self.chunks):
+                return False
+            self.chunks.append(chunk)
+            self.counts = Counts(**line["counts"]) if "counts" in line else None
+        elif "counts" in line:
+            self.counts = Counts(**line["counts"])
+        elif "placed" in line:
+            self.placed = line["placed"]
+        elif "joined" in line:
+            self.joined = line["joined"]
+        elif "partial" in line:
+            self._partial = line["partial"]
+        return self.head is not None
+
+    def _chunk(self, line: dict[str, Any]) -> Chunk:
+        facts = dict(line)
+        number = facts.pop("chunk")
+        mark = facts.pop("mark")
+        facts.pop("counts", None)
+        return Chunk(number, self._path(number), **facts, mark=None if mark is None else Mark.from_json(mark))
+
+    def _path(self, number: int) -> Path:
+        return self.folder / f"chunk-{number:06d}.packets"
+
+    def _write(self, line: dict[str, Any]) -> None:
+        """Add a line, on the disk when this returns, or not at all."""
+        assert self._file is not None
+        data = json.dumps(line).encode() + b"\n"
+        before = os.fstat(self._file).st_size
+        with files.reported(self.dst):
+            try:
+                written = os.write(self._file, data)
+                while written < len(data):
+                    written += os.write(self._file, data[written:])
+                os.fsync(self._file)
+            except OSError:
+                os.ftruncate(self._file, before)
+                raise
+
+    @property
+    def finished(self) -> bool:
+        """Whether the output has taken its place already, and only the folder is left."""
+        return self.joined and not self.result.exists() and self.final.exists()
+
+    def begin(self, head: dict[str, Any], restart: bool) -> dict[str, Any]:
+        """Begin, or go on with what there is; what is settled, as it was when it began. UsageError: see `refuse`."""
+        if self.chunks and not restart:
+            assert self.head is not None
+            try:
+                refuse(self.dst, self.head, head)
+            except UsageError:
+                if not self.finished:
+                    raise
+            else:
+                return dict(self.head["settled"])
+        self.clear()
+        self._write(head)
+        self.head = head
+        return dict(head["settled"])
+
+    def clear(self) -> None:
+        """Forget all that is done."""
+        assert self._file is not None
+        os.ftruncate(self._file, 0)
+        self.head, self.counts, self.joined, self.placed = None, None, False, 0
+        self.chunks = []
+        for path in self.folder.iterdir():
+            if path.name != JOURNAL:
+                _unlink(path)
+
+    @property
+    def mark(self) -> Mark | None:
+        """Where to go on; None for the beginning, and where all is in chunks."""
+        return self.chunks[-1].mark if self.chunks else None
+
+    @property
+    def frames(self) -> int:
+        """Output frames that are kept."""
+        return sum(chunk.frames for chunk in self.chunks)
+
+    def draft(self) -> Path:
+        """Where the next chunk is written."""
+        path = self._path(len(self.chunks))
+        return path.with_suffix(".draft")
+
+    def commit(self, frames: int, last: int, mark: Mark | None, counts: Counts | None = None) -> None:
+        """The draft is complete: keep it as the next chunk, ``counts`` with the last one. SinkError."""
+        draft = self.draft()
+        number = len(self.chunks)
+        path = self._path(number)
+        with files.reported(self.dst):
+            size, digest = draft.stat().st_size, files.digest(draft)
+            files.sync(draft)
+            os.replace(draft, path)
+            files.sync(self.folder)
+        chunk = Chunk(number, path, frames, size, digest, last, mark)
+        facts: dict[str, Any] = {"chunk": number, "frames": frames, "bytes": size, "sha256": digest, "last": last}
+        facts["mark"] = None if mark is None else mark.as_json()
+        self._write(facts if counts is None else {**facts, "counts": asdict(counts)})
+        self.chunks.append(chunk)
+        self.counts = counts
+
+    def open(self, chunk: Chunk) -> PacketFile:
+        """A chunk's packets; SinkError if they are not those that were written: it is forgotten then."""
+        try:
+            if files.digest(chunk.path) == chunk.sha256:
+                return PacketFile(chunk.path)
+            problem = "is damaged"
+        except OSError as error:
+            problem = f"cannot be read: {reason(error)}"
+        self.drop(chunk)
+        raise SinkError(f"{chunk.path} {problem}: the same command makes it again, and what follows it")
+
+    def complete(self, counts: Counts) -> None:
+        """All of the clip is in chunks already."""
+        self._write({"counts": asdict(counts)})
+        self.counts = counts
+
+    def place(self, chunk: Chunk) -> None:
+        """A chunk's images are on the disk: it is not needed any more."""
+        self._write({"placed": chunk.number + 1})
+        self.placed = chunk.number + 1
+        chunk.path.unlink(missing_ok=True)
+
+    def drop(self, chunk: Chunk) -> None:
+        """Forget a chunk that is damaged or lost, and what follows it."""
+        assert self._file is not None
+        lines = os.pread(self._file, os.fstat(self._file).st_size, 0).splitlines(keepends=True)
+        os.ftruncate(self._file, sum(map(len, lines[: 1 + chunk.number])))
+        self.chunks, self.counts, self.joined, self.placed = self.chunks[: chunk.number], None, False, 0
+
+    def rename(self, ours: re.Pattern[str] | None) -> None:
+        """Put the result in the output's place, safely on the disk; see `files.draft` for ``ours``. SinkError."""
+        with files.reported(self.dst):
+            files.sync(self.result)
+            if not self.joined:
+                self._write({"joined": True})
+                self.joined = True
+            if self.result.is_dir() and self.final.exists():
+                if ours is not None and files.foreign(self.final, ours) is not None:
+                    raise SinkError(f"{self.dst} holds other files now: empty it, and the same command goes on")
+                os.rename(self.final, self.folder / OLD)
+            os.replace(self.result, self.final)
+            files.sync(self.final.parent)
+
+    @property
+    def _partial_path(self) -> Path:
+        return self.final.with_name(f"{self.final.stem}.partial{self.final.suffix}")
+
+    def partial(self) -> Path:
+        """Where to write what is done so far; it goes when the output is complete. SinkError."""
+        if not self._partial:
+            if self._partial_path.exists():
+                raise SinkError(f"{self._partial_path} exists, and is of another origin: move it away")
+            self._write({"partial": True})
+            self._partial = True
+        return self._partial_path
+
+    def remove(self) -> None:
+        """Remove the folder; the journal last, as it says what the rest is."""
+        if self._partial and self._partial_path.exists():
+            _unlink(self._partial_path)
+        self.chunks, self.counts = [], None
+        for path in [*self.folder.iterdir()]:
+            if path.name != JOURNAL:
+                _unlink(path)
+        (self.folder / JOURNAL).unlink()
+        self.folder.rmdir()
+
+
+def _unlink(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+
+
+def refuse(dst: str, begun: dict[str, Any], asked: dict[str, Any]) -> None:
+    """UsageError unless a run that was begun is the one that is asked for: it names what differs, both ways."""
+
+    def said(arguments: dict[str, str]) -> str:
+        return " ".join(f"{name} {arguments[name]}" for name in differing) or "nothing"
+
+    restart = "--restart drops what is done of it"
+    if begun["vinr"] != asked["vinr"]:
+        raise UsageError(f"{dst} was begun by vinr {begun['vinr']}, and this is {asked['vinr']}: {restart}")
+    if begun["source"] != asked["source"]:
+        raise UsageError(
+            f"{dst} was begun from {begun['source']['name']}, and {asked['source']['name']} is another source or has "
+            f"changed: {restart}"
+        )
+    if begun["weights"] != asked["weights"]:
+        names = begun["weights"]["name"], asked["weights"]["name"]
+        raise UsageError(f"{dst} was begun with the weights {names[0]}, and {names[1]} are others: {restart}")
+    differing = [name for name, value in asked["arguments"].items() if begun["arguments"].get(name) != value]
+    if differing:
+        raise UsageError(
+            f"{dst} was begun with {said(begun['arguments'])}, and now {said(asked['arguments'])} is asked for: give "
+            f"the former to go on, or {restart}"
+        )

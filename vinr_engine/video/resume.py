@@ -1,0 +1,38 @@
+"""Reading a source from somewhere in its middle, and being sure of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from .io.source import OpenSource, Picture
+from .journal import Mark
+from .pipeline import digest
+
+
+def pictures_from(
+    source: OpenSource, mark: Mark | None, reopen: Callable[[], OpenSource], say: Callable[[str], None]
+) -> Iterator[Picture]:
+    """The pictures of a source from where a segment begins; from its first for None.
+
+    A file is entered at a key frame, from which its format should allow decoding. Whether that gave the very pictures
+    that reading from the beginning gives is checked by the mark's digest: if not, it is read from the beginning.
+    """
+    if mark is None:
+        yield from source.pictures()
+        return
+    begun: list[Picture] = []
+    pictures = source.pictures(mark.since)
+    for picture in pictures:
+        begun.append(picture)
+        if picture.time >= mark.time:
+            break
+    if begun and begun[0].time == mark.since and begun[-1].time == mark.time and digest(begun[-1].rgb) == mark.digest:
+        yield from begun
+        yield from pictures
+        return
+    say("the input cannot be entered exactly where the last run ended: reading it from its beginning")
+    begun.clear()
+    with reopen() as whole:
+        for picture in whole.pictures():
+            if picture.time >= mark.since:
+                yield picture
