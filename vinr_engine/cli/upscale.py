@@ -6,9 +6,11 @@ from typing import Annotated, Any
 
 import typer
 
+from vinr_engine.cli.loading import load_torch
 from vinr_engine.cli.options import taking
 from vinr_engine.errors import UsageError
 from vinr_engine.video.job import Job, NetworkOptions
+from vinr_engine.video.plan import wanted
 
 
 @taking(Job)
@@ -42,6 +44,8 @@ def upscale(
     sample aspect ratio are kept, rotation tags are applied, audio is copied packet by packet, alpha is dropped
     (images: laid over black). DST appears complete or not at all.
     """
+    wanted(Job(**options))  # numbers that are wrong are said at once
+    load_torch()
     from vinr_engine.video.progress import Bar
     from vinr_engine.video.render import render
 

@@ -1,6 +1,6 @@
 """The kinds of output, each of which says itself what it takes. Another one is a class here, with its sink.
 
-Nothing here imports the video libraries before an output is settled.
+Nothing here imports the video libraries before an output is settled, nor numpy: the command line's help names outputs.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from vinr_engine.errors import UsageError
 
-from .colour import Array
 from .containers import CONTAINERS, FRAME_NAMES, suffixes
-from .source import SourceInfo
 
 if TYPE_CHECKING:
     from .audio import AudioCopy
+    from .colour import Array
+    from .source import SourceInfo
 
 
 class Sink(Protocol):
