@@ -1,0 +1,45 @@
+"""The signals that end a command, and what is said of it then."""
+
+from __future__ import annotations
+
+import signal
+from contextlib import suppress
+from typing import Any
+
+_signals: list[int] = []
+_message = ""
+
+
+class Interrupted(KeyboardInterrupt):
+    """A class of our own: Python kills itself by SIGINT at exit if a plain KeyboardInterrupt ever left an exec()."""
+
+
+def watch(message: str) -> None:
+    """Let SIGTERM and SIGINT raise Interrupted from now on; ``message``: see `say`."""
+    _signals.clear()
+    say(message)
+    with suppress(ValueError):  # outside the main thread the host program minds its signals
+        signal.signal(signal.SIGTERM, _interrupted)
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where it is ignored
+            signal.signal(signal.SIGINT, _interrupted)
+
+
+def _interrupted(number: int, frame: Any) -> None:
+    _signals.append(number)
+    raise Interrupted
+
+
+def came() -> bool:
+    """Whether a signal came: C code turns a KeyboardInterrupt that meets it into errors of its own."""
+    return bool(_signals)
+
+
+def say(message: str) -> None:
+    """Change what is said of an interruption."""
+    global _message
+    _message = message
+
+
+def message() -> str:
+    """What is said of an interruption."""
+    return _message
