@@ -122,7 +122,7 @@ def _place(src: str, out: str, suffix: str | None) -> str:
 
 def _check_places(pairs: list[Pair]) -> None:
     taken: dict[str, Pair] = {}
-    read = {os.path.realpath(pair.src): pair for pair in pairs}
+    read = {os.path.realpath(pair.src) for pair in pairs}
     for pair in pairs:
         inputs.check_distinct(pair.src, pair.dst)
         place = os.path.normcase(os.path.realpath(pair.dst))
