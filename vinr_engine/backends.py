@@ -2,7 +2,7 @@
 
 `auto` takes the first backend of `ORDER` that can run the op on the tensors at hand; `reference`, plain torch, always
 can, and the log says once why nothing else could. A backend asked for by name runs or raises, saying why. The choice is
-process-wide: by `with backend("cpu"):`, or by the variable VINR_BACKEND when the package is imported.
+process-wide: by `with backend("cpu"):`, or by the variable VINR_BACKEND when the ops are imported.
 
 Triton's interpreter, see `vinr_engine.kernels.common.runtime`, runs where "triton" is asked for by name.
 """

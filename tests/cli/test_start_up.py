@@ -50,3 +50,49 @@ def test_threads_of_upscale_allocate_from_one_arena(tmp_path):
     assert done.returncode == 0, done.stderr
     before, after = (part.count("<heap nr=") for part in done.stdout.split("<run/>"))
     assert after == before > 0
+
+
+ANSWERED = """
+import json, sys
+heavy = json.loads(sys.argv.pop(1))
+from vinr_engine.cli.__main__ import run
+code = run()
+print(json.dumps([code, [name for name in heavy if name in sys.modules]]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [(["--help"], 0), ([], 0), (["--version"], 0), (["upscale", "--help"], 0), (["evaluate", "--help"], 0),
+     (["train", "--help"], 0), (["export", "onnx", "--help"], 0), (["downscale"], 2), (["upscale", "a.mp4"], 2),
+     (["upscale", "a.mp4", "b.mp4", "--nonsense"], 2), (["upscale", "a.mp4", "b.mp4", "--space", "0"], 2)],
+    ids=str,
+)  # fmt: skip
+def test_what_computes_nothing_loads_nothing_that_computes(words, code):
+    heavy = ["torch", "numpy", "av", "PIL", "vinr_engine.ops"]
+    done = subprocess.run([sys.executable, "-c", ANSWERED, json.dumps(heavy), *words], capture_output=True, text=True)
+    assert json.loads(done.stdout.splitlines()[-1]) == [code, []], done.stderr
+
+
+def loaded(code):
+    """What `code` prints in a new interpreter."""
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+
+
+def test_the_package_loads_what_is_used():
+    code = "import sys, vinr_engine as vinr\nprint('torch' in sys.modules, 'load_network' in dir(vinr))\n"
+    code += "vinr.load_network, vinr.backend\nprint('torch' in sys.modules, 'av' in sys.modules)\n"
+    code += "print(vinr.upscale.__module__, vinr.ops.conv3x3.__module__)"
+    expected = ["False", "True", "True", "False", "vinr_engine.video.render", "vinr_engine.ops.conv3x3"]
+    assert loaded(code) == expected
+
+
+def test_every_public_name_is_there_and_no_other():
+    code = "import vinr_engine as vinr\nfrom vinr_engine import *\n"
+    code += "print(all(getattr(vinr, name) is globals()[name] for name in vinr.__all__), hasattr(vinr, 'nonsense'))"
+    assert loaded(code) == ["True", "False"]
+
+
+@pytest.mark.parametrize("code", ["import vinr_engine.ops, torch", "import torch, vinr_engine"])
+def test_ops_are_registered(code):
+    assert loaded(f"{code}\nprint(torch.ops.vinr.deform_conv2d.default.name())") == ["vinr::deform_conv2d"]

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import ctypes
-import gc
 import sys
 
-import vinr_engine  # noqa: F401  it loads PyTorch
+from vinr_engine.cli import loading
+from vinr_engine.cli.main import main
 
 M_ARENA_MAX = -8  # of glibc's malloc.h
 
 
 def run() -> int:
     """See `main.main`; only for a process that does nothing else."""
-    # PyTorch's modules live as long as the process: a garbage collection that walks them takes 0.2 s for nothing.
-    gc.freeze()
+    loading.own_process()
     _share_memory_between_threads()
-    from vinr_engine.cli.main import main
-
     return main()
 
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from vinr_engine.cli.loading import load_torch
 from vinr_engine.cli.options import taking
 from vinr_engine.video.job import NetworkOptions
 
@@ -20,6 +21,7 @@ def demo(
 
     Four times in space and eight times in time, beside the low-resolution clip and a bicubic one.
     """
+    load_torch()
     from vinr_engine import demo as demonstration
 
     demonstration.run(out_dir, NetworkOptions(**options), quiet=quiet, say=typer.echo)

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from vinr_engine.cli.loading import load_torch
 from vinr_engine.cli.options import taking
 from vinr_engine.evaluation.job import Evaluation
 
@@ -22,6 +23,7 @@ def evaluate(
     between are reported apart; a second table has every variant in which published figures differ. See
     docs/evaluation.md.
     """
+    load_torch()
     from vinr_engine.evaluation.evaluate import run
     from vinr_engine.video.progress import Bar
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from vinr_engine.cli.loading import load_torch
 from vinr_engine.errors import UsageError
 
 WEIGHTS_HELP = "Checkpoint of a VideoINR [default: a small one that comes with the package]."
@@ -69,6 +70,7 @@ def onnx(
 
     `vinr upscale --runtime onnxruntime --model OUT` then upscales a video with them.
     """
+    load_torch()
     from vinr_engine.export.onnx.model import to_onnx
     from vinr_engine.video import enlarge, parse
 
@@ -139,6 +141,7 @@ def tensorrt(
 
     No engine was ever run by those who wrote this: they had no GPU. vinr_engine.export.Engine is to run them.
     """
+    load_torch()
     import json
 
     from vinr_engine.export.tensorrt.build import to_tensorrt

@@ -6,9 +6,12 @@ from typing import Annotated
 
 import typer
 
+from vinr_engine.cli.loading import load_torch
+
 
 def info(as_json: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False) -> None:
     """Show versions, the compiled extension, processors and backends."""
+    load_torch()
     from vinr_engine import info as system
 
     facts = system.gather()

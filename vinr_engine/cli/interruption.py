@@ -1,44 +1,74 @@
-"""Ctrl-C that lets a run keep what it has done."""
+"""The signals that end a command, and what is said of it then."""
 
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable
-from contextlib import suppress
-from types import FrameType, TracebackType
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
+_signals: list[int] = []
+_message = ""
 
-class Interruption:
-    """Within a with block the first SIGINT or SIGTERM only asks to stop; another one does what it did before."""
 
-    def __init__(self, say: Callable[[str], None]) -> None:
-        """``say`` takes a remark of one line."""
-        self.say = say
-        self._asked = False
-        self._before: dict[int, Any] = {}
+class Interrupted(KeyboardInterrupt):
+    """A class of our own: Python kills itself by SIGINT at exit if a plain KeyboardInterrupt ever left an exec()."""
 
-    def asked(self) -> bool:
-        """Whether to stop."""
-        return self._asked
 
-    def __enter__(self) -> Interruption:
-        with suppress(ValueError):  # outside the main thread the host program minds its signals
-            for number in (signal.SIGINT, signal.SIGTERM):
-                before = signal.getsignal(number)
-                if callable(before):  # not where it is ignored
-                    signal.signal(number, self._handle)
-                    self._before[number] = before
-        return self
+def watch(message: str) -> None:
+    """Let SIGTERM and SIGINT raise Interrupted from now on; ``message``: see `say`."""
+    _signals.clear()
+    say(message)
+    with suppress(ValueError):  # outside the main thread the host program minds its signals
+        signal.signal(signal.SIGTERM, _interrupted)
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where it is ignored
+            signal.signal(signal.SIGINT, _interrupted)
 
-    def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self._asked:
-            self._before[number](number, frame)
-        self._asked = True
-        self.say("stopping after the frame at hand; once more stops at once")
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        for number, before in self._before.items():
-            signal.signal(number, before)
+def _interrupted(number: int, frame: Any) -> None:
+    _signals.append(number)
+    raise Interrupted
+
+
+@contextmanager
+def asking(say: Callable[[str], None]) -> Iterator[Callable[[], bool]]:
+    """Within the block the first signal only asks to stop; another one does what it did before.
+
+    Gives what tells whether to stop; ``say`` takes a remark of one line.
+    """
+    asked: list[int] = []
+    before: dict[int, Any] = {}
+
+    def ask(number: int, frame: Any) -> None:
+        if asked:
+            before[number](number, frame)
+        asked.append(number)
+        say("stopping after the frame at hand; once more stops at once")
+
+    with suppress(ValueError):  # as above
+        for number in (signal.SIGINT, signal.SIGTERM):
+            handler = signal.getsignal(number)
+            if callable(handler):  # not where it is ignored
+                before[number] = handler
+                signal.signal(number, ask)
+    try:
+        yield lambda: bool(asked)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def came() -> bool:
+    """Whether a signal came: C code turns a KeyboardInterrupt that meets it into errors of its own."""
+    return bool(_signals)
+
+
+def say(message: str) -> None:
+    """Change what is said of an interruption."""
+    global _message
+    _message = message
+
+
+def message() -> str:
+    """What is said of an interruption."""
+    return _message

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
-from contextlib import suppress
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from vinr_engine._version import __version__
-from vinr_engine.cli import export
+from vinr_engine.cli import export, interruption
 from vinr_engine.cli.bench import bench
 from vinr_engine.cli.demo import demo
 from vinr_engine.cli.evaluate import evaluate
@@ -65,33 +63,18 @@ app.command(
 app.add_typer(export.app, name="export")
 
 
-class Interrupted(KeyboardInterrupt):
-    """A class of our own: Python kills itself by SIGINT at exit if a plain KeyboardInterrupt ever left an exec()."""
-
-
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; returns the exit code: 0, 2 wrong usage, 1 failure, 130 interrupted."""
-    signals: list[int] = []
     command = (sys.argv[1:] if argv is None else argv)[:1]
-    interruption = KEEPING.get(command[0] if command else "", INTERRUPTED)
-
-    def interrupted(number: int, frame: Any) -> None:
-        signals.append(number)
-        raise Interrupted
-
-    with suppress(ValueError):  # outside the main thread the host program minds its signals
-        signal.signal(signal.SIGTERM, interrupted)
-        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where it is ignored
-            signal.signal(signal.SIGINT, interrupted)
+    interruption.watch(KEEPING.get(command[0] if command else "", INTERRUPTED))
     try:
         code = app(args=argv, standalone_mode=False)
     except BaseException as error:
-        # C code turns a KeyboardInterrupt that meets it into errors of its own
-        if signals or isinstance(error, (KeyboardInterrupt, typer.Abort)):
-            return _fail(interruption, 130)
+        if interruption.came() or isinstance(error, (KeyboardInterrupt, typer.Abort)):
+            return _fail(interruption.message(), 130)
         return _failure(error)
     # typer turns an interruption into this code
-    return _fail(interruption, 130) if code == 130 else code if isinstance(code, int) else 0
+    return _fail(interruption.message(), 130) if code == 130 else code if isinstance(code, int) else 0
 
 
 def _failure(error: BaseException) -> int:

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import MISSING, Field, fields
 from typing import Annotated, Any
 
 import typer
 
 
-def taking(kind: type[Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def taking(kind: type[Any], without: Collection[str] = ()) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Decorates a command whose first argument is a dict with values for fields of the dataclass ``kind``.
 
     The command line shows every field that was declared with help (see `video.job.option`), those of ``kind`` itself
-    before those that it inherits, then the command's own parameters.
+    before those that it inherits, then the command's own parameters; but not those ``without``, which the command
+    finds out by itself.
     """
     inherited = {field.name for base in kind.__mro__[1:-1] for field in fields(base)}
-    chosen = sorted((f for f in fields(kind) if "help" in f.metadata), key=lambda f: f.name in inherited)
+    chosen = [f for f in fields(kind) if "help" in f.metadata and f.name not in without]
+    chosen.sort(key=lambda f: f.name in inherited)
 
     def decorate(run: Callable[..., None]) -> Callable[..., None]:
         own = list(inspect.signature(run, eval_str=True).parameters.values())[1:]

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from vinr_engine.cli.loading import load_torch
 from vinr_engine.errors import UsageError
 
 
@@ -46,6 +47,7 @@ def train(
 
 def _training() -> tuple[Any, Any]:
     """What `vinr train` runs; UsageError where the packages that only training needs are not there."""
+    load_torch()
     try:
         from vinr_engine.training.config import load
         from vinr_engine.training.loop import train as run

@@ -2,18 +2,59 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from vinr_engine.cli import interruption
+from vinr_engine.cli.loading import load_torch
 from vinr_engine.cli.options import taking
-from vinr_engine.errors import UsageError
+from vinr_engine.errors import Cancelled, UsageError
 from vinr_engine.video.job import Job, NetworkOptions
+from vinr_engine.video.plan import wanted
+
+if TYPE_CHECKING:
+    from vinr_engine.frontends.queue import Entry, Pair
+
+_SRC, _DST = (field.metadata["help"] for field in fields(Job) if field.name in ("src", "dst"))
 
 
-@taking(Job)
+@taking(Job, without=("src", "dst"))
 def upscale(
     options: dict[str, Any],
+    src: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="SRC",
+            show_default=False,
+            help=f"{_SRC} With --output-dir several, folders of videos and globs too.",
+        ),
+    ] = None,
+    dst: Annotated[
+        str | None, typer.Argument(metavar="DST", show_default=False, help=f"{_DST} Not with --output-dir.")
+    ] = None,
+    out: Annotated[
+        str | None,
+        typer.Option(
+            "--output-dir",
+            "-o",
+            metavar="DIR",
+            show_default=False,
+            help="Upscale each SRC into this folder, under its own name; those that are there already are skipped.",
+        ),
+    ] = None,
+    to: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SUFFIX",
+            show_default=False,
+            help="What --output-dir gets: .mp4, ..., or png for folders of images [default: SRC's suffix, else .mkv].",
+        ),
+    ] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print what was done as JSON, and nothing else on standard output.")
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only errors.")] = False,
     runtime: Annotated[
         str | None,
@@ -32,7 +73,7 @@ def upscale(
         typer.Option(help="ONNX Runtime's execution provider (CPU, CUDA), or OpenVINO's device.", show_default=False),
     ] = None,
 ) -> None:
-    """Enlarge a clip in space and time.
+    """Enlarge a clip in space and time, or with --output-dir many.
 
     A video of N frames becomes one of k N frames with --time k: the last k - 1 hold the last picture, so that the
     duration stays. A folder of PNG gets (N - 1) k + 1 frames and no copies. With --fps, output frame n lies at n / fps
@@ -44,37 +85,98 @@ def upscale(
 
     What is done is kept in .NAME.vinr beside DST until then. After Ctrl-C, a crash or a full disk the same command goes
     on from there. Ctrl-C once finishes the frame at hand, twice stops at once.
+
+    With --output-dir one clip after another is done. One that fails does not stop the others: a table at the end says
+    what became of each, and the exit code is 1. The same command again does those that are left.
     """
-    from vinr_engine.cli.interruption import Interruption
+    paths = [*(src or []), *([] if dst is None else [dst])]  # with --output-dir the last one is a SRC as well
+    if not paths:
+        raise UsageError("SRC and DST are missing")
+    job = Job("", "", **options)
+    wanted(job)  # numbers that are wrong are said at once
+    exported = (runtime, model, provider)
+    if exported != (None, None, None) and (
+        job.untrained
+        or job.device not in ("auto", "cpu")
+        or any(getattr(job, name) != getattr(NetworkOptions, name) for name in ("weights", "dtype", "backend"))
+    ):
+        raise UsageError(
+            "--runtime excludes --weights, --untrained, --device, --dtype and --backend: the model holds them"
+        )
+    if out is not None:
+        _queue(job, exported, paths, out, to, as_json, quiet)
+        return
+    if to is not None:
+        raise UsageError("--to is for --output-dir; DST's name says what it is")
+    if len(paths) != 2:
+        said = "DST is missing" if len(paths) == 1 else f"SRC and DST are two names, got {len(paths)}"
+        raise UsageError(f"{said}; several clips go into a folder: upscale SRC... --output-dir DIR")
+    _one(replace(job, src=paths[0], dst=paths[1]), exported, as_json, quiet)
+
+
+def _with_model(job: Job, exported: tuple[str | None, ...]) -> Job:
+    if exported == (None, None, None):
+        return job
+    from vinr_engine.export.runtimes.open import open_model
+
+    runtime, model, provider = exported
+    return replace(job, model=open_model(model, runtime, provider))
+
+
+def _one(job: Job, exported: tuple[str | None, ...], as_json: bool, quiet: bool) -> None:
+    load_torch()
+    from vinr_engine.frontends import queue, report
     from vinr_engine.video.progress import Bar
     from vinr_engine.video.render import render
 
-    exported = None
-    if runtime is not None or model is not None or provider is not None:
-        from vinr_engine.export.runtimes.open import open_model
+    job = _with_model(job, exported)
+    with Bar(quiet) as bar, interruption.asking(bar.note) as asked:
+        summary = render(replace(job, progress=bar.update, cancel=asked, note=bar.note))
+    entry = queue.Entry(queue.Pair(job.src, job.dst), queue.DONE, summary)
+    if as_json:
+        typer.echo(report.as_json([entry]))
+    elif not quiet:
+        typer.echo(report.as_line(entry))
+        typer.echo(report.stages(summary.stages))
 
-        if (
-            options["untrained"]
-            or options["device"] not in ("auto", "cpu")
-            or any(options[name] != getattr(NetworkOptions, name) for name in ("weights", "dtype", "backend"))
-        ):
-            raise UsageError(
-                "--runtime excludes --weights, --untrained, --device, --dtype and --backend: the model holds them"
-            )
-        exported = open_model(model, runtime, provider)
-    with Bar(quiet) as bar, Interruption(bar.note) as interruption:
-        job = Job(**options, model=exported, progress=bar.update, cancel=interruption.asked, note=bar.note)
-        summary = render(job)
-    if not quiet:
-        width, height = summary.size
-        rate = "" if summary.rate is None else f", {float(summary.rate):.6g} fps"
-        cuts = f", {summary.cuts} scene cut{'s' if summary.cuts > 1 else ''}" if summary.cuts else ""
-        typer.echo(
-            f"{summary.path}: {summary.frames_out} frames from {summary.frames_in}, {width}x{height}{rate}{cuts}, "
-            f"{summary.seconds:.1f} s, weights: {summary.weights}"
-        )
-        stages = summary.stages
-        typer.echo(
-            f"compute {stages.compute:.1f} s, beside it decode {stages.decode:.1f} s and encode {stages.encode:.1f} s; "
-            f"waiting {stages.waiting:.1f} s, joining {stages.join:.1f} s"
-        )
+
+def _queue(
+    job: Job, exported: tuple[str | None, ...], sources: list[str], out: str, to: str | None, as_json: bool, quiet: bool
+) -> None:
+    from vinr_engine.frontends import queue, report
+
+    pairs = queue.plan(sources, out, to)
+    load_torch()
+    from vinr_engine.video.progress import Bar
+
+    job = _with_model(job, exported)
+    entries: list[Entry] = []
+
+    def begin(number: int, pair: Pair) -> None:
+        bar.begin(f"{number + 1} of {len(pairs)}: {pair.src}")
+
+    def tell() -> None:
+        left = [queue.Entry(pair, queue.WAITING) for pair in pairs[len(entries) :]]
+        if as_json:
+            typer.echo(report.as_json([*entries, *left]))
+        elif not quiet:
+            typer.echo(report.as_text([*entries, *left]))
+
+    try:
+        with Bar(quiet) as bar, interruption.asking(bar.note) as asked:
+            job = replace(job, progress=bar.update, cancel=asked, note=bar.note)
+            for entry in queue.run(pairs, job, begin, interruption.came):
+                entries.append(entry)
+                if not quiet or entry.status == queue.FAILED:
+                    bar.say(f"{len(entries)} of {len(pairs)}: {report.as_line(entry)}")
+    except (KeyboardInterrupt, Cancelled) as error:
+        tell()
+        done = sum(entry.status in (queue.DONE, queue.SKIPPED) for entry in entries)
+        text = f"interrupted; {done} of {len(pairs)} are done, the same command does the others"
+        interruption.say(text)
+        if isinstance(error, Cancelled):
+            raise Cancelled(text) from None
+        raise
+    tell()
+    if any(entry.status == queue.FAILED for entry in entries):
+        raise typer.Exit(1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -14,10 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vinr_engine import files
 from vinr_engine.errors import SourceError, UsageError, VinrError, WeightsError, reason
 from vinr_engine.models import CheckpointError, Network, NetworkModule, VideoINR, load_network
-from vinr_engine.models.checkpoint import DEFAULT_WEIGHTS
 
 from . import transfers
 from .io.colour import Array
@@ -135,26 +134,22 @@ def name_of(options: NetworkOptions) -> str:
     return DEFAULT_NAME if options.weights is None else os.fspath(options.weights)
 
 
-def digest(options: NetworkOptions, untrained: bool = False) -> str:
-    """What tells the network from others: of the file of its weights, or of the parameters of a loaded one.
+def digest(model: Network) -> str:
+    """What tells a network from others: SHA-256 of its class, configuration and parameters.
 
-    A given network that is not of PyTorch is known by its name alone. WeightsError.
+    One that is not of PyTorch is known by its name alone.
     """
     import torch
 
-    if untrained:
-        return f"seed {SEED}"
-    if options.model is None:
-        path = DEFAULT_WEIGHTS if options.weights is None else options.weights
-        try:
-            return files.digest(path)
-        except OSError as error:
-            raise WeightsError(f"cannot read {path}: {reason(error)}") from None
     state = hashlib.sha256()
-    if isinstance(options.model, NetworkModule):
-        for name, tensor in options.model.state_dict().items():
+    if isinstance(model, NetworkModule):
+        state.update(type(model).__name__.encode())
+        state.update(json.dumps(getattr(model, "config", None), sort_keys=True, default=str).encode())
+        for name, tensor in model.state_dict().items():
             state.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
             state.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    else:
+        state.update(model.name.encode())
     return state.hexdigest()
 
 

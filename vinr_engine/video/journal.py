@@ -356,7 +356,7 @@ def refuse(dst: str, begun: dict[str, Any], asked: dict[str, Any]) -> None:
             f"{dst} was begun from {begun['source']['name']}, and {asked['source']['name']} is another source or has "
             f"changed: {restart}"
         )
-    if begun["weights"] != asked["weights"]:
+    if begun["weights"]["digest"] != asked["weights"]["digest"]:
         names = begun["weights"]["name"], asked["weights"]["name"]
         raise UsageError(f"{dst} was begun with the weights {names[0]}, and {names[1]} are others: {restart}")
     differing = [name for name, value in asked["arguments"].items() if begun["arguments"].get(name) != value]

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from fractions import Fraction
+from typing import TYPE_CHECKING
 
 from vinr_engine.errors import UsageError
 
 from . import parse
-from .io.outputs import Accepts
-from .io.source import SourceInfo
 from .job import DEFAULT_INPUT_FPS, DEFAULT_SPACE, DEFAULT_TIME, Job
 from .schedule import Clock, Multiply, Rate, common_unit
+
+if TYPE_CHECKING:
+    from .io.outputs import Accepts
+    from .io.source import SourceInfo
 
 SHORTEST, LONGEST = 32, 240
 """Output frames of a segment, by default: its key frame costs bytes, and what is lost with it costs time."""

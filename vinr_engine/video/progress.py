@@ -33,14 +33,25 @@ class Bar:
         if self._progress is not None and self._task is not None:
             self._progress.update(self._task, completed=done, total=None if total is None else max(done, total))
 
+    def begin(self, label: str) -> None:
+        """Begin anew, with what is done next."""
+        if self._progress is not None and self._task is not None:
+            from rich.markup import escape  # names of files hold brackets
+
+            self._progress.remove_task(self._task)
+            self._task = self._progress.add_task(escape(label), total=None)
+
     def note(self, text: str) -> None:
         """A remark of one line on standard error."""
-        if self.quiet:
-            return
+        if not self.quiet:
+            self.say(f"note: {text}")
+
+    def say(self, text: str) -> None:
+        """One line on standard error, ``quiet`` or not."""
         if self._progress is not None:
-            self._progress.console.print(f"vinr: note: {text}", markup=False, highlight=False, soft_wrap=True)
+            self._progress.console.print(f"vinr: {text}", markup=False, highlight=False, soft_wrap=True)
         else:
-            print(f"vinr: note: {text}", file=sys.stderr)
+            print(f"vinr: {text}", file=sys.stderr)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -126,6 +126,7 @@ class Run:
             )
             stack.callback(self.sound.close)
         self.lead = self.sound.lead if self.sound else Fraction(0)
+        self.model = enlarge.load(job.weights, job.untrained) if job.model is None else job.model
         threads = min(MOST_THREADS, -(-3 * (os.cpu_count() or 1) // 2))
         settled = journal.begin(self._head({"threads": threads}), job.restart)
         self.resumed = journal.frames
@@ -152,7 +153,7 @@ class Run:
         return {
             "vinr": __version__,
             "source": {"name": job.src, "fingerprint": inputs.fingerprint(job.src)},
-            "weights": {"name": self.weights, "digest": enlarge.digest(job, job.untrained)},
+            "weights": {"name": self.weights, "digest": enlarge.digest(self.model)},
             "arguments": arguments(job),
             "settled": settled,
         }
@@ -176,9 +177,8 @@ class Run:
             device = None if given else enlarge.resolve_device(job.device, job.dtype)
             if job.untrained:
                 self.say("the network is untrained: its pictures mean nothing (nearly black)")
-            model = enlarge.load(job.weights, job.untrained) if job.model is None else job.model
             width, height = self.plan.size
-            enlarger = enlarge.Enlarger(model, (height, width), device, job.dtype, job.cuda_graphs)
+            enlarger = enlarge.Enlarger(self.model, (height, width), device, job.dtype, job.cuda_graphs)
             stack.callback(enlarger.close)
             detector = CutDetector() if job.cuts else None
             pipeline = Pipeline(

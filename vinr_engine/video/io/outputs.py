@@ -1,6 +1,6 @@
 """The kinds of output, each of which says itself what it takes. Another one is a class here, with its sink.
 
-Nothing here imports the video libraries before an output is settled.
+Nothing here imports the video libraries before an output is settled, nor numpy: the command line's help names outputs.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from vinr_engine import files
 from vinr_engine.errors import UsageError
 
 from .containers import CONTAINERS, FRAME_NAMES, suffixes
-from .source import SourceInfo
 
 if TYPE_CHECKING:
     from .audio import AudioCopy
     from .coders import Coder
     from .packets import PacketFile
+    from .source import SourceInfo
     from .target import Target
 
 

@@ -1,0 +1,1 @@
+"""What calls the video tool for more than one clip: the queue. Importing this package loads nothing."""

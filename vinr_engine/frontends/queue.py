@@ -1,0 +1,231 @@
+"""Many clips in turn: which there are and where each goes, then one job after another with one network.
+
+`plan` looks at names alone and refuses what cannot work for all; `run` renders. Clips do not stop each other.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vinr_engine import files
+from vinr_engine.errors import Cancelled, UsageError, VinrError, reason
+from vinr_engine.video.io import image_source, inputs, outputs
+from vinr_engine.video.io.containers import CONTAINERS, VIDEO_SUFFIXES, listed
+from vinr_engine.video.job import Job
+from vinr_engine.video.plan import wanted
+
+if TYPE_CHECKING:
+    from vinr_engine.video.render import Summary
+
+OTHERWISE = ".mkv"
+"""The container of clips that come in none that is written here: it holds about every sound."""
+FRAMES = "png"
+"""What asks for folders of images in place of a container."""
+STATUSES = DONE, SKIPPED, FAILED, INTERRUPTED, WAITING = ("done", "skipped", "failed", "interrupted", "waiting")
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One clip: ``src`` and ``dst`` of a Job. ``refused``: why it is none, "" if it is one."""
+
+    src: str
+    dst: str
+    refused: str = ""
+
+    @property
+    def images(self) -> bool:
+        """Whether its frames are files of their own."""
+        return os.path.isdir(self.src) or image_source.is_pattern(self.src)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What became of a clip: ``status`` is one of those above; ``summary`` of what is done, ``reason`` of the others.
+
+    ``error`` is the class of what failed.
+    """
+
+    pair: Pair
+    status: str
+    summary: Summary | None = None
+    reason: str = ""
+    error: str = ""
+
+
+def plan(sources: Sequence[str], out: str, to: str | None = None) -> list[Pair]:
+    """The clips that ``sources`` name, each with its place in the folder ``out``, in order.
+
+    A source is a video, a folder, a pattern such as frame_%04d.png, or a glob. A folder that holds videos stands for
+    these, without its subfolders; one that holds images alone is one clip. Outputs are called as their inputs, with
+    the suffix ``to`` (a container's, or FRAMES), by default the input's own where it is a container's.
+
+    UsageError: ``to`` is none of these, two clips would be one output, or an output is an input.
+    """
+    suffix = None if to is None else _suffix(to)
+    clips: dict[str, tuple[str, str]] = {}
+    for src, refused in (clip for source in sources for clip in _clips(source)):
+        clips.setdefault(os.path.abspath(src), (src, refused))  # a video that two globs find is one
+    pairs = [Pair(src, _place(src, out, suffix), refused) for src, refused in clips.values()]
+    _check_places([pair for pair in pairs if not pair.refused])
+    return pairs
+
+
+def _suffix(to: str) -> str:
+    """ ".mp4" for "mp4", "" for FRAMES; UsageError."""
+    name = to.lower().removeprefix(".")
+    if name != FRAMES and f".{name}" not in CONTAINERS:
+        raise UsageError(f"--to must be {listed([*CONTAINERS, f'{FRAMES} (folders of images)'])}, got {to!r}")
+    return "" if name == FRAMES else f".{name}"
+
+
+def _clips(source: str) -> Iterator[tuple[str, str]]:
+    """(src, why it cannot be a clip or "") of all that a source names."""
+    found = [source]
+    if glob.has_magic(source) and not os.path.lexists(source) and not image_source.is_pattern(source):
+        found = sorted(glob.glob(source, recursive=True), key=image_source.natural)
+        if not found:
+            yield source, f"no file matches {source}"
+    for path in found:
+        if not os.path.isdir(path):
+            yield path, ""
+            continue
+        try:
+            with os.scandir(path) as there:
+                names = [e.name for e in there if e.is_file() and not e.name.startswith(".")]
+        except OSError as error:
+            yield path, f"cannot read {path}: {reason(error)}"
+            continue
+        if videos := [name for name in names if name.lower().endswith(VIDEO_SUFFIXES)]:
+            yield from ((os.path.join(path, name), "") for name in sorted(videos, key=image_source.natural))
+        else:
+            images = any(name.lower().endswith(image_source.SUFFIXES) for name in names)
+            yield path, "" if images else f"{path} holds neither videos nor images"
+
+
+def _place(src: str, out: str, suffix: str | None) -> str:
+    path = Path(os.path.abspath(src))
+    if image_source.is_pattern(src):
+        name = re.sub(r"%0?\d*d", "", path.stem).strip(" ._-") or path.parent.name
+    else:
+        name = path.name if path.is_dir() else path.stem
+    if suffix is None:
+        own = path.suffix.lower()
+        suffix = own if own in CONTAINERS and not path.is_dir() else OTHERWISE
+    return os.path.join(out, name + (suffix or os.sep))
+
+
+def _check_places(pairs: list[Pair]) -> None:
+    taken: dict[str, Pair] = {}
+    read = {os.path.realpath(pair.src) for pair in pairs}
+    for pair in pairs:
+        inputs.check_distinct(pair.src, pair.dst)
+        place = os.path.normcase(os.path.realpath(pair.dst))
+        other = taken.setdefault(place, pair)
+        if other is not pair:
+            raise UsageError(
+                f"{pair.dst} would be made of {other.src} and of {pair.src}: leave one out, for another --output-dir"
+            )
+        if place in read:
+            raise UsageError(f"{pair.dst}, made of {pair.src}, is itself an input: choose another --output-dir")
+
+
+def run(
+    pairs: Sequence[Pair],
+    options: Job,
+    begin: Callable[[int, Pair], None] | None = None,
+    stopped: Callable[[], bool] = lambda: False,
+) -> Iterator[Entry]:
+    """Render the clips in turn, each as ``options`` say with its own ``src`` and ``dst``; an entry as each ends.
+
+    Outputs that exist are skipped, unless ``options.overwrite``. A clip that fails does not stop the others; an
+    interruption (KeyboardInterrupt, Cancelled) does, and is raised after the entry of the clip that it met. The
+    network is loaded once. ``input_fps`` is for the clips of images among them. ``begin(number, pair)`` is called
+    before each that is rendered. ``stopped``: whether an error can only be what C code made of an interruption.
+
+    Raises at once, before any clip, what is wrong for all of them: UsageError, WeightsError, SinkError.
+    """
+    from vinr_engine.video import enlarge
+
+    wanted(options)
+    for pair in pairs:
+        outputs.kind_of(pair.dst)(pair.dst, options.codec, options.crf)
+    if options.input_fps is not None and not any(pair.images for pair in pairs):
+        raise UsageError("--input-fps is for images; a video has its own timestamps")
+    enlarge.check(options, options.untrained)
+    for folder in {os.path.dirname(pair.dst.rstrip(os.sep)) or "." for pair in pairs}:
+        files.check_writable(Path(os.path.abspath(folder)))
+    return _each(pairs, options, begin or (lambda number, pair: None), stopped)
+
+
+def _each(
+    pairs: Sequence[Pair], options: Job, begin: Callable[[int, Pair], None], stopped: Callable[[], bool]
+) -> Iterator[Entry]:
+    loaded = None
+    for number, pair in enumerate(pairs):
+        if pair.refused:
+            yield Entry(pair, FAILED, reason=pair.refused, error="SourceError")
+            continue
+        if not options.overwrite and _is_there(pair.dst):
+            yield Entry(pair, SKIPPED, reason=f"{pair.dst} exists (--overwrite replaces it)")
+            continue
+        try:
+            loaded = loaded or _with_network(options)
+            begin(number, pair)
+            entry = _rendered(pair, loaded, stopped)
+        except (KeyboardInterrupt, Cancelled) as error:
+            yield Entry(pair, INTERRUPTED, reason=str(error))
+            raise
+        yield entry
+
+
+def _is_there(dst: str) -> bool:
+    if not dst.endswith(os.sep):
+        return os.path.isfile(dst)
+    try:
+        return bool(os.listdir(dst))
+    except OSError:
+        return False  # what is wrong with it, the job says
+
+
+def _with_network(options: Job) -> Job:
+    """The same with a network that is loaded, and is called what its weights are."""
+    from vinr_engine.video import enlarge
+
+    if options.model is not None:
+        return options
+    device = str(enlarge.resolve_device(options.device, options.dtype))
+    model = enlarge.load(options.weights, options.untrained)
+    model.name = "untrained" if options.untrained else enlarge.name_of(options)
+    if options.untrained and options.note:
+        options.note("the network is untrained: its pictures mean nothing (nearly black)")
+    return replace(options, model=model, device=device, weights=None, untrained=False)
+
+
+def _rendered(pair: Pair, options: Job, stopped: Callable[[], bool]) -> Entry:
+    from vinr_engine.video.render import render
+
+    note = options.note
+    job = replace(
+        options,
+        src=pair.src,
+        dst=pair.dst,
+        input_fps=options.input_fps if pair.images else None,
+        note=None if note is None else lambda text: note(f"{pair.src}: {text}"),
+    )
+    try:
+        files.make_folder(Path(os.path.abspath(pair.dst)).parent)
+        return Entry(pair, DONE, render(job))
+    except Exception as error:
+        if stopped():
+            raise KeyboardInterrupt from None
+        known = isinstance(error, VinrError)
+        if isinstance(error, Cancelled) or (not known and os.environ.get("VINR_DEBUG")):
+            raise
+        kind = type(error).__name__
+        return Entry(pair, FAILED, reason=reason(error) if known else f"{kind}: {reason(error)}", error=kind)

@@ -1,0 +1,87 @@
+"""What became of a queue, as a table and as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vinr_engine.video.render import Seconds
+
+from .queue import STATUSES, Entry
+
+COLUMNS = ("status", "frames", "size", "seconds", "input", "output, or why there is none")
+NUMBERS = ("frames", "size", "seconds")
+
+
+def as_line(entry: Entry) -> str:
+    """One clip on one line."""
+    if entry.summary is None:
+        return f"{entry.pair.src}: {entry.status}{': ' if entry.reason else ''}{entry.reason}"
+    summary = entry.summary
+    width, height = summary.size
+    rate = "" if summary.rate is None else f", {float(summary.rate):.6g} fps"
+    cuts = f", {summary.cuts} scene cut{'s' if summary.cuts > 1 else ''}" if summary.cuts else ""
+    return (
+        f"{summary.path}: {summary.frames_out} frames from {summary.frames_in}, {width}x{height}{rate}{cuts}, "
+        f"{summary.seconds:.1f} s, weights: {summary.weights}"
+    )
+
+
+def stages(seconds: Seconds) -> str:
+    """Where the time went, on one line."""
+    return (
+        f"compute {seconds.compute:.1f} s, beside it decode {seconds.decode:.1f} s and encode {seconds.encode:.1f} s; "
+        f"waiting {seconds.waiting:.1f} s, joining {seconds.join:.1f} s"
+    )
+
+
+def as_text(entries: Sequence[Entry]) -> str:
+    """A table of all clips, and their totals below it."""
+    rows = [COLUMNS, *map(_row, entries)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for row in rows:
+        cells = zip(row, widths, COLUMNS, strict=True)
+        lines.append("  ".join(c.rjust(w) if name in NUMBERS else c.ljust(w) for c, w, name in cells).rstrip())
+    totals = _totals(entries)
+    counts = ", ".join(f"{totals[name]} {name}" for name in STATUSES if totals[name])
+    return "\n".join([*lines, f"{counts}; {totals['frames']} frames in {totals['seconds']:.1f} s"])
+
+
+def as_json(entries: Sequence[Entry]) -> str:
+    """One object: `jobs`, with the fields of Summary of those that are done, and `totals`."""
+    return json.dumps({"jobs": [_job(entry) for entry in entries], "totals": _totals(entries)}, indent=2, default=str)
+
+
+def _row(entry: Entry) -> tuple[str, ...]:
+    if entry.summary is None:
+        return entry.status, "-", "-", "-", entry.pair.src, entry.reason
+    summary = entry.summary
+    width, height = summary.size
+    numbers = str(summary.frames_out), f"{width}x{height}", f"{summary.seconds:.1f}"
+    return entry.status, *numbers, entry.pair.src, summary.path
+
+
+def _job(entry: Entry) -> dict[str, Any]:
+    facts: dict[str, Any] = {"src": entry.pair.src, "dst": entry.pair.dst, "status": entry.status}
+    if entry.summary is not None:
+        facts |= asdict(entry.summary)
+    if entry.reason:
+        facts["reason"] = entry.reason
+    if entry.error:
+        facts["error"] = entry.error
+    return facts
+
+
+def _totals(entries: Sequence[Entry]) -> dict[str, Any]:
+    counts = Counter(entry.status for entry in entries)
+    summaries = [entry.summary for entry in entries if entry.summary is not None]
+    return {
+        **{status: counts[status] for status in STATUSES},
+        "frames": sum(summary.frames_out for summary in summaries),
+        "seconds": sum(summary.seconds for summary in summaries),
+    }
