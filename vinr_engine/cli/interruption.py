@@ -46,11 +46,11 @@ def asking(say: Callable[[str], None]) -> Iterator[Callable[[], bool]]:
         say("stopping after the frame at hand; once more stops at once")
 
     with suppress(ValueError):  # as above
-        for number in (signal.SIGINT, signal.SIGTERM):
-            handler = signal.getsignal(number)
+        for caught in (signal.SIGINT, signal.SIGTERM):
+            handler = signal.getsignal(caught)
             if callable(handler):  # not where it is ignored
-                before[number] = handler
-                signal.signal(number, ask)
+                before[caught] = handler
+                signal.signal(caught, ask)
     try:
         yield lambda: bool(asked)
     finally:
