@@ -236,7 +236,7 @@ def test_progress_counts_up(tmp_path):
     source = write(tmp_path / "in.mp4", panning(3))
     calls = []
     upscale(source, tmp_path / "out.mp4", space=1, time=2, model=Blend(), progress=lambda *a: calls.append(a))
-    assert calls == [(n, 6) for n in range(1, 7)]
+    assert calls == [(n, 6) for n in range(7)]
 
 
 MEASURE = """

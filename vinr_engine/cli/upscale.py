@@ -131,7 +131,7 @@ def _one(job: Job, exported: tuple[str | None, ...], as_json: bool, quiet: bool)
 
     job = _with_model(job, exported)
     with Bar(quiet) as bar, interruption.asking(bar.note) as asked:
-        summary = render(replace(job, progress=bar.update, cancel=asked, note=bar.note))
+        summary = render(replace(job, progress=bar.update, stages=bar.stages, cancel=asked, note=bar.note))
     entry = queue.Entry(queue.Pair(job.src, job.dst), queue.DONE, summary)
     if as_json:
         typer.echo(report.as_json([entry]))
@@ -164,7 +164,7 @@ def _queue(
 
     try:
         with Bar(quiet) as bar, interruption.asking(bar.note) as asked:
-            job = replace(job, progress=bar.update, cancel=asked, note=bar.note)
+            job = replace(job, progress=bar.update, stages=bar.stages, cancel=asked, note=bar.note)
             for entry in queue.run(pairs, job, begin, interruption.came):
                 entries.append(entry)
                 if not quiet or entry.status == queue.FAILED:

@@ -6,18 +6,22 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+PERIOD = 300.0
+"""Seconds over which speed is measured: large frames take many each."""
+
 
 class _Speed(ProgressColumn):
     """Output frames per second."""
 
     def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed
-        return Text("" if speed is None else f"{speed:.2f} frames/s")
+        return Text("" if speed is None else f"{speed:.3g} frames/s")
 
 
 def bar() -> Progress:
     """On standard error; it vanishes at the end."""
     return Progress(
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("frames"), _Speed(),
-        TextColumn("left"), TimeRemainingColumn(), console=Console(stderr=True), transient=True,
+        TextColumn("left"), TimeRemainingColumn(), TextColumn("{task.fields[stages]}", style="dim"),
+        console=Console(stderr=True), transient=True, speed_estimate_period=PERIOD,
     )  # fmt: skip

@@ -13,6 +13,8 @@ from .io import containers, outputs
 if TYPE_CHECKING:
     from vinr_engine.models import Network
 
+    from .render import Seconds
+
 DEFAULT_SPACE = 4.0
 DEFAULT_TIME = 8
 DEFAULT_INPUT_FPS = 25
@@ -78,8 +80,9 @@ class Job(NetworkOptions):
     Colour matrix, range, primaries, transfer and sample aspect ratio are kept, rotation tags are applied to the
     picture, more than 8 bits stay where the encoder has them, alpha is not kept.
 
-    ``progress(done, total or None)`` is called after each output frame, ``cancel() -> True`` stops after the frame at
-    hand and keeps what is done, ``note(text)`` gets remarks of one line.
+    ``progress(done, total or None)`` is called once before the first output frame and after each, ``stages(seconds)``
+    before that, with what each stage took so far; ``cancel() -> True`` stops after the frame at hand and keeps what is
+    done; ``note(text)`` gets remarks of one line.
     """
 
     src: str = argument("SRC", "Video file, folder of images, or pattern such as frame_%04d.png.")
@@ -122,5 +125,6 @@ class Job(NetworkOptions):
         alters=False,
     )
     progress: Callable[[int, int | None], None] | None = field(default=None, kw_only=True)
+    stages: Callable[[Seconds], None] | None = field(default=None, kw_only=True)
     cancel: Callable[[], bool] | None = field(default=None, kw_only=True)
     note: Callable[[str], None] | None = field(default=None, kw_only=True)

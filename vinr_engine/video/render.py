@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -170,7 +169,6 @@ class Run:
         with ExitStack() as stack:
             pictures = ReadAhead(pictures_from(self.source, journal.mark, self._open, self.say))
             stack.callback(pictures.close)
-            first = next(pictures)
             writer = WriteBehind(ChunkWriter(self.output, self.target, journal))
             stack.callback(writer.close)
             given = job.model is not None and job.device == "auto"
@@ -181,21 +179,29 @@ class Run:
             enlarger = enlarge.Enlarger(self.model, (height, width), device, job.dtype, job.cuda_graphs)
             stack.callback(enlarger.close)
             detector = CutDetector() if job.cuts else None
-            pipeline = Pipeline(
-                enlarger, self.plan, writer, detector, self.lead, journal.mark, job.progress, job.cancel
-            )
             began = clock_time.monotonic()
+
+            def stages() -> Seconds:
+                total, waiting = clock_time.monotonic() - began, pictures.waited + writer.waited
+                return Seconds(total, pictures.busy, total - waiting, writer.busy, waiting)
+
+            def progress(done: int, total: int | None) -> None:
+                if job.stages is not None:
+                    job.stages(stages())
+                if job.progress is not None:
+                    job.progress(done, total)
+
+            pipeline = Pipeline(enlarger, self.plan, writer, detector, self.lead, journal.mark, progress, job.cancel)
+            progress(self.resumed, self.plan.total)
             try:
-                counts = _run(pipeline, chain([first], pictures), backend)
+                counts = _run(pipeline, pictures, backend)
                 writer.finish(counts)
             except Cancelled:
                 writer.flush()
                 self._interrupted()
             except SinkError as error:
                 raise SinkError(f"{error}{self._kept()}") from None
-            spent = clock_time.monotonic() - began
-            waiting = pictures.waited + writer.waited
-            self.stages = Seconds(decode=pictures.busy, compute=spent - waiting, encode=writer.busy, waiting=waiting)
+            self.stages = stages()
 
     def _kept(self) -> str:
         """How to go on, to end a message with."""
