@@ -9,6 +9,9 @@ from rich.text import Text
 PERIOD = 300.0
 """Seconds over which speed is measured: large frames take many each."""
 
+WIDE = 140
+"""Columns of a terminal that also has room for the stages."""
+
 
 class _Speed(ProgressColumn):
     """Output frames per second."""
@@ -20,8 +23,10 @@ class _Speed(ProgressColumn):
 
 def bar() -> Progress:
     """On standard error; it vanishes at the end."""
+    console = Console(stderr=True)
+    stages = [TextColumn("{task.fields[stages]}", style="dim")] if console.width >= WIDE else []
     return Progress(
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("frames"), _Speed(),
-        TextColumn("left"), TimeRemainingColumn(), TextColumn("{task.fields[stages]}", style="dim"),
-        console=Console(stderr=True), transient=True, speed_estimate_period=PERIOD,
+        TextColumn("left"), TimeRemainingColumn(), *stages, console=console, transient=True,
+        speed_estimate_period=PERIOD,
     )  # fmt: skip
