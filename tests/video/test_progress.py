@@ -7,8 +7,9 @@ import pytest
 
 from video.clips import Blend, panning, write
 from vinr_engine.video import progress
+from vinr_engine.video.job import Seconds
 from vinr_engine.video.progress import Bar, duration
-from vinr_engine.video.render import Seconds, upscale
+from vinr_engine.video.render import upscale
 
 
 class Terminal(io.StringIO):

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from vinr_engine.video.render import Seconds
+    from vinr_engine.video.job import Seconds
 
 from .queue import STATUSES, Entry
 

@@ -13,8 +13,6 @@ from .io import containers, outputs
 if TYPE_CHECKING:
     from vinr_engine.models import Network
 
-    from .render import Seconds
-
 DEFAULT_SPACE = 4.0
 DEFAULT_TIME = 8
 DEFAULT_INPUT_FPS = 25
@@ -36,6 +34,19 @@ def option(
 def argument(metavar: str, text: str, kind: Any = str) -> Any:
     """A field that the command line takes by its place."""
     return field(metadata={"help": text, "kind": kind, "metavar": metavar})
+
+
+@dataclass(frozen=True)
+class Seconds:
+    """Where the time went. ``decode`` and ``encode`` ran beside ``compute``, which ``waiting`` held up; ``join`` came
+    after them."""
+
+    total: float = 0.0
+    decode: float = 0.0
+    compute: float = 0.0
+    encode: float = 0.0
+    waiting: float = 0.0
+    join: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)

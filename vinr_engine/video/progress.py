@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-    from .render import Seconds
+    from .job import Seconds
 
 EVERY = 60.0
 """Seconds between two lines where there is no terminal."""

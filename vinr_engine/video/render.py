@@ -23,7 +23,7 @@ from .io.audio import AudioCopy
 from .io.source import OpenSource, Picture
 from .io.target import Target
 from .io.video_source import VideoSource
-from .job import Job
+from .job import Job, Seconds
 from .journal import Counts, Journal
 from .pipeline import Pipeline
 from .plan import Plan, Wanted, arguments, plan, wanted
@@ -32,19 +32,6 @@ from .threads import ReadAhead, WriteBehind
 
 MOST_THREADS = 16
 """Of an encoder: more make pictures worse, and take memory."""
-
-
-@dataclass(frozen=True)
-class Seconds:
-    """Where the time went. ``decode`` and ``encode`` ran beside ``compute``, which ``waiting`` held up; ``join`` came
-    after them."""
-
-    total: float = 0.0
-    decode: float = 0.0
-    compute: float = 0.0
-    encode: float = 0.0
-    waiting: float = 0.0
-    join: float = 0.0
 
 
 @dataclass(frozen=True)

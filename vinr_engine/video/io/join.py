@@ -127,8 +127,9 @@ def join_video(
 def place_images(chunk: PacketFile, folder: Path, dst: str) -> None:
     """A chunk's images as files of a folder, on the disk when this returns. SinkError."""
     with files.reported(dst):
+        paths = []
         for packet in chunk:
-            path = folder / FRAME_NAME.format(packet.pts)
-            path.write_bytes(packet.data)
+            paths.append(folder / FRAME_NAME.format(packet.pts))
+            paths[-1].write_bytes(packet.data)
+        for path in (*paths, folder):  # after all are written: the system has begun to store them meanwhile
             files.sync(path)
-        files.sync(folder)
