@@ -6,7 +6,7 @@ import os
 import time as clock_time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -51,7 +51,7 @@ class Summary:
     seconds: float
     weights: str
     resumed: int = 0
-    stages: Seconds = Seconds()
+    stages: Seconds = field(default_factory=Seconds)
 
 
 def upscale(src: str | os.PathLike[str], dst: str | os.PathLike[str], **options: Any) -> Summary:
