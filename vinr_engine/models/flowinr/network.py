@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vinr_engine.models.flowinr import bands
 from vinr_engine.models.flowinr.enlarge import Decoder, Enlarger, base, blocks, contrast, conv, without_mean
 from vinr_engine.models.flowinr.motion import FINEST, Motion
 from vinr_engine.models.layers.convolution import convolve
@@ -53,6 +54,8 @@ class FlowINR(NetworkModule):
 
     def known(self, frame: Tensor, size: Size | None = None) -> KnownFrame:
         """What a frame [B, 3, h, w] gives by itself, the enlarged frame with it if `size` is given."""
+        if bands.wanted(frame, self.enlarger.decoder, size):
+            return self._known_by_bands(frame, size)
         detail = without_mean(frame)
         local = contrast(detail)
         features = self.enlarger(detail, local)
@@ -64,12 +67,25 @@ class FlowINR(NetworkModule):
             None if size is None else self.enlarger.decoder(features, size, base(frame, size)),
         )
 
+    def _known_by_bands(self, frame: Tensor, size: Size | None) -> KnownFrame:
+        rows = bands.rows_of((frame.shape[-2], frame.shape[-1]), frame.device)
+        detail, local = bands.detail_and_contrast(frame, rows)
+        picture = None if size is None else base(frame, size)
+        features = bands.features_and_picture(self.enlarger, detail, local, rows, picture)
+        return KnownFrame(detail, local, features, bands.levels(self.motion.pyramid, frame, detail, rows), picture)
+
     def encode_pair(self, first: KnownFrame, second: KnownFrame) -> tuple[KnownFrame, KnownFrame]:
         """Both, as they are: all that a pair shares belongs to one of its frames."""
         return first, second
 
     def query(self, features: Any, frames: Tensor, times: Times, size: Size, *, shared: None = None) -> Tensor:
         """See Network; batches of any size."""
+        if bands.wanted(frames[:, 0], self.merge.decoder, size):
+            enlarged = self.enlarged(features, frames, size)
+            return torch.stack([
+                bands.picture(self.motion, self.merge, features, enlarged, t, size, _end(t))
+                for t in times_tensor(times, len(frames), frames)
+            ], 1)  # fmt: skip
         return self.query_with_flow(features, frames, times, size)[0]
 
     def query_with_flow(
@@ -92,10 +108,16 @@ class FlowINR(NetworkModule):
         first, second = (
             known.enlarged
             if known.enlarged is not None and tuple(known.enlarged.shape[-2:]) == tuple(size)
-            else self.enlarger.decoder(known.features, size, base(frame, size))
+            else self._enlarge(known.features, frame, size)
             for known, frame in zip(features, frames.unbind(1), strict=True)
         )
         return first, second
+
+    def _enlarge(self, features: Tensor, frame: Tensor, size: Size) -> Tensor:
+        decoder = self.enlarger.decoder
+        if bands.wanted(frame, decoder, size):
+            return bands.enlarged(decoder, frame, features, size)
+        return decoder(features, size, base(frame, size))
 
     def _at(
         self, features: tuple[KnownFrame, KnownFrame], enlarged: tuple[Tensor, Tensor], times: Tensor, size: Size
