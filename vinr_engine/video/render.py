@@ -12,7 +12,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from vinr_engine import files
+from vinr_engine import files, memory
 from vinr_engine.errors import SinkError, UsageError
 
 from . import enlarge
@@ -93,7 +93,8 @@ def render(job: Job) -> Summary:
         if job.untrained:
             say("the network is untrained: its pictures mean nothing (nearly black)")
         model = enlarge.load(job.weights, job.untrained) if job.model is None else job.model
-        enlarger = enlarge.Enlarger(model, size, device, job.dtype, job.cuda_graphs)
+        limit = memory.budget(job.memory, device or model.device)
+        enlarger = enlarge.Enlarger(model, size, device, job.dtype, job.cuda_graphs, (info.height, info.width), limit)
         stack.callback(enlarger.close)
         pipeline = Pipeline(
             enlarger, what.clock, writer, CutDetector() if job.cuts else None, lead, what.copies, what.total,

@@ -6,12 +6,13 @@ read wherever motion points. See `vinr_engine.models.layers.rows`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vinr_engine.memory import Need
 from vinr_engine.models.flowinr.enlarge import (
     CONTRAST_SIDE,
     MEAN_SIDE,
@@ -23,6 +24,7 @@ from vinr_engine.models.flowinr.enlarge import (
     contrast,
     without_mean,
 )
+from vinr_engine.models.flowinr.merge import KnownFrame, Merge
 from vinr_engine.models.flowinr.motion import (
     CARRIED,
     COARSEST,
@@ -41,12 +43,13 @@ from vinr_engine.models.network import Size
 from vinr_engine.ops import local_correlation
 from vinr_engine.ops.phase_linear import phase_linear
 
-if TYPE_CHECKING:
-    from vinr_engine.models.flowinr.network import KnownFrame, Merge
-
 PIXELS = 1 << 16
 """About, of a band: enough to keep cores and vectors busy, few enough for the caches to hold a good part of it."""
 PIXELS_OF_A_GPU = 1 << 22
+WHOLE_NUMBERS = 14
+"""Of an input pixel, beside what is kept of frames: velocities, and the flow to be enlarged."""
+BAND_NUMBERS, BAND_OUTPUT_NUMBERS = 600, 28
+"""Of an input pixel and of an output pixel of a band, measured."""
 LARGE_TABLE = 1 << 24
 """Numbers of a decoder's functions for all rows of a period, from which on they are made row by row."""
 
@@ -57,6 +60,18 @@ def rows_of(frames: Size, device: torch.device) -> int:
     return max(1, pixels // frames[1])
 
 
+def need(nf: int, widths: list[int], frames: Size, size: Size) -> Need:
+    """What FlowINR takes on a CPU, see `Network`; of what comes and goes, most is a band's, and measured."""
+    h, w = frames
+    pixels, out = h * w, size[0] * size[1]
+    of_levels = sum(width / 4 ** (k + 1) for k, width in enumerate(widths))
+    frame = 4 * (int((4 + nf + of_levels) * pixels) + 3 * out)
+    band = min(pixels, PIXELS)
+    return Need(
+        frame, 0, 4 * (WHOLE_NUMBERS * pixels + BAND_NUMBERS * band + BAND_OUTPUT_NUMBERS * band * out // pixels)
+    )
+
+
 def wanted(frame: Tensor, decoder: Decoder, size: Size | None) -> bool:
     """Whether a frame [B, 3, h, w] is better computed in bands, for pictures of `size`."""
     h, w = frame.shape[-2:]
@@ -64,7 +79,23 @@ def wanted(frame: Tensor, decoder: Decoder, size: Size | None) -> bool:
         return False
     if rows_of((h, w), frame.device) < h:
         return True
-    return size is not None and Functions(decoder, (h, w), size).numbers > LARGE_TABLE
+    return size is not None and Functions.numbers(decoder, (h, w), size) > LARGE_TABLE
+
+
+def new_picture(like: Tensor, size: Size) -> Tensor:
+    """[1, 3, HH, WW], uninitialised, in memory that earlier pictures left."""
+    return new_buffer(like, size[1], 3, size[0]).permute(0, 2, 3, 1)
+
+
+def enlarged_base(frame: Tensor, size: Size) -> Tensor:
+    """`base` in memory that earlier pictures left."""
+    h, w = frame.shape[-2:]
+    if size[0] < h or size[1] < w:
+        return base(frame, size)
+    out = new_picture(frame, size)
+    with torch.autocast(frame.device.type, enabled=False):
+        torch.ops.aten.upsample_bicubic2d.out(frame, list(size), False, None, None, out=out)
+    return out
 
 
 def output_rows(first: int, last: int, h: int, H: int) -> tuple[int, int]:
@@ -89,7 +120,7 @@ class DecodedRows:
     def __init__(self, decoder: Decoder, frames: Size, size: Size) -> None:
         self.frames, self.size = frames, size
         self._functions = Functions(decoder, frames, size)
-        small = self._functions.numbers <= LARGE_TABLE
+        small = Functions.numbers(decoder, frames, size) <= LARGE_TABLE
         self._table = self._functions.of_rows(0, self._functions.periods[0]) if small else None
 
     def __call__(self, projected: Tensor, first: int, out: Tensor) -> None:
@@ -164,16 +195,14 @@ def features_and_picture(
 def _decode(
     decoder: Decoder, decoded: DecodedRows, window: Tensor, first: int, last: int, begin: int, spare: Tensor,
     picture: Tensor,
-) -> tuple[int, int]:  # fmt: skip
-    """Add to the picture what rows `first` to `last` of the window say, the first of which is the map's row `begin`.
-    Returns the picture's rows."""
+) -> None:  # fmt: skip
+    """Add to the picture what rows `first` to `last` of the window say, the first of which is the map's row `begin`."""
     count = last - first
     low, high = output_rows(begin, begin + count, decoded.frames[0], decoded.size[0])
     if high > low:
         projected = spare[:, :, :count]
         convolve_rows(decoder.project, window, first, projected)
         decoded(projected, begin, picture[:, :, low:high])
-    return low, high
 
 
 def levels(pyramid: MotionPyramid, frame: Tensor, detail: Tensor, rows: int) -> list[Tensor]:
@@ -312,7 +341,7 @@ def picture(
     given = new_buffer(first.detail, merge.head.in_channels, room, w)
     x, middle, spare, weighed = (new_buffer(first.detail, nf, room, w) for _ in range(4))
     decoded = DecodedRows(merge.decoder, (h, w), size)
-    out = velocity.new_zeros(1, 3, *size)
+    out = new_picture(velocity, size)
     for y in range(0, h, rows):
         v = velocity[:, :, y : y + rows]
         inside = head.room(given, v.shape[2])
@@ -346,19 +375,20 @@ def picture(
         window, begin, stop = project.advance(made, count)
         if stop > begin:
             free = next(b for b in (x, middle, spare) if b is not made)
-            low, high = _decode(merge.decoder, decoded, window, begin, stop, at, free, out)
+            low, high = output_rows(at, project.done, h, size[0])
             if high > low:
                 _blend(out[:, :, low:high], fine, enlarged, times, low, size, end)
+            _decode(merge.decoder, decoded, window, begin, stop, at, free, out)
     return out
 
 
 def _blend(
     out: Tensor, fine: Tensor, enlarged: tuple[Tensor, Tensor], times: Tensor, first: int, size: Size, end: int | None
 ) -> None:
-    """Add to rows of the picture, from `first` on, what both frames show of them."""
+    """Rows of the picture, from `first` on: what both frames show of them."""
     last = first + out.shape[2]
     if end is not None:
-        out += enlarged[end][:, :, first:last]
+        out.copy_(enlarged[end][:, :, first:last])
         return
     h, w = fine.shape[-2:]
     t = times[:, None, None, None]
@@ -368,14 +398,14 @@ def _blend(
     one, two = warp(enlarged[0], flow[:, :2], first), warp(enlarged[1], flow[:, 2:], first)
     weight = (1 - t) * torch.sigmoid(logit)
     other = t * torch.sigmoid(-logit)
-    out += (weight * one + other * two) / (weight + other)
+    out.copy_((weight * one + other * two) / (weight + other))
 
 
 def enlarged(decoder: Decoder, frame: Tensor, features: Tensor, size: Size) -> Tensor:
     """A frame enlarged, of features that are there already."""
     h, w = frame.shape[-2:]
     rows = rows_of((h, w), frame.device)
-    out = base(frame, size)
+    out = enlarged_base(frame, size)
     decoded = DecodedRows(decoder, (h, w), size)
     spare = new_buffer(features, features.shape[1], min(h, rows), w)
     for y in range(0, h, rows):

@@ -100,10 +100,10 @@ class Functions:
         # The widest product last: in the order of the letters of one einsum, places meet before functions do.
         self._of_scale = torch.matmul(shares, stored.flatten(1)).unflatten(0, (KNOTS, -1))
 
-    @property
-    def numbers(self) -> int:
+    @staticmethod
+    def numbers(decoder: Decoder, coarse: Size, size: Size) -> int:
         """Of all rows of a period."""
-        return self.periods[0] * self.periods[1] * self._shape.numel()
+        return phases(coarse[0], size[0]) * phases(coarse[1], size[1]) * decoder.functions[0, 0, 0].numel()
 
     def of_rows(self, first: int, last: int) -> Tensor:
         """[last - first, Px, 3, nf]: of rows of one period, as `phase_linear` takes all of them."""

@@ -9,6 +9,7 @@ import av
 import numpy as np
 
 from vinr_engine.errors import SinkError, reason
+from vinr_engine.memory import encoder_options
 
 from . import planes
 from .audio import AudioCopy
@@ -46,7 +47,8 @@ class VideoSink:
 
     def _configure(self, size: tuple[int, int], info: SourceInfo, rate: Fraction) -> None:
         name = self.encoding.codec
-        stream = self.out.add_stream(name, rate=rate.limit_denominator(1_000_000), options=dict(self.encoding.options))
+        options = {**self.encoding.options, **encoder_options(name, (size[1], size[0]))}
+        stream = self.out.add_stream(name, rate=rate.limit_denominator(1_000_000), options=options)
         assert isinstance(stream, av.VideoStream)
         self.stream = stream
         context = stream.codec_context
