@@ -73,7 +73,7 @@ def gather() -> dict[str, Any]:
     """Facts by section, JSON-able."""
     import torch
 
-    from vinr_engine import backends
+    from vinr_engine import backends, memory
     from vinr_engine.ops.op import OPS
 
     extension = backends.extension()
@@ -81,8 +81,15 @@ def gather() -> dict[str, Any]:
     if torch.cuda.is_available():
         for n in range(torch.cuda.device_count()):
             p = torch.cuda.get_device_properties(n)
+            free = torch.cuda.mem_get_info(n)[0]
             gpus.append(
-                {"name": p.name, "capability": f"{p.major}.{p.minor}", "memory_gb": round(p.total_memory / 2**30, 1)}
+                {
+                    "name": p.name,
+                    "capability": f"{p.major}.{p.minor}",
+                    "memory_gb": round(p.total_memory / 2**30, 1),
+                    "free": free,
+                    "default": int(memory.SHARE * free),
+                }
             )
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
@@ -102,6 +109,7 @@ def gather() -> dict[str, Any]:
             "threads": torch.get_num_threads(),
             **_kernels(),
         },
+        "memory": {"free": memory.free_on_host(), "default": int(memory.SHARE * memory.free_on_host())},
         "gpus": gpus,
         "cuda": torch.version.cuda,
         "backends": [
@@ -114,6 +122,10 @@ def gather() -> dict[str, Any]:
             for s in backends.report()
         ],
     }
+
+
+def _memory(facts: dict[str, Any]) -> str:
+    return f"{facts['free'] / 1e9:.1f} GB free, of which --memory takes {facts['default'] / 1e9:.1f} GB by default"
 
 
 def as_json(facts: dict[str, Any]) -> str:
@@ -136,9 +148,12 @@ def as_text(facts: dict[str, Any]) -> str:
     rows.append(("cpu features", f"torch uses {cpu['capability']}; {' '.join(cpu['features']) or 'unknown'}"))
     if cpu["kernels"]:
         rows.append(("cpu kernels", f"{cpu['kernels']} (VINR_CPU chooses: {', '.join(cpu['choices'])})"))
+    rows.append(("memory", _memory(facts["memory"])))
     missing = "none" if facts["cuda"] else "none (this torch is built without CUDA)"
     for n, gpu in enumerate(facts["gpus"]):
-        rows.append((f"gpu {n}", f"{gpu['name']}, capability {gpu['capability']}, {gpu['memory_gb']} GB"))
+        rows.append(
+            (f"gpu {n}", f"{gpu['name']}, capability {gpu['capability']}, {gpu['memory_gb']} GB: {_memory(gpu)}")
+        )
     if not facts["gpus"]:
         rows.append(("gpu", missing))
     for status in facts["backends"]:

@@ -69,8 +69,10 @@ class Conv3x3Maps {
 // All that a convolution reads.
 class Conv3x3Arguments {
  public:
+    // add_rows: of `add`, where not all rows are computed.
     Conv3x3Arguments(const char* op, const std::vector<Tensor>& given_maps, const Tensor& given_weight,
-                     const std::optional<Tensor>& given_bias, const std::optional<Tensor>& given_add)
+                     const std::optional<Tensor>& given_bias, const std::optional<Tensor>& given_add,
+                     std::optional<int64_t> add_rows = std::nullopt)
         : maps(op, given_maps) {
         const Tensor& like = maps.first();
         check_cpu(op, "weight", given_weight);
@@ -89,7 +91,10 @@ class Conv3x3Arguments {
             bias = torch::stable::contiguous(*given_bias);
         }
         if (given_add) {
-            check_map(op, "add", *given_add, like, outputs);
+            check_cpu(op, "add", *given_add);
+            check_same_dtype(op, "add", *given_add, like);
+            const int64_t rows = add_rows.value_or(like.size(2));
+            check_shape(op, "add", *given_add, "[B, O, h, w]", {like.size(0), outputs, rows, like.size(3)});
             add = side_by_side(*given_add);
         }
     }

@@ -1,7 +1,6 @@
 """Whole evaluations of tiny clips: figures against numpy, means, protocols, outputs, errors."""
 
 import csv
-import itertools
 import json
 from fractions import Fraction
 
@@ -14,6 +13,7 @@ from PIL import Image
 from benchmarks import tolerances
 from evaluation.frames import folder
 from video.clips import Blend, leftovers, write
+from vinr_engine import memory
 from vinr_engine.errors import SinkError, SourceError, UsageError, VinrError, WeightsError
 from vinr_engine.evaluation import sheet
 from vinr_engine.evaluation.evaluate import evaluate
@@ -22,7 +22,6 @@ from vinr_engine.evaluation.protocol import Protocol, named
 from vinr_engine.evaluation.resize import resize
 from vinr_engine.evaluation.restore import BLEND, NEAREST, NETWORK
 from vinr_engine.evaluation.results import ClipFacts, Frame, Result
-from vinr_engine.models.tiled import MARGIN, Tiled, spans
 
 
 @pytest.fixture(scope="module")
@@ -235,37 +234,23 @@ def test_sheet_shows_the_worst_place(rng):
     assert len({y for y in starts if (column[y : y + 288] == enlarged).all()}) == 2
 
 
-@pytest.mark.parametrize(("length", "tile", "step"), [(50, 80, 1), (80, 80, 1), (81, 80, 1), (300, 96, 4)])
-def test_tiles_cover_an_axis_once(length, tile, step):
-    found = spans(length, tile, step)
-    assert found[0].first == 0
-    assert found[-1].until == length
-    assert all(a.until == b.first for a, b in itertools.pairwise(found))
-    for span in found:
-        assert span.end - span.begin == min(length, tile)
-        assert span.begin == 0 or span.first - span.begin >= MARGIN - step
-        assert span.end == length or span.end - span.until >= MARGIN - step
-        assert all(value % step == 0 for value in (span.begin, span.first, span.until) if value < length)
+def test_evaluation_in_little_memory(tmp_path):
+    """On tiles; a network that does not say what it needs is left alone."""
 
+    class Modest(Blend):
+        def need(self, frames, size):
+            return memory.Need(0, 0, 10_000 * frames[0] * frames[1])
 
-def test_tiles_of_a_local_network_are_the_whole(rng):
-    frames = torch.rand(1, 2, 3, 90, 150, generator=rng)
-    size, model = (225, 375), Blend()
-    tiled = Tiled(model, 81, Fraction(5, 2))
-    pyramids = [tiled.known(frames[:, n]) for n in range(2)]
-    assert len(pyramids[0]) == len(spans(90, 80, 2)) * len(spans(150, 80, 2)) > 4
-    got = tiled.query(tiled.encode_pair(*pyramids), frames, [0.25, 0.5], size)
-    expected = model.query(model.encode_pair(frames[:, 0], frames[:, 1]), frames, [0.25, 0.5], size)
-    torch.testing.assert_close(got, expected)
-    with pytest.raises(UsageError, match="--tile must be at least 68"):
-        Tiled(model, 66, Fraction(5, 2))
-
-
-def test_evaluation_in_tiles(tmp_path):
-    path, _ = folder(tmp_path / "wide", 3, 300, 40)
-    whole, tiled = (evaluate([path], model=Blend(), scales=[2], tile=tile).results[0] for tile in (0, 80))
+    path, _ = folder(tmp_path / "wide", 3, 600, 80)
+    limit = memory.fixed((40, 300), (80, 600), torch.device("cpu")) + 100_000_000
+    whole, tiled = (
+        evaluate([path], model=model, scales=[2], memory=f"{limit // 1000}KB").results[0]
+        for model in (Blend(), Modest())
+    )
     for a, b in zip(whole.frames, tiled.frames, strict=True):
         np.testing.assert_allclose(a.scores[NETWORK], b.scores[NETWORK], atol=tolerances.PSNR)
+    with pytest.raises(SourceError, match="is the least that would do"):
+        evaluate([path], model=Modest(), scales=[2], memory="1MB")
 
 
 @pytest.mark.parametrize(
@@ -278,7 +263,7 @@ def test_evaluation_in_tiles(tmp_path):
      ({"scales": [16]}, SourceError, "too small for --scale 16"), ({"border": -1}, UsageError, "--border"),
      ({"border": 20}, SourceError, "too small"), ({"crop": "0x9"}, UsageError, "--crop"),
      ({"windows": "x"}, UsageError, "--windows"), ({"bicubic": "x"}, UsageError, "--bicubic"),
-     ({"tile": -1}, UsageError, "--tile"), ({"weights": "none.pth"}, UsageError, "--baselines"),
+     ({"memory": "much"}, UsageError, "--memory"), ({"weights": "none.pth"}, UsageError, "--baselines"),
      ({"baselines": False, "weights": "none.pth"}, WeightsError, "no such weights"),
      ({"device": "tpu"}, UsageError, "--device"), ({"dtype": "int8"}, UsageError, "--dtype")],
 )  # fmt: skip

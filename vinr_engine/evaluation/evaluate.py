@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from vinr_engine import backends, files
+from vinr_engine import backends, files, memory
 from vinr_engine._version import __version__
 from vinr_engine.errors import SourceError, UsageError
 from vinr_engine.evaluation import perceptual, report, sheet
@@ -78,8 +78,6 @@ def protocols(job: Evaluation) -> list[Protocol]:
 def _check_options(job: Evaluation) -> None:
     if job.max_frames is not None and job.max_frames < 1:
         raise UsageError(f"--max-frames must be at least 1, got {job.max_frames}")
-    if job.tile < 0:
-        raise UsageError(f"--tile must be 0 (whole frames) or a number of pixels, got {job.tile}")
     if job.windows not in (None, "shared", "disjoint"):
         raise UsageError(f"--windows must be shared or disjoint, got {job.windows!r}")
     if job.bicubic not in (None, "torch", "matlab"):
@@ -126,7 +124,8 @@ def run(job: Evaluation) -> Report:
         if job.progress is not None:
             job.progress(done, total)
 
-    options = Options(model, target, job.dtype, job.tile, middle, job.max_frames, step)
+    limit = memory.budget(job.memory, target or (model.device if model is not None else torch.device("cpu")))
+    options = Options(model, target, job.dtype, limit, middle, job.max_frames, step)
     if job.lpips:
         options = dataclasses.replace(options, distance=perceptual.lpips(target or torch.device("cpu")))
     default = "default" if job.weights is None else os.fspath(job.weights)
@@ -134,7 +133,7 @@ def run(job: Evaluation) -> Report:
     settings = {
         "vinr_engine": __version__, "torch": torch.__version__,
         "weights": used,
-        "device": str(target or "the model's"), "backend": backend, "dtype": job.dtype, "tile": job.tile,
+        "device": str(target or "the model's"), "backend": backend, "dtype": job.dtype, "memory": limit,
         "crop": None if middle is None else list(middle), "max_frames": job.max_frames, "still": job.still,
     }  # fmt: skip
     found = Report(settings, [])
@@ -150,7 +149,7 @@ def run(job: Evaluation) -> Report:
         except (MemoryError, RuntimeError) as error:
             if enlarge.out_of_memory(error) is None:
                 raise
-            raise SourceError("not enough memory for frames of this size: try --tile 256, or --crop") from None
+            raise SourceError("not enough memory for frames of this size: try less --memory, or --crop") from None
         result.seconds = clock.monotonic() - began
         found.results.append(result)
     if job.output is not None:

@@ -43,7 +43,6 @@ class Evaluation(NetworkOptions):
     exact_input: bool = option("Do not round shrunk frames to 8 bits.", bool, False, name="--exact-input")
     crop: str | tuple[int, int] | None = option("Only the middle of each frame.", str, metavar="WxH")
     max_frames: int | None = option("Only the first frames of each clip.", int)
-    tile: int = option("Run the network on tiles of so many input pixels a side; 0: off.", int, 0)
     lpips: bool = option("LPIPS too (needs the extra lpips).", bool, False, name="--lpips")
     output: str | os.PathLike[str] | None = option(
         "Folder for JSON, CSV and a picture sheet.", str, metavar="DIR", name="--output -o"

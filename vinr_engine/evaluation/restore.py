@@ -14,7 +14,6 @@ from vinr_engine.evaluation.metrics import WINDOW, quantise
 from vinr_engine.evaluation.protocol import Protocol, decimal
 from vinr_engine.evaluation.resize import resize
 from vinr_engine.models.network import Network, NetworkModule
-from vinr_engine.models.tiled import Tiled
 from vinr_engine.video.enlarge import Enlarger, Slot
 from vinr_engine.video.io.colour import Array
 
@@ -93,15 +92,14 @@ class Restorer:
         protocol: Protocol,
         device: torch.device | None,
         dtype: str,
-        tile: int,
+        memory: int,
     ) -> None:
-        """`model`: None leaves the network out. `tile`: see Tiled; 0 for whole frames."""
+        """`model`: None leaves the network out. `memory`: bytes to stay within."""
         self.size, self.protocol = size, protocol
         s = protocol.scale
         self.network = type(model).__name__ if isinstance(model, NetworkModule) else NETWORK
-        if model is not None and tile and max(size) > tile * s:
-            model = Tiled(model, tile, s)
-        self.enlarger = None if model is None else Enlarger(model, size, device, dtype)
+        frames = int(size[0] / s), int(size[1] / s)
+        self.enlarger = None if model is None else Enlarger(model, size, device, dtype, frames=frames, memory=memory)
         self.device = self.enlarger.device if self.enlarger else device or torch.device("cpu")
 
     @property

@@ -32,7 +32,7 @@ class Options:
     model: Network | None
     device: torch.device | None
     dtype: str
-    tile: int
+    memory: int
     crop: tuple[int, int] | None
     max_frames: int | None
     step: Callable[[], None]
@@ -70,7 +70,7 @@ def run_clip(
     with clip.open() as source:
         info = source.info
         size = true_size(info.height, info.width, options.crop, protocol, clip.name)
-        restorer = Restorer(options.model, size, protocol, options.device, options.dtype, options.tile)
+        restorer = Restorer(options.model, size, protocol, options.device, options.dtype, options.memory)
         result.methods = restorer.methods
         most = _length(clip, protocol, options.max_frames, None)
         likely = _length(clip, protocol, options.max_frames, info.count) or 0

@@ -18,6 +18,7 @@ from torch.utils._pytree import tree_flatten, tree_leaves, tree_map_only
 
 from vinr_engine import backends
 from vinr_engine.errors import VinrError, reason
+from vinr_engine.memory import Need
 from vinr_engine.models.network import Network, NetworkModule, Size, Times, times_tensor
 
 WARM_UP = 3  # runs before recording: kernels are compiled, tuned and loaded, and libraries take their memory
@@ -141,6 +142,7 @@ class GraphedNetwork(Network):
 
     def __init__(self, model: NetworkModule, most: int = MOST_SHAPES) -> None:
         self.model, self.name = model, model.name
+        self.reach, self.grid = model.reach, model.grid
         self._known, self._encode_pair, self._shared, self._query = (
             Graphed(method, f"{type(model).__name__}.{method.__name__}", most)
             for method in (model.known, model.encode_pair, model.shared, model.query)
@@ -154,6 +156,10 @@ class GraphedNetwork(Network):
     def check(self, size: Size, times: Sequence[float | Fraction] | None, frames: Size | None = None) -> None:
         """See Network."""
         self.model.check(size, times, frames)
+
+    def need(self, frames: Size, size: Size) -> Need | None:
+        """See Network."""
+        return self.model.need(frames, size)
 
     def known(self, frame: Tensor, size: Size | None = None) -> Any:
         """See Network."""

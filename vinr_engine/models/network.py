@@ -11,6 +11,8 @@ from typing import Any, Protocol, TypeVar
 import torch
 from torch import Tensor, nn
 
+from vinr_engine.memory import Need
+
 Times = float | Sequence[float] | Tensor
 Size = tuple[int, int]
 """Height and width."""
@@ -25,6 +27,10 @@ class Network(Protocol):
 
     name: str = "given model"
     """What summaries call it."""
+    reach: int = 64
+    """Input pixels beyond which a pixel changes hardly anything, see docs/memory.md: tiles lap over so far."""
+    grid: int = 1
+    """Tiles begin at multiples of it: input pixels of one of the coarsest maps that it makes."""
 
     @property
     def device(self) -> torch.device:
@@ -42,6 +48,11 @@ class Network(Protocol):
     def at_once(self, size: Size) -> int:
         """How many queries for pictures of `size` it likes to answer together, each on a thread of the caller's."""
         return 1
+
+    def need(self, frames: Size, size: Size) -> Need | None:
+        """What it takes of memory, for frames of one size and pictures of another; None where it does not say, which
+        leaves it untouched by --memory."""
+        return None
 
     def known(self, frame: Tensor, size: Size | None = None) -> Any:
         """What both pairs that a frame [1, 3, h, w] in [0, 1] belongs to share; by default the frame.

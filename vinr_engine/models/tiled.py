@@ -1,58 +1,88 @@
-"""The network on overlapping tiles of a frame, for frames whose features do not fit in memory."""
+"""A network on overlapping tiles of a frame, where all that it keeps of whole frames does not fit in memory."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import pairwise, product
+from itertools import product
+from math import gcd, lcm
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from vinr_engine.errors import UsageError
+from vinr_engine import memory
+from vinr_engine.errors import SourceError
+from vinr_engine.memory import Need
 from vinr_engine.models.network import Network, Size, Times, times_tensor
 
-MARGIN = 32
-"""Pixels that a tile sees at least beyond what is kept of it, where the frame goes on."""
+RAMP = 16
+"""Input pixels, about, over which one tile's picture passes into the next one's."""
 
 
 @dataclass(frozen=True)
 class Span:
-    """One axis of a tile: it reads pixels `begin` to `end` of the frame and gives those from `first` to `until`."""
+    """One axis of a tile: it reads pixels `begin` to `end` of the frame, and its picture counts from `first` to
+    `until`; at each, where the frame goes on, over a ramp that is half before it and half behind."""
 
     begin: int
     end: int
     first: int
     until: int
+    length: int
+
+    def shares(self, scale: Fraction, like: Tensor) -> Tensor:
+        """[n]: how much each of its output pixels counts; with all other tiles' they add up to one."""
+        count = int((self.end - self.begin) * scale)
+        at = self.begin + (torch.arange(count, dtype=torch.float64) + 0.5) / float(scale)
+        one = torch.ones_like(at)
+        risen = ((at - self.first) / RAMP + 0.5).clamp(0, 1) if self.first > 0 else one
+        fallen = ((at - self.until) / RAMP + 0.5).clamp(0, 1) if self.until < self.length else 1 - one
+        return (risen - fallen).to(like)
 
 
-def spans(length: int, tile: int, step: int) -> list[Span]:
-    """Tiles of one length that cover an axis; `length`, `tile` and all that they give are multiples of `step`."""
+def spans(length: int, tile: int, step: int, reach: int) -> list[Span]:
+    """Tiles that cover an axis, beginning at multiples of `step` and `tile` pixels long, but for the last; what counts
+    of a tile lies at least `reach` from where it is cut. ValueError if tiles are too short for that."""
     if length <= tile:
-        return [Span(0, length, 0, length)]
-    begins = [*range(0, length - tile, (tile - 2 * MARGIN) // step * step), length - tile]
+        return [Span(0, length, 0, length, length)]
+    if tile < least_tile(step, reach) or tile % step:
+        raise ValueError(f"tiles must be multiples of {step} of at least {least_tile(step, reach)} pixels, got {tile}")
+    stride = (tile - 2 * reach - RAMP) // step * step
+    begins = list(range(0, length - tile + stride, stride))
     # neighbours meet in the middle of what both see
-    seams = [(left + tile + right) // (2 * step) * step for left, right in pairwise(begins)]
-    edges = [0, *seams, length]
-    return [Span(b, b + tile, first, until) for b, (first, until) in zip(begins, pairwise(edges), strict=True)]
+    seams = [right + (tile - stride) // 2 for right in begins[1:]]
+    edges = zip(begins, [0, *seams], [*seams, length], strict=True)
+    return [Span(begin, min(begin + tile, length), first, until, length) for begin, first, until in edges]
+
+
+def least_tile(step: int, reach: int) -> int:
+    """The shortest tile of which something counts."""
+    return -(-(2 * reach + RAMP + step) // step) * step
+
+
+def step_of(length: int, picture: int, grid: int = 1) -> int:
+    """Pixels after which an axis of a frame lies on whole pixels of the picture again, and on the network's grid."""
+    return lcm(length // gcd(length, picture), grid)
 
 
 class Tiled(Network):
-    """A network on tiles of at most `tile` pixels a side, one after another.
+    """A network on tiles of a frame, one after another, for frames of one size and pictures of one size.
 
-    To the network each tile is a frame of its own, so that its picture differs a little from that of the whole frame.
-    `scale` is exact: tiles lie on whole output pixels. Raises UsageError for tiles too small to overlap.
+    To the network each tile is a frame of its own. What counts of it lies the network's `reach` from where it was cut,
+    and passes into the next tile's over a ramp. Of the frames it keeps nothing but themselves: each picture is made
+    from the beginning. An axis whose lengths share no divisor is not cut.
     """
 
-    def __init__(self, model: Network, tile: int, scale: Fraction) -> None:
-        self.model, self.scale, self.name = model, scale, model.name
-        self.step = scale.denominator
-        self.tile = tile // self.step * self.step
-        least = 2 * MARGIN + 2 * self.step
-        if self.tile < least:
-            raise UsageError(f"--tile must be at least {least} pixels at scale {float(scale):g}, got {tile}")
+    def __init__(self, model: Network, tile: Size, frames: Size, size: Size) -> None:
+        self.model, self.tile, self.frames, self.size, self.name = model, tile, frames, size, model.name
+        self.reach, self.grid = model.reach, model.grid
+        self.scales = tuple(Fraction(n, m) for n, m in zip(size, frames, strict=True))
+        self.axes = [
+            spans(length, side, step_of(length, picture, model.grid), self.reach)
+            for length, picture, side in zip(frames, size, tile, strict=True)
+        ]
 
     @property
     def device(self) -> torch.device:
@@ -61,45 +91,84 @@ class Tiled(Network):
 
     def placed(self, device: torch.device, dtype: torch.dtype) -> Tiled:
         """See Network."""
-        return Tiled(self.model.placed(device, dtype), self.tile, self.scale)
+        return Tiled(self.model.placed(device, dtype), self.tile, self.frames, self.size)
+
+    def need(self, frames: Size, size: Size) -> Need | None:
+        """See Network: of the largest tile; its picture lies beside the whole one."""
+        tile = (min(self.tile[0], frames[0]), min(self.tile[1], frames[1]))
+        picture = self._enlarged(tile)
+        own = self.model.need(tile, picture)
+        return None if own is None else Need(0, 0, own.whole + 24 * picture[0] * picture[1])
 
     def check(self, size: Size, times: Sequence[float | Fraction] | None, frames: Size | None = None) -> None:
         """See Network."""
-        for tile in set() if frames is None else {(y.end - y.begin, x.end - x.begin) for y, x in self.boxes(*frames)}:
+        for tile in {(y.end - y.begin, x.end - x.begin) for y, x in product(*self.axes)}:
             self.model.check(self._enlarged(tile), times, tile)
 
-    def boxes(self, h: int, w: int) -> list[tuple[Span, Span]]:
-        """The tiles of a frame, down and across."""
-        return list(product(spans(h, self.tile, self.step), spans(w, self.tile, self.step)))
-
-    def _cut(self, frames: Tensor) -> list[Tensor]:
-        """[..., h, w] -> what each tile reads of it."""
-        boxes = self.boxes(*frames.shape[-2:])
-        return [frames[..., y.begin : y.end, x.begin : x.end] for y, x in boxes]
-
     def _enlarged(self, tile: Size) -> Size:
-        return int(tile[0] * self.scale), int(tile[1] * self.scale)
+        y, x = self.scales
+        return int(tile[0] * y), int(tile[1] * x)
 
-    def known(self, frame: Tensor, size: Size | None = None) -> list[Any]:
-        """What the network knows of each tile."""
-        parts = self._cut(frame)
-        return [
-            self.model.known(p, None if size is None else self._enlarged((p.shape[-2], p.shape[-1]))) for p in parts
-        ]
+    def encode_pair(self, first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
+        """Both frames."""
+        return first, second
 
-    def encode_pair(self, first: list[Any], second: list[Any]) -> list[Any]:
-        """The features of each tile."""
-        return [self.model.encode_pair(a, b) for a, b in zip(first, second, strict=True)]
-
-    def query(self, features: list[Any], frames: Tensor, times: Times, size: Size, *, shared: None = None) -> Tensor:
-        """See Network; `size` is `scale` times the frames'. Nothing is shared: it would hold a picture of each tile."""
-        s = self.scale
+    def query(self, features: Any, frames: Tensor, times: Times, size: Size, *, shared: None = None) -> Tensor:
+        """See Network; `size` is the one given."""
         times = times_tensor(times, 1, frames)
-        pictures = frames.new_empty(1, len(times), 3, *size)
-        boxes = self.boxes(*frames.shape[-2:])
-        for of_tile, part, (y, x) in zip(features, self._cut(frames), boxes, strict=True):
-            tile = self.model.query(of_tile, part, times, self._enlarged((y.end - y.begin, x.end - x.begin)))
-            (top, bottom), (left, right) = ((int(a.first * s), int(a.until * s)) for a in (y, x))
-            inside = tile[..., top - int(y.begin * s) :, left - int(x.begin * s) :]
-            pictures[..., top:bottom, left:right] = inside[..., : bottom - top, : right - left]
+        pictures = frames.new_zeros(1, len(times), 3, *size)
+        for y, x in product(*self.axes):
+            parts = [frame[..., y.begin : y.end, x.begin : x.end] for frame in features]
+            tile = self._enlarged((y.end - y.begin, x.end - x.begin))
+            known = [self.model.known(part, tile) for part in parts]
+            of_pair = self.model.encode_pair(*known)
+            pair = torch.stack(parts, 1)
+            found = self.model.query(of_pair, pair, times, tile, shared=self.model.shared(of_pair, pair, tile))
+            del known, of_pair
+            down, across = (span.shares(scale, found) for span, scale in zip((y, x), self.scales, strict=True))
+            top, left = int(y.begin * self.scales[0]), int(x.begin * self.scales[1])
+            pictures[..., top : top + tile[0], left : left + tile[1]] += found * (down[:, None] * across)
         return pictures
+
+
+def tilings(model: Network, frames: Size, size: Size) -> Iterator[Tiled]:
+    """A network on ever smaller tiles of frames: in strips of all columns, as long as they are no lower than wide tiles
+    would be, then also in columns."""
+    steps = [step_of(n, m, model.grid) for n, m in zip(frames, size, strict=True)]
+    least = [min(n, least_tile(step, model.reach)) for n, step in zip(frames, steps, strict=True)]
+    before, tile = None, list(frames)
+    while True:
+        axis = 0 if tile[0] > least[0] and (tile[0] >= tile[1] // 2 or tile[1] <= least[1]) else 1
+        if tile[axis] <= least[axis]:
+            return
+        tile[axis] = max(least[axis], tile[axis] * 4 // 5 // steps[axis] * steps[axis])
+        if (now := tuple(tile)) != before:
+            before = now
+            yield Tiled(model, (tile[0], tile[1]), frames, size)
+
+
+def estimate(model: Network, frames: Size, size: Size, device: torch.device, double: bool = False) -> int | None:
+    """Bytes that a run takes at most, in float64 if `double`; None where the network does not say what it needs."""
+    need = model.need(frames, size)
+    return None if need is None else memory.fixed(frames, size, device) + need.whole * (2 if double else 1)
+
+
+def fitted(model: Network, frames: Size, size: Size, limit: int, device: torch.device, double: bool = False) -> Network:
+    """The network, or it on tiles, the largest with which a run stays within `limit` bytes.
+
+    What it chooses follows from these arguments alone: a run that is taken up again within the same limit gives the
+    same pictures. A network that does not say what it needs is left as it is. SourceError, naming the least that would
+    do, where no tiles are small enough.
+    """
+    least = estimate(model, frames, size, device, double)
+    if least is None or least <= limit:
+        return model
+    for tiled in tilings(model, frames, size):
+        taken = estimate(tiled, frames, size, device, double)
+        if taken is not None and taken <= limit:
+            return tiled
+        least = min(least, taken or least)
+    raise SourceError(
+        f"frames of {frames[1]}x{frames[0]} enlarged to {size[1]}x{size[0]} do not fit in {memory.text_of(limit)} of "
+        f"memory: --memory {memory.text_of(least)} is the least that would do"
+    )

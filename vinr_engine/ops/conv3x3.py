@@ -77,11 +77,13 @@ def conv3x3_into(
     bias: Tensor | None = None,
     add: Tensor | None = None,
     slope: float = 1.0,
+    first_row: int = 0,
 ) -> None:
-    """`conv3x3` on the CPU into `out`, whose channels lie side by side, without derivatives; `add` may be `out`, maps
-    may not. For chains of layers: new memory for each result costs as much as half of the work on it."""
+    """Rows of `conv3x3` on the CPU, as many as `out` and `add` have from `first_row` on, into `out`, whose channels lie
+    side by side, without derivatives; `add` may be `out`, maps may not. For chains of layers: new memory for each
+    result costs as much as half of the work on it."""
     *arguments, operands = _prepare("cpu", Arguments(list(maps), weight, bias, add, slope))
-    torch.ops.vinr.conv3x3_into(out, *arguments, operands)
+    torch.ops.vinr.conv3x3_into(out, *arguments, operands, first_row)
 
 
 def _dtype(like: Tensor) -> torch.dtype:

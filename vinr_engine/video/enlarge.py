@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vinr_engine.errors import SourceError, UsageError, VinrError, WeightsError, reason
+from vinr_engine.memory import parse
 from vinr_engine.models import CheckpointError, Network, NetworkModule, VideoINR, load_network
+from vinr_engine.models.tiled import fitted
 
 from . import transfers
 from .io.colour import Array
@@ -122,6 +124,8 @@ def check(options: NetworkOptions, untrained: bool = False) -> str:
     """The backend to use, after all that can be refused before a file is opened; UsageError, WeightsError."""
     check_device(options.device)
     check_dtype(options.dtype, options.device)
+    if options.memory is not None:
+        parse(options.memory, 0)
     backend = check_backend(options.backend)
     check_weights(options.weights, untrained, options.model is not None)
     return backend
@@ -217,9 +221,17 @@ class Enlarger:
     """
 
     def __init__(
-        self, model: Network, size: tuple[int, int], device: torch.device | None, dtype: str, cuda_graphs: bool = False
+        self,
+        model: Network,
+        size: tuple[int, int],
+        device: torch.device | None,
+        dtype: str,
+        cuda_graphs: bool = False,
+        frames: tuple[int, int] | None = None,
+        memory: int | None = None,
     ) -> None:
-        """``cuda_graphs``: see `graphed`."""
+        """``cuda_graphs``: see `graphed`. ``memory``: bytes to stay within, for frames of (height, width) ``frames``;
+        see `fitted`, whose errors it raises."""
         import torch
 
         if device is None:
@@ -227,7 +239,10 @@ class Enlarger:
             check_dtype(dtype, device.type)
         self.work = torch.float64 if dtype == "float64" else torch.float32
         model = model.placed(device, self.work)
-        self.model = graphed(model, device) if cuda_graphs else model
+        model = graphed(model, device) if cuda_graphs else model
+        if memory is not None and frames is not None:
+            model = fitted(model, frames, size, memory, device, double=dtype == "float64")
+        self.model = model
         self.size = size
         self.device = device
         self.transfers = transfers.between(device)
@@ -268,5 +283,7 @@ def out_of_memory(error: BaseException) -> VinrError | None:
     """The user's message for a memory error of numpy or torch, None for other errors."""
     text = str(error).lower()
     if isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text:
-        return SourceError("not enough memory for frames of this size: choose a smaller --space, --size or input")
+        return SourceError(
+            "not enough memory for frames of this size: choose less --memory, a smaller --space, --size or input"
+        )
     return None

@@ -68,6 +68,9 @@ class NetworkOptions:
     dtype: str = option(
         "float32, float64, bfloat16 or (GPU) float16; the last two are faster and less exact.", str, "float32"
     )
+    memory: str | None = option(
+        "Memory to stay within, such as 4GB or 50% [default: half of what is free].", str, metavar="SIZE", alters=False
+    )
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from vinr_engine import files
+from vinr_engine import files, memory
 from vinr_engine._version import __version__
 from vinr_engine.errors import Cancelled, SinkError, UsageError
 
@@ -113,8 +113,13 @@ class Run:
             stack.callback(self.sound.close)
         self.lead = self.sound.lead if self.sound else Fraction(0)
         self.model = enlarge.load(job.weights, job.untrained) if job.model is None else job.model
+        given = job.model is not None and job.device == "auto"
+        self.device = None if given else enlarge.resolve_device(job.device, job.dtype)
+        limit = memory.budget(job.memory, self.device or self.model.device)
         threads = min(MOST_THREADS, -(-3 * (os.cpu_count() or 1) // 2))
-        settled = journal.begin(self._head({"threads": threads}), job.restart)
+        # Of these, what one run found is for all that go on with it: pictures and packets depend on them.
+        settled = journal.begin(self._head({"threads": threads, "memory": limit}), job.restart)
+        self.memory = settled["memory"] if job.memory is None else limit
         self.resumed = journal.frames
         self.target = Target(self.plan.size, info, self.plan.rate, self.plan.tick(self.lead), settled["threads"])
         if self.resumed:
@@ -158,12 +163,13 @@ class Run:
             stack.callback(pictures.close)
             writer = WriteBehind(ChunkWriter(self.output, self.target, journal))
             stack.callback(writer.close)
-            given = job.model is not None and job.device == "auto"
-            device = None if given else enlarge.resolve_device(job.device, job.dtype)
             if job.untrained:
                 self.say("the network is untrained: its pictures mean nothing (nearly black)")
             width, height = self.plan.size
-            enlarger = enlarge.Enlarger(self.model, (height, width), device, job.dtype, job.cuda_graphs)
+            frames = self.target.info.height, self.target.info.width
+            enlarger = enlarge.Enlarger(
+                self.model, (height, width), self.device, job.dtype, job.cuda_graphs, frames, self.memory
+            )
             stack.callback(enlarger.close)
             detector = CutDetector() if job.cuts else None
             began = clock_time.monotonic()

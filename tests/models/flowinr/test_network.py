@@ -1,7 +1,5 @@
 """FlowINR: what holds whatever its weights are, and what it begins with."""
 
-from fractions import Fraction
-
 import pytest
 import torch
 from PIL import Image
@@ -11,7 +9,6 @@ from vinr_engine.models import FlowINR, load_network, save_checkpoint
 from vinr_engine.models.flowinr import enlarge
 from vinr_engine.models.flowinr.enlarge import base, interpolation
 from vinr_engine.models.flowinr.motion import candidates
-from vinr_engine.models.tiled import MARGIN, Tiled
 from vinr_engine.reference.local_correlation import offsets
 
 SMALL = {"nf": 8, "blocks": 2, "merge_blocks": 1, "pyramid": [8, 8, 8]}
@@ -161,16 +158,6 @@ def test_a_checkpoint_brings_it_back(model, tmp_path):
     assert again.config == model.config
     x = frames().float()
     torch.testing.assert_close(again(x, 0.5, (40, 48)), model(x, 0.5, (40, 48)))
-
-
-def test_tiles_agree_with_the_whole(model):
-    smooth = torch.nn.functional.interpolate(frames(8, 16)[0], (96, 160), mode="bicubic")[None].float()
-    model = model.float()
-    whole = model(smooth, 0.5, (192, 320))
-    tiled = Tiled(model, 2 * MARGIN + 32, Fraction(2))
-    knowns = [tiled.known(smooth[:, k], (192, 320)) for k in (0, 1)]
-    out = tiled.query(tiled.encode_pair(*knowns), smooth, [0.5], (192, 320))
-    assert (out - whole).abs().mean() < 0.01
 
 
 def test_values_between_knots_lie_on_straight_lines():

@@ -214,6 +214,24 @@ def test_into_memory_that_is_there(sample):
 
 
 @extension
+@pytest.mark.parametrize(("first", "last"), [(0, 5), (3, 21), (7, 8), (4, 4)])
+def test_rows_into_memory_that_is_there(first, last):
+    """Others are neither read from `add` nor written."""
+    maps, weight, bias, _, slope = PUBLISHED.arguments(torch.float32)
+    add = torch.rand(1, 64, 21, 19).contiguous(memory_format=torch.channels_last)
+    expected = conv3x3(maps, weight, bias, add, slope)[:, :, first:last]
+    out = torch.full_like(add, torch.nan)
+    out[:, :, first:last] = add[:, :, first:last]
+    own = out[:, :, first:last]
+    conv3x3_into(own, maps, weight, bias, own, slope, first)
+    torch.testing.assert_close(own, expected, rtol=1e-4, atol=1e-4)  # tiles lie elsewhere
+    assert out[:, :, :first].isnan().all()
+    assert out[:, :, last:].isnan().all()
+    with pytest.raises(RuntimeError, match=r"rows 18 to 23 must lie in the maps' 21"):
+        conv3x3_into(out[:, :, :5], maps, weight, bias, None, slope, 18)
+
+
+@extension
 def test_into_memory_that_does_not_fit():
     maps, weight, *rest = PUBLISHED.arguments(torch.float32)
     with pytest.raises(RuntimeError, match="out must be"):

@@ -79,17 +79,38 @@ class Decoder(nn.Module):
 
     def _weights(self, features: Tensor, size: Size) -> Tensor:
         """[Py, Px, 3, nf], see `phase_linear`."""
-        coarse = features.shape[-2:]
+        functions = Functions(self, (features.shape[-2], features.shape[-1]), size)
+        return functions.of_rows(0, functions.periods[0])
+
+
+class Functions:
+    """What a decoder's linear functions are in the rows of pictures of `size`, of frames of size `coarse`."""
+
+    def __init__(self, decoder: Decoder, coarse: Size, size: Size) -> None:
+        stored = decoder.functions
+        self.coarse, self.size = coarse, size
+        self.periods = phases(coarse[0], size[0]), phases(coarse[1], size[1])
+        self._shape = stored.shape[3:]
         scale = math.sqrt(size[0] * size[1] / (coarse[0] * coarse[1]))
-        shares = interpolation(self.functions.new_tensor([scale]), (1.0, *SCALES), extrapolate=False)[0, 1:]
-        y, x = (
-            interpolation(axis_grid(n, m, shares.dtype, shares.device).relative[: phases(n, m)], PLACES)
-            for n, m in zip(coarse, size, strict=True)
+        shares = interpolation(stored.new_tensor([scale]), (1.0, *SCALES), extrapolate=False)[0, 1:]
+        self._rows, self._columns = (
+            interpolation(axis_grid(n, m, shares.dtype, shares.device).relative[:period], PLACES)
+            for n, m, period in zip(coarse, size, self.periods, strict=True)
         )
         # The widest product last: in the order of the letters of one einsum, places meet before functions do.
-        of_scale = torch.matmul(shares, self.functions.flatten(1)).unflatten(0, (KNOTS, -1))
-        of_rows = torch.matmul(y, of_scale).unflatten(1, (KNOTS, -1))
-        return torch.matmul(x, of_rows).unflatten(2, self.functions.shape[3:])  # [Px, KNOTS] times [Py, KNOTS, 3 nf]
+        self._of_scale = torch.matmul(shares, stored.flatten(1)).unflatten(0, (KNOTS, -1))
+
+    @staticmethod
+    def numbers(decoder: Decoder, coarse: Size, size: Size) -> int:
+        """Of all rows of a period."""
+        return phases(coarse[0], size[0]) * phases(coarse[1], size[1]) * decoder.functions[0, 0, 0].numel()
+
+    def of_rows(self, first: int, last: int) -> Tensor:
+        """[last - first, Px, 3, nf]: of rows of one period, as `phase_linear` takes all of them."""
+        rows = self._rows[first:last]
+        of_rows = torch.matmul(rows, self._of_scale).unflatten(1, (KNOTS, -1))
+        # [Px, KNOTS] times [Py, KNOTS, 3 nf]
+        return torch.matmul(self._columns, of_rows).unflatten(2, self._shape)
 
 
 def interpolation(values: Tensor, knots: Sequence[float], extrapolate: bool = True) -> Tensor:

@@ -3,30 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from vinr_engine.models.flowinr.enlarge import Decoder, Enlarger, base, blocks, contrast, conv, without_mean
-from vinr_engine.models.flowinr.motion import FINEST, Motion
-from vinr_engine.models.layers.convolution import convolve
+from vinr_engine.memory import Need
+from vinr_engine.models.flowinr import bands
+from vinr_engine.models.flowinr.enlarge import Enlarger, base, contrast, without_mean
+from vinr_engine.models.flowinr.merge import KnownFrame, Merge
+from vinr_engine.models.flowinr.motion import COARSEST, FINEST, Motion
 from vinr_engine.models.layers.warped_blend import warp
 from vinr_engine.models.network import NetworkModule, Size, Times, register, times_tensor
-
-GUIDES = 9  # a pixel: both moved frames less their means, the velocity, the time
-
-
-class KnownFrame(NamedTuple):
-    """A frame less its local mean [B, 3, h, w], its contrast [B, 1, h, w], its features [B, nf, h, w], the levels that
-    the search for motion compares, and the frame enlarged [B, 3, HH, WW]."""
-
-    detail: Tensor
-    contrast: Tensor
-    features: Tensor
-    levels: list[Tensor]
-    enlarged: Tensor | None
 
 
 @register
@@ -41,6 +30,8 @@ class FlowINR(NetworkModule):
     """
 
     learns = ("pictures", "frames", "flow", "parts")
+    reach = 80
+    grid = COARSEST
 
     def __init__(self, nf: int = 48, blocks: int = 12, merge_blocks: int = 2, pyramid: list[int] | None = None) -> None:
         super().__init__()
@@ -51,8 +42,14 @@ class FlowINR(NetworkModule):
         self.motion = Motion((fine, middle, coarse))
         self.merge = Merge(nf, merge_blocks)
 
+    def need(self, frames: Size, size: Size) -> Need:
+        """See Network."""
+        return bands.need(self.config["nf"], self.config["pyramid"], frames, size)
+
     def known(self, frame: Tensor, size: Size | None = None) -> KnownFrame:
         """What a frame [B, 3, h, w] gives by itself, the enlarged frame with it if `size` is given."""
+        if bands.wanted(frame, self.enlarger.decoder, size):
+            return self._known_by_bands(frame, size)
         detail = without_mean(frame)
         local = contrast(detail)
         features = self.enlarger(detail, local)
@@ -64,12 +61,26 @@ class FlowINR(NetworkModule):
             None if size is None else self.enlarger.decoder(features, size, base(frame, size)),
         )
 
+    def _known_by_bands(self, frame: Tensor, size: Size | None) -> KnownFrame:
+        rows = bands.rows_of((frame.shape[-2], frame.shape[-1]), frame.device)
+        detail, local = bands.detail_and_contrast(frame, rows)
+        picture = None if size is None else bands.enlarged_base(frame, size)
+        features = bands.features_and_picture(self.enlarger, detail, local, rows, picture)
+        return KnownFrame(detail, local, features, bands.levels(self.motion.pyramid, frame, detail, rows), picture)
+
     def encode_pair(self, first: KnownFrame, second: KnownFrame) -> tuple[KnownFrame, KnownFrame]:
         """Both, as they are: all that a pair shares belongs to one of its frames."""
         return first, second
 
     def query(self, features: Any, frames: Tensor, times: Times, size: Size, *, shared: None = None) -> Tensor:
         """See Network; batches of any size."""
+        if bands.wanted(frames[:, 0], self.merge.decoder, size):
+            enlarged = self.enlarged(features, frames, size)
+            pictures = [
+                bands.picture(self.motion, self.merge, features, enlarged, t, size, _end(t))
+                for t in times_tensor(times, len(frames), frames)
+            ]
+            return torch.stack(pictures, 1) if len(pictures) > 1 else pictures[0][:, None]
         return self.query_with_flow(features, frames, times, size)[0]
 
     def query_with_flow(
@@ -92,10 +103,16 @@ class FlowINR(NetworkModule):
         first, second = (
             known.enlarged
             if known.enlarged is not None and tuple(known.enlarged.shape[-2:]) == tuple(size)
-            else self.enlarger.decoder(known.features, size, base(frame, size))
+            else self._enlarge(known.features, frame, size)
             for known, frame in zip(features, frames.unbind(1), strict=True)
         )
         return first, second
+
+    def _enlarge(self, features: Tensor, frame: Tensor, size: Size) -> Tensor:
+        decoder = self.enlarger.decoder
+        if bands.wanted(frame, decoder, size):
+            return bands.enlarged(decoder, frame, features, size)
+        return decoder(features, size, base(frame, size))
 
     def _at(
         self, features: tuple[KnownFrame, KnownFrame], enlarged: tuple[Tensor, Tensor], times: Tensor, size: Size
@@ -157,43 +174,3 @@ def _level_flows(velocities: Sequence[list[Tensor]], times: Tensor) -> list[Tens
 
     levels = zip(*velocities, strict=True)
     return [torch.stack([flow(v, t) for v, t in zip(level, times, strict=True)], 1) for level in levels]
-
-
-class Merge(nn.Module):
-    """What a time between two frames needs beside their moved pictures: a finer flow, which frame to trust where, and
-    what is left to add."""
-
-    def __init__(self, nf: int, count: int) -> None:
-        super().__init__()
-        self.head = conv(2 * nf + GUIDES, nf)
-        self.body = blocks(count, nf)
-        self.flow = nn.Conv2d(nf, 5, 3, 1, 1)
-        self.decoder = Decoder(nf)
-        nn.init.zeros_(self.decoder.functions)  # it begins with the moved pictures alone
-        nn.init.normal_(self.flow.weight, std=1e-3)
-        nn.init.zeros_(self.flow.bias)  # type: ignore[arg-type]
-
-    def forward(
-        self, first: KnownFrame, second: KnownFrame, times: Tensor, velocity: Tensor, size: Size
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """velocity [B, 2, h, w] in input pixels -> flow [B, 4, HH, WW] in output pixels, logit of the first frame's
-        weight [B, 1, HH, WW], and what is added [B, 3, HH, WW]."""
-        t = times[:, None, None, None]
-        moved = [
-            warp(torch.cat([known.features, known.detail, known.contrast], 1), way * velocity)
-            for known, way in ((first, -t), (second, 1 - t))
-        ]
-        nf = first.features.shape[1]
-        (a, da, ca), (b, db, cb) = (m.split([nf, 3, 1], 1) for m in moved)
-        local = (1 - t) * ca + t * cb
-        # Contrast in place of ones: what these say of the place counts as much in dark pictures as in bright ones.
-        guides = torch.cat([da, db, velocity / 4 * local, t * local], 1)
-        x = torch.cat([a, b, guides], 1).contiguous(memory_format=torch.channels_last)
-        x = self.body(convolve(self.head, x, slope=0.0))
-        change = convolve(self.flow, x / (local + 0.02))
-        fine = torch.cat([t * (change[:, :2] - velocity), (1 - t) * (change[:, 2:4] + velocity)], 1)
-        HH, WW = size
-        h, w = velocity.shape[-2:]
-        large = F.interpolate(torch.cat([fine, change[:, 4:]], 1), size, mode="bilinear", align_corners=False)
-        unit = velocity.new_tensor([WW / w, HH / h, WW / w, HH / h])[:, None, None]
-        return large[:, :4] * unit, large[:, 4:], self.decoder(x, size)

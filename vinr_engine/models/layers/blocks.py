@@ -83,7 +83,7 @@ class ResidualBlocks(nn.Sequential):
 
     def forward(self, x: Tensor) -> Tensor:
         if len(self) and is_fused_inference(x):
-            return residual_blocks(x, self._convs())
+            return residual_blocks(x, self.convs())
         low = x.dtype in (torch.bfloat16, torch.float16) and torch.is_autocast_enabled(x.device.type)
         return super().forward(x.float() if low else x)
 
@@ -91,13 +91,14 @@ class ResidualBlocks(nn.Sequential):
         """Of n maps [B, nf, h, w], which leave the list as they are done with: [n*B, nf, h, w]."""
         if not len(self) or not is_fused_inference(maps[0]):
             return self.forward(torch.cat(maps))
-        convs, (B, *sizes) = self._convs(), maps[0].shape
+        convs, (B, *sizes) = self.convs(), maps[0].shape
         out = new_maps(convs[0][0].weight, len(maps) * B, *sizes)
         for k in range(len(maps)):
             residual_blocks(maps.pop(0), convs, out.narrow(0, k * B, B))
         return out
 
-    def _convs(self) -> list[tuple[nn.Conv2d, nn.Conv2d]]:
+    def convs(self) -> list[tuple[nn.Conv2d, nn.Conv2d]]:
+        """Both of each block."""
         return [(block.conv1, block.conv2) for block in cast("list[ResidualBlock]", list(self))]
 
 

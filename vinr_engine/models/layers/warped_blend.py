@@ -15,13 +15,15 @@ def bicubic(images: Tensor, size: tuple[int, int]) -> Tensor:
     return flat.unflatten(0, images.shape[:-3])
 
 
-def warp(image: Tensor, flow: Tensor) -> Tensor:
+def warp(image: Tensor, flow: Tensor, first_row: int = 0) -> Tensor:
     """image [N, C, H, W] read bilinearly at each pixel's centre moved by flow [N, 2, H, W], (x, y) in pixels.
 
-    Positions outside read the nearest pixel at the edge.
+    Positions outside read the nearest pixel at the edge. The flow may be of some rows, from `first_row` on.
     """
     H, W = image.shape[-2:]
-    y, x = (torch.arange(n, dtype=flow.dtype, device=flow.device) for n in (H, W))
+    y, x = (torch.arange(n, dtype=flow.dtype, device=flow.device) for n in flow.shape[-2:])
+    if first_row:
+        y = y + first_row
     gx = (2 * (x + flow[:, 0]) + 1) / W - 1
     gy = (2 * (y[:, None] + flow[:, 1]) + 1) / H - 1
     return F.grid_sample(image, torch.stack([gx, gy], -1), padding_mode="border", align_corners=False)

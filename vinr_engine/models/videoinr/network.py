@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vinr_engine.memory import Need
 from vinr_engine.models.checkpoint import CheckpointError, load_network
 from vinr_engine.models.layers.blocks import Pyramid, PyramidLevels, ResidualBlocks, conv3x3, lrelu, padding_to_multiple
 from vinr_engine.models.layers.conv_blstm import ConvBLSTM
@@ -55,6 +56,13 @@ def pad_to_multiple(frames: Tensor) -> Tensor:
     if not any(padding):
         return frames
     return F.pad(frames.flatten(0, -4), padding, mode="replicate").unflatten(0, frames.shape[:-3])
+
+
+def need(frames: Size, size: Size, width: float = 1.0) -> Need:
+    """What a VideoINR of `width` times the published one's takes; see Network."""
+    pixels, out = frames[0] * frames[1], size[0] * size[1]
+    frame, pair, encoding, asking = (int(width * n) for n in (1060 * pixels, 1250 * pixels, 2100 * pixels, 330 * out))
+    return Need(frame, pair, max(encoding, asking))
 
 
 @register
@@ -164,6 +172,12 @@ class VideoINR(PyramidLevels, Initialised):
     def learns(self) -> tuple[str, ...]:  # type: ignore[override]
         """Residual networks make enlarged frames and flow that can be compared each for itself."""
         return ("pictures", "parts") if self.config["residual"] else ("pictures",)
+
+    grid = PADDING_MULTIPLE
+
+    def need(self, frames: Size, size: Size) -> Need:
+        """See Network; measured, for the published sizes, and as wide maps take more."""
+        return need(frames, size, self.config["nf"] / 64)
 
     def known(self, frame: Tensor, size: Size | None = None) -> KnownFrame:
         """The frame [B, 3, h, w] in [0, 1], padded to multiples of 4, and its pyramid, whatever the size to come."""

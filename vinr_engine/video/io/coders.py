@@ -10,6 +10,7 @@ import av
 import numpy as np
 
 from vinr_engine.errors import SinkError, reason
+from vinr_engine.memory import encoder_options
 
 from . import planes
 from .colour import Array, Colour, for_encoding
@@ -40,6 +41,12 @@ class Coder(Protocol):
     def finish(self) -> list[Packet]:
         """The rest of the packets; the coder is not in use after that."""
         ...
+
+
+def options(encoding: Encoding, target: Target) -> dict[str, str]:
+    """Of the encoder, for pictures of that size."""
+    width, height = target.size
+    return {**encoding.options, **encoder_options(encoding.codec, (height, width))}
 
 
 def configure(context: av.VideoCodecContext, encoding: Encoding, target: Target, dst: str) -> Colour:
@@ -76,7 +83,7 @@ class VideoCoder:
         context = av.CodecContext.create(encoding.codec, "w")
         assert isinstance(context, av.VideoCodecContext)
         context.framerate = target.nominal_rate
-        context.options = dict(encoding.options)
+        context.options = options(encoding, target)
         if encoding.global_header:
             context.flags |= av.codec.context.Flags.global_header
         self.context = context

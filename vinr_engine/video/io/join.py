@@ -14,7 +14,7 @@ from vinr_engine import files
 from vinr_engine.errors import SinkError, reason
 
 from .audio import AudioCopy
-from .coders import configure
+from .coders import configure, options
 from .containers import FRAME_NAME, suffixes
 from .encoders import Encoding
 from .packets import Packet, PacketFile
@@ -34,7 +34,7 @@ class Muxer:
         except (OSError, av.error.FFmpegError) as error:
             raise SinkError(f"cannot write {dst}: {reason(error)}") from None
         try:
-            stream = self.out.add_stream(encoding.codec, rate=target.nominal_rate, options=dict(encoding.options))
+            stream = self.out.add_stream(encoding.codec, rate=target.nominal_rate, options=options(encoding, target))
             assert isinstance(stream, av.VideoStream)
             self.stream = stream
             configure(stream.codec_context, encoding, target, dst)
