@@ -18,6 +18,7 @@ from vinr_engine.models import load_network
         ("512MB", 512 * 10**6),
         ("1.5 gb", 1_500_000_000),
         ("2GiB", 2**31),
+        ("77B", 77),
         ("50%", 500),
         ("100%", 1000),
     ],
@@ -61,9 +62,11 @@ def test_free_in_groups_of_the_first_version(tmp_path):
 
 
 def test_the_default_is_half_of_what_is_free(monkeypatch):
-    monkeypatch.setattr(memory, "free_on_host", lambda: 1000)
-    assert memory.budget(None, torch.device("cpu")) == 500
-    assert memory.budget("25%", torch.device("cpu")) == 250
+    monkeypatch.setattr(memory, "free_on_host", lambda: 10**10)
+    assert memory.budget(None, torch.device("cpu")) == 5 * 10**9
+    assert memory.budget("25%", torch.device("cpu")) == 2_500_000_000
+    assert memory.default(1_200_000_000) == 10**9
+    assert memory.default(7 * 10**8) == 7 * 10**8
 
 
 def test_text_of_sizes_never_says_less():

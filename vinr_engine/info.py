@@ -76,19 +76,19 @@ def gather() -> dict[str, Any]:
     from vinr_engine import backends, memory
     from vinr_engine.ops.op import OPS
 
-    extension = backends.extension()
+    extension, free = backends.extension(), memory.free_on_host()
     gpus = []
     if torch.cuda.is_available():
         for n in range(torch.cuda.device_count()):
             p = torch.cuda.get_device_properties(n)
-            free = torch.cuda.mem_get_info(n)[0]
+            on_gpu = torch.cuda.mem_get_info(n)[0]
             gpus.append(
                 {
                     "name": p.name,
                     "capability": f"{p.major}.{p.minor}",
                     "memory_gb": round(p.total_memory / 2**30, 1),
-                    "free": free,
-                    "default": int(memory.SHARE * free),
+                    "free": on_gpu,
+                    "default": memory.default(on_gpu),
                 }
             )
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
@@ -109,7 +109,7 @@ def gather() -> dict[str, Any]:
             "threads": torch.get_num_threads(),
             **_kernels(),
         },
-        "memory": {"free": memory.free_on_host(), "default": int(memory.SHARE * memory.free_on_host())},
+        "memory": {"free": free, "default": memory.default(free)},
         "gpus": gpus,
         "cuda": torch.version.cuda,
         "backends": [

@@ -19,7 +19,9 @@ Size = tuple[int, int]
 FORMS = "a size such as 4GB or 512MB, or a share of what is free such as 50%"
 SHARE = 0.5
 """Of what is free: the default."""
-_UNITS = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
+LITTLE = 10**9
+"""Bytes that the default takes where they are free, though they be more than its share: small frames need them."""
+_UNITS = {"B": 1} | {p + unit: base**n for n, p in enumerate("KMGT", 1) for unit, base in (("B", 1000), ("IB", 1024))}
 
 PROCESS = 450 * 10**6
 """Bytes of a process with everything loaded, and of what its heaps hold in pieces; measured, as the next two."""
@@ -128,7 +130,12 @@ def free(device: torch.device) -> int:
 def budget(text: str | None, device: torch.device) -> int:
     """Bytes to stay within; `text` as of --memory, None for half of what is free. UsageError."""
     available = free(device)
-    return int(SHARE * available) if text is None else parse(text, available)
+    return default(available) if text is None else parse(text, available)
+
+
+def default(available: int) -> int:
+    """Of so many bytes that are free."""
+    return max(int(SHARE * available), min(available, LITTLE))
 
 
 def pictures(frames: Size, size: Size) -> int:

@@ -3,6 +3,8 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from vinr_engine.models import FlowINR
 from vinr_engine.models.flowinr import bands
@@ -13,8 +15,7 @@ SMALL = {"nf": 8, "blocks": 2, "merge_blocks": 1, "pyramid": [8, 8, 8]}
 WHOLE = 1 << 40
 
 
-@pytest.fixture
-def model():
+def trained():
     """With weights as large as trained ones, in all of its parts."""
     torch.manual_seed(0)
     network = FlowINR(**SMALL).eval()
@@ -24,6 +25,11 @@ def model():
         for step in network.motion.steps:
             step.conv3.weight.normal_(std=0.05)
     return network
+
+
+@pytest.fixture
+def model():
+    return trained()
 
 
 def pair(h, w, kind="texture"):
@@ -58,6 +64,16 @@ def test_bands_give_what_whole_maps_give(model, monkeypatch, rows, scale, dtype)
         assert one.levels[0].shape == other.levels[0].shape
         for name in ("detail", "contrast", "features", "enlarged"):
             torch.testing.assert_close(getattr(other, name), getattr(one, name), rtol=1e-4, atol=1e-4)
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 120), st.integers(1, 120), st.integers(1, 40))
+def test_any_sizes_and_bands(h, w, H, W, rows):
+    model = trained()
+    with pytest.MonkeyPatch.context() as patch:
+        _, expected = pictures(model, pair(h, w), (H, W), WHOLE, patch, times=(0.4,))
+        _, found = pictures(model, pair(h, w), (H, W), rows * w, patch, times=(0.4,))
+    torch.testing.assert_close(found, expected, rtol=0, atol=5e-5)
 
 
 @pytest.mark.parametrize("shape", [(1, 70), (2, 9), (9, 8), (70, 3)])

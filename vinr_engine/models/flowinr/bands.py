@@ -45,7 +45,7 @@ from vinr_engine.ops.phase_linear import phase_linear
 
 PIXELS = 1 << 16
 """About, of a band: enough to keep cores and vectors busy, few enough for the caches to hold a good part of it."""
-PIXELS_OF_A_GPU = 1 << 22
+PIXELS_OF_A_GPU = 1 << 20
 WHOLE_NUMBERS = 14
 """Of an input pixel, beside what is kept of frames: velocities, and the flow to be enlarged."""
 BAND_NUMBERS, BAND_OUTPUT_NUMBERS = 600, 28
@@ -54,19 +54,23 @@ LARGE_TABLE = 1 << 24
 """Numbers of a decoder's functions for all rows of a period, from which on they are made row by row."""
 
 
+def pixels_of(device: torch.device) -> int:
+    """Of a band, about."""
+    return PIXELS if device.type == "cpu" else PIXELS_OF_A_GPU
+
+
 def rows_of(frames: Size, device: torch.device) -> int:
     """Of a band, for frames of a size."""
-    pixels = PIXELS if device.type == "cpu" else PIXELS_OF_A_GPU
-    return max(1, pixels // frames[1])
+    return max(1, pixels_of(device) // frames[1])
 
 
-def need(nf: int, widths: list[int], frames: Size, size: Size) -> Need:
-    """What FlowINR takes on a CPU, see `Network`; of what comes and goes, most is a band's, and measured."""
+def need(nf: int, widths: list[int], frames: Size, size: Size, device: torch.device) -> Need:
+    """What FlowINR takes, see `Network`; of what comes and goes, most is a band's, and measured on CPUs."""
     h, w = frames
     pixels, out = h * w, size[0] * size[1]
     of_levels = sum(width / 4 ** (k + 1) for k, width in enumerate(widths))
     frame = 4 * (int((4 + nf + of_levels) * pixels) + 3 * out)
-    band = min(pixels, PIXELS)
+    band = min(pixels, pixels_of(device))
     return Need(
         frame, 0, 4 * (WHOLE_NUMBERS * pixels + BAND_NUMBERS * band + BAND_OUTPUT_NUMBERS * band * out // pixels)
     )

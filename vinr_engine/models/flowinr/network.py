@@ -44,7 +44,7 @@ class FlowINR(NetworkModule):
 
     def need(self, frames: Size, size: Size) -> Need:
         """See Network."""
-        return bands.need(self.config["nf"], self.config["pyramid"], frames, size)
+        return bands.need(self.config["nf"], self.config["pyramid"], frames, size, self.device)
 
     def known(self, frame: Tensor, size: Size | None = None) -> KnownFrame:
         """What a frame [B, 3, h, w] gives by itself, the enlarged frame with it if `size` is given."""
