@@ -351,3 +351,30 @@ def test_decoding_times_rise_through_chunks(tmp_path):
     coded = list(join.decoding_times(files, ahead))
     assert [p.dts for p in coded] == [-3, 0, 3, 7, 10, 11, 12, 13]
     assert all(p.dts <= p.pts for p in coded)
+
+
+def test_a_run_that_dies_as_its_folder_goes_leaves_nothing(tmp_path, source):
+    """Between the journal and its folder: nothing is left to say that the output is done, but that it is there."""
+    upscale(source, tmp_path / "o.mp4", model=Blend(), space=1, time=1)
+    (tmp_path / ".o.mp4.vinr").mkdir()
+    with pytest.raises(SinkError, match="exists"):
+        upscale(source, tmp_path / "o.mp4", model=Blend(), space=1, time=1)
+    assert leftovers(tmp_path) == []
+
+
+def test_a_journal_that_goes_before_it_is_locked(tmp_path, monkeypatch):
+    """Another run ends between the opening and the lock: the lock of a file without a name is worth nothing."""
+    real, gone = journals.fcntl.flock, []
+
+    def flock(file, how):
+        if not gone:
+            gone.append(shutil.rmtree(tmp_path / ".o.mp4.vinr"))
+        real(file, how)
+
+    monkeypatch.setattr(journals.fcntl, "flock", flock)
+    with journals.Journal(str(tmp_path / "o.mp4")) as journal:
+        assert gone
+        assert journal.exists
+        with pytest.raises(SinkError, match="another run"), journals.Journal(str(tmp_path / "o.mp4")):
+            pass
+    assert leftovers(tmp_path) == []

@@ -12,6 +12,7 @@ import json
 import os
 import re
 import shutil
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -113,15 +114,35 @@ class Journal:
 
     def __enter__(self) -> Journal:
         with files.reported(self.dst):
-            self.folder.mkdir(exist_ok=True)
-            self._file = os.open(self.folder / JOURNAL, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(self._file)
-            raise SinkError(f"another run is making {self.dst}") from None
-        self._read()
+            self._file = self._locked()
+            self._read()
         return self
+
+    def _locked(self) -> int:
+        """The journal's file, open and locked. SinkError, OSError."""
+        while True:
+            self.folder.mkdir(exist_ok=True)
+            try:
+                file = os.open(self.folder / JOURNAL, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
+            except FileNotFoundError:
+                continue  # another run has just ended, and removed the folder
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(file)
+                raise SinkError(f"another run is making {self.dst}") from None
+            except OSError:
+                return file  # a file system without locks
+            with suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(file), os.stat(self.folder / JOURNAL)):
+                    return file
+            os.close(file)  # it was removed before it was locked
+
+    def tidy(self) -> None:
+        """Remove what is left of a run that was killed as its last step was under way: an empty folder."""
+        if not self.exists:
+            with suppress(OSError):
+                self.folder.rmdir()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -332,7 +353,8 @@ class Journal:
             if path.name != JOURNAL:
                 _unlink(path)
         (self.folder / JOURNAL).unlink()
-        self.folder.rmdir()
+        with suppress(OSError):  # another run begins there
+            self.folder.rmdir()
 
 
 def _unlink(path: Path) -> None:
