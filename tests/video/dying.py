@@ -33,7 +33,7 @@ STEPS = [
     (Path, "write_bytes"), (packets.PacketWriter, "write"), (packets.PacketWriter, "close"), (join.Muxer, "write"),
     (join.Muxer, "finish"),
 ]  # fmt: skip
-"""The calls that touch files in them: a process can die before each, after it, and in the midst of what writes bytes."""
+"""The calls that touch files in them: a process can die before each, after it, and in the midst of writing bytes."""
 IN_HALVES = ("write", "write_bytes")
 
 
