@@ -17,7 +17,7 @@ from video.clips import Blend, leftovers, panning, read, write
 from vinr_engine.cli import main as cli
 from vinr_engine.errors import Cancelled, SinkError, UsageError, WeightsError
 from vinr_engine.frontends import queue, report
-from vinr_engine.video import enlarge, render
+from vinr_engine.video import enlarge, journal, render
 from vinr_engine.video.job import Job
 
 
@@ -158,6 +158,24 @@ def test_what_is_there_is_skipped_and_nothing_else_is(here):
     (here / "out/b").mkdir()
     assert [entry.status for entry in rendered(pairs)] == ["done", "done"]
     assert [entry.status for entry in rendered(pairs)] == ["skipped", "skipped"]
+    assert leftovers(here / "out") == []
+
+
+def test_nothing_hidden_stays_beside_an_output_that_was_just_done_when_its_run_died(here, monkeypatch):
+    class Killed(BaseException):
+        pass
+
+    def dies(self):
+        raise Killed
+
+    clip(here / "a.mp4")
+    pairs = queue.plan(["a.mp4"], "out")
+    with monkeypatch.context() as patch:
+        patch.setattr(journal.Journal, "remove", dies)
+        with pytest.raises(Killed):
+            rendered(pairs)
+    assert leftovers(here / "out") == [".a.mp4.vinr"]
+    assert [entry.status for entry in rendered(pairs)] == ["skipped"]
     assert leftovers(here / "out") == []
 
 

@@ -351,3 +351,102 @@ def test_decoding_times_rise_through_chunks(tmp_path):
     coded = list(join.decoding_times(files, ahead))
     assert [p.dts for p in coded] == [-3, 0, 3, 7, 10, 11, 12, 13]
     assert all(p.dts <= p.pts for p in coded)
+
+
+def test_a_run_that_dies_as_its_folder_goes_leaves_nothing(tmp_path, source):
+    """Between the journal and its folder: nothing is left to say that the output is done, but that it is there."""
+    upscale(source, tmp_path / "o.mp4", model=Blend(), space=1, time=1)
+    (tmp_path / ".o.mp4.vinr").mkdir()
+    with pytest.raises(SinkError, match="exists"):
+        upscale(source, tmp_path / "o.mp4", model=Blend(), space=1, time=1)
+    assert leftovers(tmp_path) == []
+
+
+def test_a_journal_that_goes_before_it_is_locked(tmp_path, monkeypatch):
+    """Another run ends between the opening and the lock: the lock of a file without a name is worth nothing."""
+    real, gone = journals.fcntl.flock, []
+
+    def flock(file, how):
+        if not gone:
+            gone.append(shutil.rmtree(tmp_path / ".o.mp4.vinr"))
+        real(file, how)
+
+    monkeypatch.setattr(journals.fcntl, "flock", flock)
+    with journals.Journal(str(tmp_path / "o.mp4")) as journal:
+        assert gone
+        assert journal.exists
+        with pytest.raises(SinkError, match="another run"), journals.Journal(str(tmp_path / "o.mp4")):
+            pass
+    assert leftovers(tmp_path) == []
+
+
+def test_a_damaged_chunk_costs_no_other_one_of_an_interrupted_run(tmp_path, source):
+    """The journal holds lines between those of the chunks then: what they say stays, too."""
+    options = {"space": 1, "time": 3, "segment": 4, "keep_partial": True}
+    count = iter(range(100))
+    with pytest.raises(Cancelled):
+        upscale(source, tmp_path / "o.mp4", model=Blend(), cancel=lambda: next(count) == 5, **options)
+    with pytest.raises(Killed):
+        upscale(source, tmp_path / "o.mp4", model=Dies(9), **options)
+    *kept, last = sorted((tmp_path / ".o.mp4.vinr").glob("chunk-*"))
+    assert len(kept) == 4
+    last.unlink()
+    count = iter(range(100))
+    with pytest.raises(Cancelled):  # which writes the journal anew, and the partial output again
+        upscale(source, tmp_path / "o.mp4", model=Blend(), cancel=lambda: next(count) == 1, **options)
+    assert upscale(source, tmp_path / "o.mp4", model=Blend(), **options).resumed == 5 + 3 + 4 + 1
+    assert [p.name for p in tmp_path.iterdir()] == ["o.mp4"]
+
+
+def test_images_in_their_places_survive_the_loss_of_others(tmp_path, source, monkeypatch):
+    options = {"space": 1, "time": 3, "segment": 4}
+    upscale(source, tmp_path / "whole", model=Blend(), **options)
+    real, calls = join.place_images, iter(range(100))
+
+    def dies(*args):
+        if next(calls) == 2:
+            raise Killed
+        real(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(join, "place_images", dies)
+        with pytest.raises(Killed):
+            upscale(source, tmp_path / "o", model=Blend(), **options)
+    (tmp_path / ".o.vinr" / "chunk-000003.packets").unlink()
+    assert upscale(source, tmp_path / "o", model=Blend(), **options).resumed == 12
+    assert contents(tmp_path / "o") == contents(tmp_path / "whole")
+
+
+def test_what_stood_there_returns_until_the_new_output_takes_its_place(tmp_path, source, monkeypatch):
+    options = {"space": 1, "time": 1, "overwrite": True}
+    upscale(source, tmp_path / "o", model=Blend(), space=1, time=2)
+    before, real = contents(tmp_path / "o"), journals.os.replace
+
+    def dies(old, new):
+        if new == tmp_path / "o":
+            raise Killed
+        real(old, new)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(journals.os, "replace", dies)
+        with pytest.raises(Killed):
+            upscale(source, tmp_path / "o", model=Blend(), **options)
+    assert not (tmp_path / "o").exists()
+    with pytest.raises(UsageError, match="was begun"):
+        upscale(source, tmp_path / "o", model=Blend(), **options | {"cuts": False})
+    assert contents(tmp_path / "o") == before
+    assert upscale(source, tmp_path / "o", model=Blend(), **options).resumed == len(contents(tmp_path / "o"))
+    assert leftovers(tmp_path) == []
+
+
+def test_a_partial_output_is_known_after_a_restart(tmp_path, source):
+    options = {"space": 1, "keep_partial": True}
+    for time in (3, 2):
+        count = iter(range(100))
+        with pytest.raises(Cancelled, match=r"o\.partial"):
+            upscale(
+                source, tmp_path / "o.mp4", model=Blend(), time=time, restart=True,
+                cancel=lambda count=count: next(count) == 5, **options,
+            )  # fmt: skip
+    upscale(source, tmp_path / "o.mp4", model=Blend(), time=2, **options)
+    assert [p.name for p in tmp_path.iterdir()] == ["o.mp4"]

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from vinr_engine import files
 from vinr_engine.errors import Cancelled, UsageError, VinrError, reason
+from vinr_engine.video import journal
 from vinr_engine.video.io import image_source, inputs, outputs
 from vinr_engine.video.io.containers import CONTAINERS, VIDEO_SUFFIXES, listed
 from vinr_engine.video.job import Job
@@ -172,6 +173,7 @@ def _each(
             yield Entry(pair, FAILED, reason=pair.refused, error="SourceError")
             continue
         if not options.overwrite and _is_there(pair.dst):
+            journal.sweep(pair.dst)
             yield Entry(pair, SKIPPED, reason=f"{pair.dst} exists (--overwrite replaces it)")
             continue
         try:

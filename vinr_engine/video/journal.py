@@ -12,6 +12,7 @@ import json
 import os
 import re
 import shutil
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -113,15 +114,35 @@ class Journal:
 
     def __enter__(self) -> Journal:
         with files.reported(self.dst):
-            self.folder.mkdir(exist_ok=True)
-            self._file = os.open(self.folder / JOURNAL, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(self._file)
-            raise SinkError(f"another run is making {self.dst}") from None
-        self._read()
+            self._file = self._locked()
+            self._read()
         return self
+
+    def _locked(self) -> int:
+        """The journal's file, open and locked. SinkError, OSError."""
+        while True:
+            self.folder.mkdir(exist_ok=True)
+            try:
+                file = os.open(self.folder / JOURNAL, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
+            except FileNotFoundError:
+                continue  # another run has just ended, and removed the folder
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(file)
+                raise SinkError(f"another run is making {self.dst}") from None
+            except OSError:
+                return file  # a file system without locks
+            with suppress(FileNotFoundError):
+                if os.path.samestat(os.fstat(file), os.stat(self.folder / JOURNAL)):
+                    return file
+            os.close(file)  # it was removed before it was locked
+
+    def tidy(self) -> None:
+        """Remove what is left of a run that was killed as its last step was under way: an empty folder."""
+        if not self.exists:
+            with suppress(OSError):
+                self.folder.rmdir()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -146,6 +167,8 @@ class Journal:
         os.ftruncate(self._file, size)
         if self.finished:
             return
+        if (self.folder / OLD).exists() and not self.final.exists():
+            os.rename(self.folder / OLD, self.final)  # until the new one takes its place
         if not self.result.exists():
             self.joined, self.placed = False, 0
         for chunk in self.chunks[self.placed :]:
@@ -204,6 +227,26 @@ class Journal:
                 os.ftruncate(self._file, before)
                 raise
 
+    def _rewrite(self, lines: list[dict[str, Any]]) -> None:
+        """The journal with these lines alone, at once. SinkError."""
+        assert self._file is not None
+        path = self.folder / f"{JOURNAL}.draft"
+        with files.reported(self.dst), open(path, "wb") as file:
+            file.write(b"".join(json.dumps(line).encode() + b"\n" for line in lines))
+            file.flush()
+            os.fsync(file.fileno())
+            new = os.open(path, os.O_RDWR | os.O_APPEND)
+            try:
+                with suppress(OSError):  # see _locked
+                    fcntl.flock(new, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                os.replace(path, self.folder / JOURNAL)
+                files.sync(self.folder)
+            except OSError:
+                os.close(new)
+                raise
+        os.close(self._file)
+        self._file = new
+
     @property
     def finished(self) -> bool:
         """Whether the output has taken its place already, and only the folder is left."""
@@ -220,20 +263,19 @@ class Journal:
                     raise
             else:
                 return dict(self.head["settled"])
-        self.clear()
-        self._write(head)
+        self._clear()
+        self._rewrite([head, *([{"partial": True}] if self._partial else [])])
         self.head = head
         return dict(head["settled"])
 
-    def clear(self) -> None:
-        """Forget all that is done."""
-        assert self._file is not None
-        os.ftruncate(self._file, 0)
+    def _clear(self) -> None:
+        """Remove all that is done, which makes room for the new journal; the old one names what is not there."""
         self.head, self.counts, self.joined, self.placed = None, None, False, 0
         self.chunks = []
-        for path in self.folder.iterdir():
-            if path.name != JOURNAL:
-                _unlink(path)
+        with files.reported(self.dst):
+            for path in [*self.folder.iterdir()]:
+                if path.name != JOURNAL:
+                    _unlink(path)
 
     @property
     def mark(self) -> Mark | None:
@@ -290,11 +332,20 @@ class Journal:
         chunk.path.unlink(missing_ok=True)
 
     def drop(self, chunk: Chunk) -> None:
-        """Forget a chunk that is damaged or lost, and what follows it."""
+        """Forget a chunk that is damaged or lost, and those that follow it; images in their places stay."""
         assert self._file is not None
-        lines = os.pread(self._file, os.fstat(self._file).st_size, 0).splitlines(keepends=True)
-        os.ftruncate(self._file, sum(map(len, lines[: 1 + chunk.number])))
-        self.chunks, self.counts, self.joined, self.placed = self.chunks[: chunk.number], None, False, 0
+        lines = [json.loads(line) for line in os.pread(self._file, os.fstat(self._file).st_size, 0).splitlines()]
+        gone = {"joined", "counts"}
+        self._rewrite(
+            [
+                line
+                for line in lines
+                if not gone & line.keys()
+                and line.get("chunk", -1) < chunk.number
+                and line.get("placed", 0) <= self.placed
+            ]
+        )
+        self.chunks, self.counts, self.joined = self.chunks[: chunk.number], None, False
 
     def rename(self, ours: re.Pattern[str] | None) -> None:
         """Put the result in the output's place, safely on the disk; see `files.draft` for ``ours``. SinkError."""
@@ -332,7 +383,18 @@ class Journal:
             if path.name != JOURNAL:
                 _unlink(path)
         (self.folder / JOURNAL).unlink()
-        self.folder.rmdir()
+        with suppress(OSError):  # another run begins there
+            self.folder.rmdir()
+
+
+def sweep(dst: str) -> None:
+    """Remove the folder of a run that was killed after its output had taken its place, if there is one."""
+    journal = Journal(dst)
+    journal.tidy()
+    if journal.exists:
+        with suppress(SinkError), journal:
+            if journal.finished:
+                journal.remove()
 
 
 def _unlink(path: Path) -> None:

@@ -72,6 +72,7 @@ def render(job: Job) -> Summary:
     inputs.check_distinct(job.src, job.dst)
     backend = enlarge.check(job, job.untrained)
     journal = Journal(job.dst)
+    journal.tidy()
     if not journal.exists:
         files.check_new(job.dst, output.folder, job.overwrite, output.ours)
     with journal, ExitStack() as stack:
