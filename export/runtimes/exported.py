@@ -16,10 +16,13 @@ from vinr_engine.export import metadata
 from vinr_engine.export.encoded import Encoded
 from vinr_engine.export.onnx.files import find
 from vinr_engine.export.runtimes.sessions import SESSIONS, Array
+from vinr_engine.memory import Need
 from vinr_engine.models.network import Network, Size, Times, times_tensor
 from vinr_engine.models.videoinr.network import pad_to_multiple
 
 PIXELS_AT_ONCE = 1 << 23  # of queries that run together: a 4K picture alone, four of 1080p
+RECURRENT, FORWARD = 770, 430
+"""Bytes that ONNX Runtime takes for each feature of an input pixel, with and without a recurrent part."""
 
 
 class ExportedModel(Network):
@@ -50,7 +53,7 @@ class ExportedModel(Network):
             raise UsageError(
                 f"{folder}: the plugin profile is for TensorRT; --runtime {runtime} needs the portable one"
             )
-        self.options = facts.options
+        self.options, self._config, self._runtime = facts.options, facts.config, runtime
         self.name = f"{folder} ({runtime})"
         self._dtype = np.dtype(self.options.dtype)
         self._encoder, self._query = (
@@ -79,6 +82,14 @@ class ExportedModel(Network):
         if not self._query.serial or self.options.times is not None:  # of fixed times one run makes all
             return 1
         return max(1, min(torch.get_num_threads(), PIXELS_AT_ONCE // (size[0] * size[1])))
+
+    def need(self, frames: Size, size: Size) -> Need | None:
+        """See Network; measured with ONNX Runtime on a CPU, the only runtime of which it is said. Graphs of one size
+        take no tiles."""
+        if self._runtime != "onnxruntime" or self.options.size is not None:
+            return None
+        values = self._config["nf"] * frames[0] * frames[1]
+        return Need(0, 12 * values, (RECURRENT if self._config["recurrent"] else FORWARD) * values)
 
     def encode_pair(self, first: Tensor, second: Tensor) -> Encoded:
         """Two frames [1, 3, h, w] in [0, 1] -> what `query` takes."""

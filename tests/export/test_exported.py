@@ -18,6 +18,7 @@ from vinr_engine.export.metadata import PREFIX
 from vinr_engine.export.onnx import model as onnx_model
 from vinr_engine.export.options import Options
 from vinr_engine.export.runtimes import exported
+from vinr_engine.models.tiled import Tiled, estimate, fitted
 from vinr_engine.video.render import upscale
 from vinr_engine.video.schedule import Multiply, Rate
 
@@ -121,3 +122,13 @@ def test_drafts_that_cannot_be_written(tmp_path):
         new.write_text("")
     with pytest.raises(VinrError, match=r"cannot make the folder .*: File exists"):
         files.make_folder(tmp_path / "file")
+
+
+def test_memory_bounds_graphs_of_any_size(own, monkeypatch):
+    model, frames, size = ExportedModel(own), (360, 640), (720, 1280)
+    whole = estimate(model, frames, size, torch.device("cpu"))
+    tiled = fitted(model, frames, size, whole - 10**9, torch.device("cpu"))
+    assert isinstance(tiled, Tiled)
+    assert tiled.tile[0] < 360
+    monkeypatch.setattr(model, "options", replace(model.options, size=size))
+    assert model.need(frames, size) is None

@@ -77,6 +77,7 @@ def test_the_largest_tiles_that_fit():
         assert estimate(tiled, frames, size, CPU) <= limit
         assert tiled.tile[0] * tiled.tile[1] <= before[0] * before[1]
         assert fitted(model, frames, size, limit, CPU).tile == tiled.tile
+        assert tiled.together == 1 + (limit - estimate(tiled, frames, size, CPU)) // (12 * 800 * 1200)
         before = tiled.tile
     with pytest.raises(SourceError, match=r"600x400 enlarged to 1200x800 do not fit in 1MB .*: --memory (\S+) is") as e:
         fitted(model, frames, size, 10**6, CPU)

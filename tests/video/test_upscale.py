@@ -239,6 +239,27 @@ def test_progress_counts_up(tmp_path):
     assert calls == [(n, 6) for n in range(7)]
 
 
+def test_networks_that_like_it_make_several_pictures_together(tmp_path):
+    class Together(Blend):
+        together = 3
+
+        def __init__(self):
+            super().__init__()
+            self.asked = []
+
+        def query(self, features, frames, times, size, *, shared=None):
+            self.asked.append(list(times))
+            return super().query(features, frames, times, size)
+
+    source = write(tmp_path / "in.mp4", panning(3))
+    model = Together()
+    upscale(source, tmp_path / "a.mp4", space=2, time=4, model=model)
+    upscale(source, tmp_path / "b.mp4", space=2, time=4, model=Blend())
+    assert model.asked == [[0, 0.25, 0.5], [0.75], [0, 0.25, 0.5], [0.75], [1]]
+    for one, other in zip(read(tmp_path / "a.mp4"), read(tmp_path / "b.mp4"), strict=True):
+        assert np.array_equal(one.to_ndarray(), other.to_ndarray())
+
+
 MEASURE = """
 import resource, sys
 sys.path.insert(0, sys.argv[1])

@@ -45,6 +45,9 @@ class Network(Protocol):
         """UsageError unless it makes pictures of `size` at `times`, from `frames` of a size; None stands for any."""
         return None
 
+    together: int = 1
+    """Of how many times between two frames it likes to make pictures in one query: one whose queries share work."""
+
     def at_once(self, size: Size) -> int:
         """How many queries for pictures of `size` it likes to answer together, each on a thread of the caller's."""
         return 1

@@ -71,11 +71,12 @@ class Tiled(Network):
     """A network on tiles of a frame, one after another, for frames of one size and pictures of one size.
 
     To the network each tile is a frame of its own. What counts of it lies the network's `reach` from where it was cut,
-    and passes into the next tile's over a ramp. Of the frames it keeps nothing but themselves: each picture is made
-    from the beginning. An axis whose lengths share no divisor is not cut.
+    and passes into the next tile's over a ramp. Of the frames it keeps nothing but themselves: each query begins with
+    them, and is best asked for `together` pictures. An axis whose lengths share no divisor is not cut.
     """
 
-    def __init__(self, model: Network, tile: Size, frames: Size, size: Size) -> None:
+    def __init__(self, model: Network, tile: Size, frames: Size, size: Size, together: int = 1) -> None:
+        self.together = together
         self.model, self.tile, self.frames, self.size, self.name = model, tile, frames, size, model.name
         self.reach, self.grid = model.reach, model.grid
         self.scales = tuple(Fraction(n, m) for n, m in zip(size, frames, strict=True))
@@ -91,7 +92,7 @@ class Tiled(Network):
 
     def placed(self, device: torch.device, dtype: torch.dtype) -> Tiled:
         """See Network."""
-        return Tiled(self.model.placed(device, dtype), self.tile, self.frames, self.size)
+        return Tiled(self.model.placed(device, dtype), self.tile, self.frames, self.size, self.together)
 
     def need(self, frames: Size, size: Size) -> Need | None:
         """See Network: of the largest tile; its picture lies beside the whole one."""
@@ -123,11 +124,14 @@ class Tiled(Network):
             known = [self.model.known(part, tile) for part in parts]
             of_pair = self.model.encode_pair(*known)
             pair = torch.stack(parts, 1)
-            found = self.model.query(of_pair, pair, times, tile, shared=self.model.shared(of_pair, pair, tile))
-            del known, of_pair
-            down, across = (span.shares(scale, found) for span, scale in zip((y, x), self.scales, strict=True))
+            shared = self.model.shared(of_pair, pair, tile)
+            down, across = (span.shares(scale, frames) for span, scale in zip((y, x), self.scales, strict=True))
+            shares = down[:, None] * across
             top, left = int(y.begin * self.scales[0]), int(x.begin * self.scales[1])
-            pictures[..., top : top + tile[0], left : left + tile[1]] += found * (down[:, None] * across)
+            for picture, time in zip(pictures[0], times, strict=True):  # one by one: they hold the tile's maps
+                found = self.model.query(of_pair, pair, time, tile, shared=shared)
+                picture[:, top : top + tile[0], left : left + tile[1]] += found[0, 0] * shares
+            del known, of_pair, shared
         return pictures
 
 
@@ -156,9 +160,9 @@ def estimate(model: Network, frames: Size, size: Size, device: torch.device, dou
 def fitted(model: Network, frames: Size, size: Size, limit: int, device: torch.device, double: bool = False) -> Network:
     """The network, or it on tiles, the largest with which a run stays within `limit` bytes.
 
-    What it chooses follows from these arguments alone: a run that is taken up again within the same limit gives the
-    same pictures. A network that does not say what it needs is left as it is. SourceError, naming the least that would
-    do, where no tiles are small enough.
+    What is left then goes to pictures that are made together. What it chooses follows from these arguments alone: a
+    run that is taken up again within the same limit gives the same pictures. A network that does not say what it needs
+    is left as it is. SourceError, naming the least that would do, where no tiles are small enough.
     """
     least = estimate(model, frames, size, device, double)
     if least is None or least <= limit:
@@ -166,6 +170,8 @@ def fitted(model: Network, frames: Size, size: Size, limit: int, device: torch.d
     for tiled in tilings(model, frames, size):
         taken = estimate(tiled, frames, size, device, double)
         if taken is not None and taken <= limit:
+            picture = (24 if double else 12) * size[0] * size[1]
+            tiled.together += (limit - taken) // picture
             return tiled
         least = min(least, taken or least)
     raise SourceError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from fractions import Fraction
@@ -179,6 +179,8 @@ class Pair:
 
         self._enlarger = enlarger
         self.first, self.second = first, second
+        self._expected: list[Fraction] = []
+        self._made: dict[Fraction, Callable[[], Array]] = {}
         self._frames = torch.stack([first.frame, second.frame], 1)
 
     @cached_property
@@ -195,23 +197,45 @@ class Pair:
 
     def begin(self, position: Fraction) -> Callable[[], Array]:
         """The same for another thread to wait for: see `Enlarger.begin`."""
+        if position not in self._made:
+            self._begin([position, *self._following(position)])
+        return self._made.pop(position)
+
+    def expect(self, positions: Sequence[Fraction]) -> None:
+        """Say which positions will be asked for, in this order, for networks that like to make several together."""
+        self._expected = list(positions)
+
+    def _following(self, position: Fraction) -> list[Fraction]:
+        """Those to make together with that one."""
+        if position not in self._expected:
+            return []
+        n = self._expected.index(position)
+        return self._expected[n + 1 : n + self._enlarger.model.together]
+
+    def _begin(self, positions: list[Fraction]) -> None:
         enlarger = self._enlarger
         features, shared = self._encoded
 
-        def colours() -> torch.Tensor:
-            out = enlarger.model.query(features, self._frames, [float(position)], enlarger.size, shared=shared)
-            return out[0, 0].float().clamp(0, 1)
+        def query() -> torch.Tensor:
+            return enlarger.model.query(features, self._frames, [*map(float, positions)], enlarger.size, shared=shared)
 
         with enlarger.autocast():
-            arrived = enlarger.begin(colours)
+            if len(positions) == 1:
+                self._made[positions[0]] = _checked(enlarger.begin(lambda: query()[0, 0].float().clamp(0, 1)))
+                return
+            pictures = query()[0].float().clamp_(0, 1)
+            for position, colours in zip(positions, pictures, strict=True):
+                self._made[position] = _checked(enlarger.transfers.download(colours))
 
-        def picture() -> Array:
-            rgb = arrived()
-            if not np.isfinite(rgb).all():
-                raise VinrError("the network's output is not finite: the weights are damaged, or --dtype is too narrow")
-            return rgb
 
-        return picture
+def _checked(arrived: Callable[[], Array]) -> Callable[[], Array]:
+    def picture() -> Array:
+        rgb = arrived()
+        if not np.isfinite(rgb).all():
+            raise VinrError("the network's output is not finite: the weights are damaged, or --dtype is too narrow")
+        return rgb
+
+    return picture
 
 
 class Enlarger:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, Protocol
@@ -26,6 +26,10 @@ class PairOf(Protocol):
 
     def begin(self, position: Fraction) -> Awaited:
         """The enlarged picture at ``position`` in [0, 1] between them."""
+        ...
+
+    def expect(self, positions: Sequence[Fraction]) -> None:
+        """Say which positions will be asked for."""
         ...
 
 
@@ -132,6 +136,8 @@ class Pipeline:
         """Write a span's frames; a hold shows its left picture as the end of the pair before, or paired with itself."""
         written = False
         done = self.mark.emitted if self.mark and self.mark.frame == span.left else 0
+        if pair is not None and not span.hold:
+            pair.expect([position for _, position in span.moments[done:]])
         for n, (time, position) in enumerate(span.moments[done:], done):
             if self.cancel is not None and self.cancel():
                 self.sink.commit(self._mark(span, n, left))

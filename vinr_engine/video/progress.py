@@ -74,7 +74,8 @@ class Bar:
         made, seconds = done - self._first, self._said - self._began
         rate = f", {made / seconds:.3g} frames/s" if made else ""
         left = f", about {duration((total - done) * seconds / made)} left" if made and total and total > done else ""
-        return f"{self.label}: {done}{f' of {total}' if total else ''} frames{rate}{left}; {self._stages}".rstrip("; ")
+        of = f" of {max(done, total)}" if total else ""
+        return f"{self.label}: {done}{of} frames{rate}{left}; {self._stages}".rstrip("; ")
 
     def stages(self, seconds: Seconds) -> None:
         """Where the time went so far."""

@@ -168,6 +168,8 @@ class Run:
                 self.say("the network is untrained: its pictures mean nothing (nearly black)")
             width, height = self.plan.size
             frames = self.target.info.height, self.target.info.width
+            if job.memory is not None and self.model.need(frames, (height, width)) is None:
+                self.say("this network does not say what it needs: --memory does not bound it")
             enlarger = enlarge.Enlarger(
                 self.model, (height, width), self.device, job.dtype, job.cuda_graphs, frames, self.memory
             )
