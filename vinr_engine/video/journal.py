@@ -390,8 +390,10 @@ class Journal:
     def remove(self) -> None:
         """Remove the folder; the journal last, as it says what the rest is."""
         with files.reported(self.dst):
-            if self._partial and self._partial_path.exists():
-                _unlink(self._partial_path)
+            if self._partial:
+                files.sweep(self._partial_path)
+                if self._partial_path.exists():
+                    _unlink(self._partial_path)
             self.chunks, self.counts = [], None
             for path in [*self.folder.iterdir()]:
                 if path.name != JOURNAL:
