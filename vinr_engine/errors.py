@@ -46,6 +46,15 @@ class DivergedError(VinrError):
     """Too many steps whose loss is not finite."""
 
 
+def is_full(error: BaseException | None) -> bool:
+    """Whether a full disk, or a quota that is used up, led to an error."""
+    while error is not None:
+        if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
 def reason(error: BaseException) -> str:
     """What went wrong in a few words, on one line: the system's text for an OSError, else the message."""
     if isinstance(error, OSError) and error.errno is not None and error.errno in errno.errorcode:

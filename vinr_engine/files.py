@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
+import platform
 import re
 import secrets
 import shutil
+import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from vinr_engine.errors import SinkError, VinrError, reason
@@ -32,17 +35,21 @@ def draft(
     ours: re.Pattern[str] | None = None,
     kind: type[VinrError] | None = None,
 ) -> Iterator[Path]:
-    """A hidden name beside ``path`` to write to: an empty file, or a ``folder``, with the permissions of any new one.
+    """A place to write to in a hidden folder beside ``path``: an empty file, or a ``folder``, with the permissions of
+    any new one.
 
     It takes ``path``'s place when the block ends well; on an error it is removed, and what stood there stays. A folder
-    replaces another one only if all in that are files whose names match ``ours`` (None: whatever it holds).
+    replaces another one only if all in that are files whose names match ``ours`` (None: whatever it holds). What a
+    process left that was killed meanwhile, the next draft of ``path`` removes: see `sweep`.
 
     Raises ``kind``, or OSError without one, where the draft cannot be made or take its place; and SinkError for a
     folder that holds other files.
     """
     final = Path(os.path.abspath(path))
-    stem, suffix = (final.name, "") if folder else (final.stem, final.suffix)
-    new = final.with_name(f".{stem[:80]}.partial-{secrets.token_hex(4)}{suffix}")
+    with reported(final, kind):
+        sweep(final)
+        work, lock = _new_work(final)
+    new = work / final.name
     try:
         with reported(final, kind):
             new.mkdir() if folder else new.touch(exist_ok=False)
@@ -56,23 +63,84 @@ def draft(
                 sync(new)
                 os.replace(new, final)
     finally:
-        if folder:
-            shutil.rmtree(new, ignore_errors=True)
-        elif os.path.lexists(new):
-            new.unlink()
+        shutil.rmtree(work, ignore_errors=True)
+        os.close(lock)
+
+
+_OLD = ".replaced"
+"""In a draft's hidden folder: the folder that stood there, until the new one does."""
+
+
+def _work_names(final: Path) -> str:
+    """How the names begin of the hidden folders that drafts of ``final`` are made in.
+
+    The host is in it: a lock may be unknown to other hosts that share the file system.
+    """
+    return f".{final.name[:80]}.partial-{zlib.crc32(platform.node().encode()):08x}-"
+
+
+def _new_work(final: Path) -> tuple[Path, int]:
+    """Such a folder, and a descriptor that holds its lock until it is closed, or the process ends in whatever way.
+
+    The folder is locked, not what is in it: some libraries put a file of their own in a draft's place.
+    """
+    while True:
+        work = final.with_name(_work_names(final) + secrets.token_hex(4))
+        work.mkdir()
+        with suppress(FileNotFoundError):  # swept before it was locked
+            lock = os.open(work, os.O_RDONLY)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(lock)
+                continue
+            except OSError:
+                return work, lock  # a file system without locks, where `sweep` leaves everything
+            if os.path.exists(work):
+                return work, lock
+            os.close(lock)
+
+
+def sweep(path: str | os.PathLike[str]) -> None:
+    """Remove what drafts of ``path`` left whose processes were killed: those that no process holds the lock of.
+
+    A folder that was being replaced returns to its place, if the new one had not come there. Nothing happens where the
+    file system has no locks.
+    """
+    final = Path(os.path.abspath(path))
+    begin = _work_names(final)
+    with suppress(OSError):
+        for name in os.listdir(final.parent):
+            if name.startswith(begin) and re.fullmatch("[0-9a-f]{8}", name[len(begin) :]):
+                with suppress(OSError):
+                    _sweep(final.with_name(name), final)
+
+
+def _sweep(work: Path, final: Path) -> None:
+    lock = os.open(work, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if (work / final.name).exists() and (work / _OLD).exists() and not final.exists():
+            os.rename(work / _OLD, final)
+        shutil.rmtree(work)
+    finally:
+        os.close(lock)
 
 
 def _replace_folder(new: Path, final: Path, ours: re.Pattern[str] | None) -> None:
     if not final.exists():
         os.rename(new, final)
         return
-    old = new.with_name(new.name.replace(".partial-", ".old-"))
+    old = new.with_name(_OLD)
     os.rename(final, old)
-    if ours is not None and foreign(old, ours) is not None:
-        os.rename(old, final)
-        raise SinkError(f"{final} holds other files now: choose another folder")
-    os.rename(new, final)
-    shutil.rmtree(old)
+    try:
+        if ours is not None and foreign(old, ours) is not None:
+            raise SinkError(f"{final} holds other files now: choose another folder")
+        os.rename(new, final)
+    except BaseException:
+        if not final.exists():
+            os.rename(old, final)
+        raise
 
 
 def sync(path: Path) -> None:

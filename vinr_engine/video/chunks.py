@@ -89,8 +89,8 @@ class ChunkWriter:
         """See Sink."""
         if self._file is not None:
             self._file.abandon()
-            self.journal.draft().unlink(missing_ok=True)
-            self._file = self._coder = None
+        self.journal.draft().unlink(missing_ok=True)
+        self._file = self._coder = None
 
 
 class Kept:

@@ -126,6 +126,9 @@ class Journal:
                 file = os.open(self.folder / JOURNAL, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
             except FileNotFoundError:
                 continue  # another run has just ended, and removed the folder
+            except OSError:
+                self.tidy()
+                raise
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -305,7 +308,11 @@ class Journal:
         chunk = Chunk(number, path, frames, size, digest, last, mark)
         facts: dict[str, Any] = {"chunk": number, "frames": frames, "bytes": size, "sha256": digest, "last": last}
         facts["mark"] = None if mark is None else mark.as_json()
-        self._write(facts if counts is None else {**facts, "counts": asdict(counts)})
+        try:
+            self._write(facts if counts is None else {**facts, "counts": asdict(counts)})
+        except SinkError:
+            path.unlink()
+            raise
         self.chunks.append(chunk)
         self.counts = counts
 
@@ -361,6 +368,12 @@ class Journal:
             os.replace(self.result, self.final)
             files.sync(self.final.parent)
 
+    def discard(self) -> None:
+        """Remove a result that is not complete, for its space; images that are in their places stay."""
+        if not (self.joined or self.placed) and self.result.exists():
+            with files.reported(self.dst):
+                _unlink(self.result)
+
     @property
     def _partial_path(self) -> Path:
         return self.final.with_name(f"{self.final.stem}.partial{self.final.suffix}")
@@ -376,13 +389,16 @@ class Journal:
 
     def remove(self) -> None:
         """Remove the folder; the journal last, as it says what the rest is."""
-        if self._partial and self._partial_path.exists():
-            _unlink(self._partial_path)
-        self.chunks, self.counts = [], None
-        for path in [*self.folder.iterdir()]:
-            if path.name != JOURNAL:
-                _unlink(path)
-        (self.folder / JOURNAL).unlink()
+        with files.reported(self.dst):
+            if self._partial:
+                files.sweep(self._partial_path)
+                if self._partial_path.exists():
+                    _unlink(self._partial_path)
+            self.chunks, self.counts = [], None
+            for path in [*self.folder.iterdir()]:
+                if path.name != JOURNAL:
+                    _unlink(path)
+            (self.folder / JOURNAL).unlink()
         with suppress(OSError):  # another run begins there
             self.folder.rmdir()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time as clock_time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import Any
 
 from vinr_engine import files, memory
 from vinr_engine._version import __version__
-from vinr_engine.errors import Cancelled, SinkError, UsageError
+from vinr_engine.errors import Cancelled, SinkError, UsageError, is_full
 
 from . import enlarge
 from .chunks import ChunkWriter, Kept
@@ -75,15 +75,21 @@ def render(job: Job) -> Summary:
     journal.tidy()
     if not journal.exists:
         files.check_new(job.dst, output.folder, job.overwrite, output.ours)
-    with journal, ExitStack() as stack:
-        run = Run(job, numbers, output, journal, stack)
-        if not journal.finished:
-            files.check_new(job.dst, output.folder, job.overwrite, output.ours)
-            if journal.counts is None:
-                run.compute(backend)
-            run.join()
-        summary = run.summary(clock_time.monotonic() - began)
-        journal.remove()
+    try:
+        with journal, ExitStack() as stack:
+            run = Run(job, numbers, output, journal, stack)
+            if not journal.finished:
+                files.check_new(job.dst, output.folder, job.overwrite, output.ours)
+                if journal.counts is None:
+                    run.compute(backend)
+                run.join()
+            summary = run.summary(clock_time.monotonic() - began)
+            journal.remove()
+    except SinkError as error:
+        if not is_full(error):
+            raise
+        then = "first" if journal.chunks else "and give the same command again"
+        raise SinkError(f"{error}; free some space on the disk of {journal.final.parent} {then}") from None
     return summary
 
 
@@ -190,11 +196,14 @@ class Run:
             pipeline = Pipeline(enlarger, self.plan, writer, detector, self.lead, journal.mark, progress, job.cancel)
             progress(self.resumed, self.plan.total)
             try:
-                counts = _run(pipeline, pictures, backend)
-                writer.finish(counts)
-            except Cancelled:
-                writer.flush()
-                self._interrupted()
+                counts = None
+                with suppress(Cancelled):
+                    counts = _run(pipeline, pictures, backend)
+                if counts is None:
+                    writer.flush()
+                    self._interrupted()
+                else:
+                    writer.finish(counts)
             except SinkError as error:
                 raise SinkError(f"{error}{self._kept()}") from None
             self.stages = stages()
@@ -227,6 +236,7 @@ class Run:
                 self.output.join(Kept(self.journal), self.journal.result, self.target, self.sound)
             self.journal.rename(self.output.ours)
         except SinkError as error:
+            self.journal.discard()
             raise SinkError(f"{error}{self._kept()}") from None
         self.stages = replace(self.stages, join=clock_time.monotonic() - began)
 

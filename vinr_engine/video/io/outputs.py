@@ -157,7 +157,8 @@ class Video(Output):
         """See Output."""
         from .join import join_video
 
-        join_video(chunks.packets(), path, self.dst, self.encoding, target, audio)
+        with files.reported(self.dst):  # what reading the chunks raises
+            join_video(chunks.packets(), path, self.dst, self.encoding, target, audio)
 
     def check(self, target: Target, audio: AudioCopy | None) -> None:
         """See Output."""
