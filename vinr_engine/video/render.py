@@ -62,8 +62,8 @@ def upscale(src: str | os.PathLike[str], dst: str | os.PathLike[str], **options:
     return render(Job(os.fspath(src), os.fspath(dst), **options))
 
 
-def render(job: Job) -> Summary:
-    """See `upscale`."""
+def render(job: Job, runs: Callable[..., Run] | None = None) -> Summary:
+    """See `upscale`. ``runs``: what is called in place of `Run`."""
     began = clock_time.monotonic()
     numbers = wanted(job)
     if inputs.source_kind(job.src) == "video" and job.input_fps is not None:
@@ -76,7 +76,7 @@ def render(job: Job) -> Summary:
     if not journal.exists:
         files.check_new(job.dst, output.folder, job.overwrite, output.ours)
     with journal, ExitStack() as stack:
-        run = Run(job, numbers, output, journal, stack)
+        run = (runs or Run)(job, numbers, output, journal, stack)
         if not journal.finished:
             files.check_new(job.dst, output.folder, job.overwrite, output.ours)
             if journal.counts is None:
@@ -188,7 +188,7 @@ class Run:
             pipeline = Pipeline(enlarger, self.plan, writer, detector, self.lead, journal.mark, progress, job.cancel)
             progress(self.resumed, self.plan.total)
             try:
-                counts = _run(pipeline, pictures, backend)
+                counts = run_network(pipeline, pictures, backend)
                 writer.finish(counts)
             except Cancelled:
                 writer.flush()
@@ -247,14 +247,17 @@ class Run:
         )
 
 
-def _run(pipeline: Pipeline, pictures: Iterator[Picture], backend: str) -> Counts:
+def run_network(
+    pipeline: Pipeline, pictures: Iterator[Picture], backend: str, until: int | None = None
+) -> Counts:
+    """`Pipeline.run`, with PyTorch set for it. Errors: its own; SourceError where memory does not suffice."""
     import torch
 
     import vinr_engine.backends
 
     try:
         with torch.inference_mode(), vinr_engine.backends.backend(backend):
-            return pipeline.run(pictures)
+            return pipeline.run(pictures, until)
     except (MemoryError, RuntimeError) as error:
         mapped = enlarge.out_of_memory(error)
         if mapped is None:
