@@ -8,12 +8,10 @@ from fractions import Fraction
 import pytest
 import torch
 
-from video.clips import Blend, av, panning, write
+from video.clips import Blend, panning, write
 from video.test_resume import CASES, contents, shots
 from vinr_engine.errors import SourceError, UsageError, VinrError
 from vinr_engine.video import enlarge, render, segments
-from vinr_engine.video.io import packets
-from vinr_engine.video.journal import Mark
 from vinr_engine.video.render import Run
 
 

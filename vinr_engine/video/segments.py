@@ -26,10 +26,10 @@ from .io.colour import Array
 from .io.outputs import Output
 from .io.source import OpenSource, Picture
 from .io.target import Target
+from .job import Seconds
 from .journal import Counts, Mark
 from .pipeline import Pipeline
 from .plan import Plan, Wanted
-from .job import Seconds
 from .render import run_network
 from .resume import pictures_from
 from .threads import ReadAhead, WriteBehind
