@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import fields, replace
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -16,7 +19,10 @@ from vinr_engine.video.plan import wanted
 
 if TYPE_CHECKING:
     from vinr_engine.frontends.queue import Entry, Pair
+    from vinr_engine.video.render import Summary
 
+Where = Callable[[], "AbstractContextManager[Callable[[Job], Summary] | None]"]
+"""Gives what renders in place of `render`, or None."""
 _SRC, _DST = (field.metadata["help"] for field in fields(Job) if field.name in ("src", "dst"))
 
 
@@ -51,6 +57,19 @@ def upscale(
             show_default=False,
             help="What --output-dir gets: .mp4, ..., or png for folders of images [default: SRC's suffix, else .mkv].",
         ),
+    ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            show_default=False,
+            help="Let a Ray cluster make the segments: local, auto, HOST:PORT or ray://HOST:PORT. All its "
+            "machines must see SRC under one path, and have this version of vinr_engine.",
+        ),
+    ] = None,
+    ray_cpus: Annotated[
+        int | None,
+        typer.Option(metavar="N", show_default=False, help="CPUs for each segment with --ray [default: 1]."),
     ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print what was done as JSON, and nothing else on standard output.")
@@ -103,15 +122,32 @@ def upscale(
         raise UsageError(
             "--runtime excludes --weights, --untrained, --device, --dtype and --backend: the model holds them"
         )
+    if ray is None and ray_cpus is not None:
+        raise UsageError("--ray-cpus is for --ray")
+    if ray is not None and exported != (None, None, None):
+        raise UsageError("--ray excludes --runtime: it sends networks of PyTorch alone")
+    where = partial(_rendering, ray, 1 if ray_cpus is None else ray_cpus)
     if out is not None:
-        _queue(job, exported, paths, out, to, as_json, quiet)
+        _queue(job, where, exported, paths, out, to, as_json, quiet)
         return
     if to is not None:
         raise UsageError("--to is for --output-dir; DST's name says what it is")
     if len(paths) != 2:
         said = "DST is missing" if len(paths) == 1 else f"SRC and DST are two names, got {len(paths)}"
         raise UsageError(f"{said}; several clips go into a folder: upscale SRC... --output-dir DIR")
-    _one(replace(job, src=paths[0], dst=paths[1]), exported, as_json, quiet)
+    _one(replace(job, src=paths[0], dst=paths[1]), where, exported, as_json, quiet)
+
+
+@contextmanager
+def _rendering(address: str | None, cpus: int) -> Iterator[Callable[[Job], Summary] | None]:
+    """What renders in place of `render`, if there is a cluster's address."""
+    if address is None:
+        yield None
+        return
+    from vinr_engine.frontends.ray import connected
+
+    with connected(address, cpus) as cluster:
+        yield cluster.render
 
 
 def _with_model(job: Job, exported: tuple[str | None, ...]) -> Job:
@@ -123,15 +159,15 @@ def _with_model(job: Job, exported: tuple[str | None, ...]) -> Job:
     return replace(job, model=open_model(model, runtime, provider))
 
 
-def _one(job: Job, exported: tuple[str | None, ...], as_json: bool, quiet: bool) -> None:
+def _one(job: Job, where: Where, exported: tuple[str | None, ...], as_json: bool, quiet: bool) -> None:
     load_torch()
     from vinr_engine.frontends import queue, report
     from vinr_engine.video.progress import Bar
     from vinr_engine.video.render import render
 
     job = _with_model(job, exported)
-    with Bar(quiet) as bar, interruption.asking(bar.note) as asked:
-        summary = render(replace(job, progress=bar.update, stages=bar.stages, cancel=asked, note=bar.note))
+    with where() as renders, Bar(quiet) as bar, interruption.asking(bar.note) as asked:
+        summary = (renders or render)(replace(job, progress=bar.update, stages=bar.stages, cancel=asked, note=bar.note))
     entry = queue.Entry(queue.Pair(job.src, job.dst), queue.DONE, summary)
     if as_json:
         typer.echo(report.as_json([entry]))
@@ -141,7 +177,14 @@ def _one(job: Job, exported: tuple[str | None, ...], as_json: bool, quiet: bool)
 
 
 def _queue(
-    job: Job, exported: tuple[str | None, ...], sources: list[str], out: str, to: str | None, as_json: bool, quiet: bool
+    job: Job,
+    where: Where,
+    exported: tuple[str | None, ...],
+    sources: list[str],
+    out: str,
+    to: str | None,
+    as_json: bool,
+    quiet: bool,
 ) -> None:
     from vinr_engine.frontends import queue, report
 
@@ -163,9 +206,9 @@ def _queue(
             typer.echo(report.as_text([*entries, *left]))
 
     try:
-        with Bar(quiet) as bar, interruption.asking(bar.note) as asked:
+        with where() as renders, Bar(quiet) as bar, interruption.asking(bar.note) as asked:
             job = replace(job, progress=bar.update, stages=bar.stages, cancel=asked, note=bar.note)
-            for entry in queue.run(pairs, job, begin, interruption.came):
+            for entry in queue.run(pairs, job, begin, interruption.came, renders):
                 entries.append(entry)
                 if not quiet or entry.status == queue.FAILED:
                     bar.say(f"{len(entries)} of {len(pairs)}: {report.as_line(entry)}")

@@ -1,1 +1,4 @@
-"""What calls the video tool for more than one clip: the queue. Importing this package loads nothing."""
+"""What calls the video tool for more than one clip, or on more machines: the queue, Ray.
+
+Importing this package loads nothing.
+"""

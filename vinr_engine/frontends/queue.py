@@ -141,6 +141,7 @@ def run(
     options: Job,
     begin: Callable[[int, Pair], None] | None = None,
     stopped: Callable[[], bool] = lambda: False,
+    renders: Callable[[Job], Summary] | None = None,
 ) -> Iterator[Entry]:
     """Render the clips in turn, each as ``options`` say with its own ``src`` and ``dst``; an entry as each ends.
 
@@ -148,6 +149,7 @@ def run(
     interruption (KeyboardInterrupt, Cancelled) does, and is raised after the entry of the clip that it met. The
     network is loaded once. ``input_fps`` is for the clips of images among them. ``begin(number, pair)`` is called
     before each that is rendered. ``stopped``: whether an error can only be what C code made of an interruption.
+    ``renders``: what takes the place of `render`, and finds the device by itself.
 
     Raises at once, before any clip, what is wrong for all of them: UsageError, WeightsError, SinkError.
     """
@@ -161,11 +163,15 @@ def run(
     enlarge.check(options, options.untrained)
     for folder in {os.path.dirname(pair.dst.rstrip(os.sep)) or "." for pair in pairs}:
         files.check_writable(Path(os.path.abspath(folder)))
-    return _each(pairs, options, begin or (lambda number, pair: None), stopped)
+    return _each(pairs, options, begin or (lambda number, pair: None), stopped, renders)
 
 
 def _each(
-    pairs: Sequence[Pair], options: Job, begin: Callable[[int, Pair], None], stopped: Callable[[], bool]
+    pairs: Sequence[Pair],
+    options: Job,
+    begin: Callable[[int, Pair], None],
+    stopped: Callable[[], bool],
+    renders: Callable[[Job], Summary] | None,
 ) -> Iterator[Entry]:
     loaded = None
     for number, pair in enumerate(pairs):
@@ -177,9 +183,9 @@ def _each(
             yield Entry(pair, SKIPPED, reason=f"{pair.dst} exists (--overwrite replaces it)")
             continue
         try:
-            loaded = loaded or _with_network(options)
+            loaded = loaded or _with_network(options, here=renders is None)
             begin(number, pair)
-            entry = _rendered(pair, loaded, stopped)
+            entry = _rendered(pair, loaded, stopped, renders)
         except (KeyboardInterrupt, Cancelled) as error:
             yield Entry(pair, INTERRUPTED, reason=str(error))
             raise
@@ -195,13 +201,13 @@ def _is_there(dst: str) -> bool:
         return False  # what is wrong with it, the job says
 
 
-def _with_network(options: Job) -> Job:
-    """The same with a network that is loaded, and is called what its weights are."""
+def _with_network(options: Job, here: bool) -> Job:
+    """The same with a network that is loaded, and is called what its weights are; ``here``: whether it runs here."""
     from vinr_engine.video import enlarge
 
     if options.model is not None:
         return options
-    device = str(enlarge.resolve_device(options.device, options.dtype))
+    device = str(enlarge.resolve_device(options.device, options.dtype)) if here else options.device
     model = enlarge.load(options.weights, options.untrained)
     model.name = "untrained" if options.untrained else enlarge.name_of(options)
     if options.untrained and options.note:
@@ -209,7 +215,7 @@ def _with_network(options: Job) -> Job:
     return replace(options, model=model, device=device, weights=None, untrained=False)
 
 
-def _rendered(pair: Pair, options: Job, stopped: Callable[[], bool]) -> Entry:
+def _rendered(pair: Pair, options: Job, stopped: Callable[[], bool], renders: Callable[[Job], Summary] | None) -> Entry:
     from vinr_engine.video.render import render
 
     note = options.note
@@ -222,7 +228,7 @@ def _rendered(pair: Pair, options: Job, stopped: Callable[[], bool]) -> Entry:
     )
     try:
         files.make_folder(Path(os.path.abspath(pair.dst)).parent)
-        return Entry(pair, DONE, render(job))
+        return Entry(pair, DONE, (renders or render)(job))
     except Exception as error:
         if stopped():
             raise KeyboardInterrupt from None

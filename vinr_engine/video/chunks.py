@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from fractions import Fraction
+from pathlib import Path
 from typing import Any, Protocol
 
 from vinr_engine import files
@@ -36,13 +37,34 @@ class Sink(Protocol):
         ...
 
 
-class ChunkWriter:
-    """The sink of a clip, or of the rest of one: each chunk is coded by itself, and entered in the journal."""
+class Shelf(Protocol):
+    """Where chunks are kept; see `journal.Journal`."""
 
-    def __init__(self, output: Output, target: Target, journal: Journal) -> None:
+    @property
+    def last(self) -> int:
+        """The pts of the last packet that is kept."""
+        ...
+
+    def draft(self) -> Path:
+        """Where the next chunk is written."""
+        ...
+
+    def commit(self, frames: int, last: int, mark: Mark | None, counts: Counts | None = None) -> None:
+        """The draft is complete."""
+        ...
+
+    def complete(self, counts: Counts) -> None:
+        """All of the clip is in chunks already."""
+        ...
+
+
+class ChunkWriter:
+    """The sink of a clip, or of a part of one: each chunk is coded by itself, and entered in the journal."""
+
+    def __init__(self, output: Output, target: Target, journal: Shelf) -> None:
         self.output, self.target, self.journal = output, target, journal
         self._held: Any = None
-        self._last = journal.chunks[-1].last if journal.chunks else -1
+        self._last = journal.last
         self._frames = 0
         self._coder: Coder | None = None
         self._file: PacketWriter | None = None

@@ -286,6 +286,11 @@ class Journal:
         return self.chunks[-1].mark if self.chunks else None
 
     @property
+    def last(self) -> int:
+        """The pts of the last packet that is kept; -1 without any."""
+        return self.chunks[-1].last if self.chunks else -1
+
+    @property
     def frames(self) -> int:
         """Output frames that are kept."""
         return sum(chunk.frames for chunk in self.chunks)

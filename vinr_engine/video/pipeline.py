@@ -90,13 +90,15 @@ class Pipeline:
         self.frames_out = mark.frames_out if mark else 0
         self.cuts = mark.cuts if mark else 0
         self.first = mark.first if mark else Fraction(0)
+        self.until: int | None = None
 
     def run(self, pictures: Iterable[Picture], until: int | None = None) -> Counts:
         """All pictures, of a source that begins where ``mark`` says; the first one's time is the output's 0.
 
-        Stops where ``until`` output frames are there, which must end a segment. Errors: Cancelled, after what is done
-        is kept, and those of source and sink.
+        Stops where ``until`` output frames are there, which must end a segment; the counts are the clip's only where
+        that is its end. Errors: Cancelled, after what is done is kept, and those of source and sink.
         """
+        self.until = until
         left = None
         for picture in pictures:
             right = _Left(picture, self.enlarger.slot(picture.rgb))
@@ -114,7 +116,7 @@ class Pipeline:
                 if not cut:  # only a hold looks back: the features of the pair before are released early
                     left.before = None
                 self._emit(span, pair, left, picture.time)
-                if until is not None and self.frames_out >= until:
+                if self.frames_out == until:
                     return self._counts()
                 self.cuts += cut
                 self.frame += 1
@@ -159,6 +161,8 @@ class Pipeline:
                 self.sink.commit(self._mark(span, n + 1, left))
             if self.progress is not None:
                 self.progress(self.frames_out, self.plan.total)
+            if self.frames_out == self.until:
+                return
 
     def _mark(self, span: Span, emitted: int, left: _Left) -> Mark:
         return Mark(

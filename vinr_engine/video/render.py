@@ -9,7 +9,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vinr_engine import files, memory
 from vinr_engine._version import __version__
@@ -29,6 +29,9 @@ from .pipeline import Pipeline
 from .plan import Plan, Wanted, arguments, plan, wanted
 from .resume import pictures_from
 from .threads import ReadAhead, WriteBehind
+
+if TYPE_CHECKING:
+    import torch
 
 MOST_THREADS = 16
 """Of an encoder: more make pictures worse, and take memory."""
@@ -62,8 +65,8 @@ def upscale(src: str | os.PathLike[str], dst: str | os.PathLike[str], **options:
     return render(Job(os.fspath(src), os.fspath(dst), **options))
 
 
-def render(job: Job) -> Summary:
-    """See `upscale`."""
+def render(job: Job, runs: Callable[..., Run] | None = None) -> Summary:
+    """See `upscale`. ``runs``: what is called in place of `Run`."""
     began = clock_time.monotonic()
     numbers = wanted(job)
     if inputs.source_kind(job.src) == "video" and job.input_fps is not None:
@@ -77,7 +80,7 @@ def render(job: Job) -> Summary:
         files.check_new(job.dst, output.folder, job.overwrite, output.ours)
     try:
         with journal, ExitStack() as stack:
-            run = Run(job, numbers, output, journal, stack)
+            run = (runs or Run)(job, numbers, output, journal, stack)
             if not journal.finished:
                 files.check_new(job.dst, output.folder, job.overwrite, output.ours)
                 if journal.counts is None:
@@ -120,9 +123,7 @@ class Run:
             stack.callback(self.sound.close)
         self.lead = self.sound.lead if self.sound else Fraction(0)
         self.model = enlarge.load(job.weights, job.untrained) if job.model is None else job.model
-        given = job.model is not None and job.device == "auto"
-        self.device = None if given else enlarge.resolve_device(job.device, job.dtype)
-        limit = memory.budget(job.memory, self.device or self.model.device)
+        self.device, limit = self._place()
         threads = min(MOST_THREADS, -(-3 * (os.cpu_count() or 1) // 2))
         # Of these, what one run found is for all that go on with it: pictures and packets depend on them.
         settled = journal.begin(self._head({"threads": threads, "memory": limit}), job.restart)
@@ -137,6 +138,13 @@ class Run:
     def _open(self) -> OpenSource:
         numbers = self.numbers
         return inputs.open_source(self.job.src, numbers.input_fps, numbers.start, numbers.end)
+
+    def _place(self) -> tuple[torch.device | None, int | None]:
+        """The device, None for the model's own, and the bytes to stay within."""
+        job = self.job
+        given = job.model is not None and job.device == "auto"
+        device = None if given else enlarge.resolve_device(job.device, job.dtype)
+        return device, memory.budget(job.memory, device or self.model.device)
 
     def _first_time(self) -> Fraction:
         """Of the first frame that is used."""
@@ -198,7 +206,7 @@ class Run:
             try:
                 counts = None
                 with suppress(Cancelled):
-                    counts = _run(pipeline, pictures, backend)
+                    counts = run_network(pipeline, pictures, backend)
                 if counts is None:
                     writer.flush()
                     self._interrupted()
@@ -259,14 +267,15 @@ class Run:
         )
 
 
-def _run(pipeline: Pipeline, pictures: Iterator[Picture], backend: str) -> Counts:
+def run_network(pipeline: Pipeline, pictures: Iterator[Picture], backend: str, until: int | None = None) -> Counts:
+    """`Pipeline.run`, with PyTorch set for it. Errors: its own; SourceError where memory does not suffice."""
     import torch
 
     import vinr_engine.backends
 
     try:
         with torch.inference_mode(), vinr_engine.backends.backend(backend):
-            return pipeline.run(pictures)
+            return pipeline.run(pictures, until)
     except (MemoryError, RuntimeError) as error:
         mapped = enlarge.out_of_memory(error)
         if mapped is None:

@@ -77,7 +77,7 @@ class VideoCoder:
     """By one of FFmpeg's encoders, from a key frame on."""
 
     def __init__(self, encoding: Encoding, target: Target, dst: str, held: Any = None, last: int = -1) -> None:
-        self.encoding, self.dst, self.tick = encoding, dst, target.tick
+        self.encoding, self.dst, self.target, self.tick = encoding, dst, target, target.tick
         self.held: av.VideoFrame | None = held
         self.last = last
         context = av.CodecContext.create(encoding.codec, "w")
@@ -96,8 +96,7 @@ class VideoCoder:
             self.held = planes.from_rgb(rgb, self.encoding.pixel_format, self.colour)
         frame = self.held
         assert frame is not None
-        # rounding is only met where no unit of time fits a 32-bit time base
-        self.last = max(self.last + 1, round(time / self.tick))
+        self.last = self.target.pts(self.last, time)
         frame.pts, frame.time_base = self.last, self.tick
         frame.duration = max(1, round(duration / self.tick))
         frame.colorspace, frame.color_range = self.colour.matrix, self.colour.range

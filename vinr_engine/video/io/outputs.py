@@ -11,6 +11,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
@@ -81,6 +82,10 @@ class Output(ABC):
         """What codes the pictures of one chunk; ``held`` and ``last``: those of the chunk's before. SinkError."""
 
     @abstractmethod
+    def pts(self, target: Target, last: int, time: Fraction) -> int:
+        """That of a picture shown at ``time``, as its coder gives it; ``last``: that of the picture before."""
+
+    @abstractmethod
     def join(self, chunks: Chunks, path: Path, target: Target, audio: AudioCopy | None) -> None:
         """Make a file or folder at ``path``, to be put in DST's place, of chunks. SinkError.
 
@@ -119,6 +124,10 @@ class Frames(Output):
 
         return PngCoder(target, held, last)
 
+    def pts(self, target: Target, last: int, time: Fraction) -> int:
+        """See Output."""
+        return last + 1
+
     def join(self, chunks: Chunks, path: Path, target: Target, audio: AudioCopy | None) -> None:
         """See Output. Each chunk goes once its images are there: both together would take twice the space."""
         from .join import place_images
@@ -152,6 +161,10 @@ class Video(Output):
         from .coders import VideoCoder
 
         return VideoCoder(self.encoding, target, self.dst, held, last)
+
+    def pts(self, target: Target, last: int, time: Fraction) -> int:
+        """See Output."""
+        return target.pts(last, time)
 
     def join(self, chunks: Chunks, path: Path, target: Target, audio: AudioCopy | None) -> None:
         """See Output."""

@@ -26,3 +26,8 @@ class Target:
     def nominal_rate(self) -> Fraction:
         """The rate, as far as containers can say it."""
         return self.rate.limit_denominator(1_000_000)
+
+    def pts(self, last: int, time: Fraction) -> int:
+        """Units of time of a picture shown at ``time``, after one at ``last`` units."""
+        # rounding is only met where no unit of time fits a 32-bit time base
+        return max(last + 1, round(time / self.tick))
