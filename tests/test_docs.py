@@ -20,6 +20,13 @@ def test_links_and_files_exist(page):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_named_tests_exist(page):
+    named = re.findall(r"`(tests/[\w./-]+)::(\w+)`", page.read_text(encoding="utf-8"))
+    there = {path: set(re.findall(r"(?m)^def (test_\w+)", (ROOT / path).read_text())) for path, _ in named}
+    assert [f"{path}::{name}" for path, name in named if name not in there[path]] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_named_modules_exist(page):
     names = set(re.findall(r"python -m (benchmarks[a-z0-9_.]*)(?![a-z0-9_.A-Z])", page.read_text(encoding="utf-8")))
     found = [ROOT / Path(*name.split(".")) for name in names]

@@ -267,13 +267,19 @@ import torch
 torch.set_num_threads(1)
 from video.clips import Blend
 from vinr_engine.video.render import upscale
-upscale(sys.argv[2], sys.argv[3], space=2, time=2, model=Blend())
+upscale(sys.argv[2], sys.argv[3], space=2, time=2, model=Blend(), codec=sys.argv[4] or None)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 
 
 @pytest.mark.slow
-def test_memory_does_not_grow_with_length(tmp_path, request):
+@pytest.mark.parametrize(
+    ("name", "codec"),
+    [("{}.mp4", ""), ("{}.mkv", ""), ("{}.mkv", "ffv1"), ("{}", "")],
+    ids=["mp4", "mkv", "ffv1", "png"],
+)
+def test_memory_does_not_grow_with_length(tmp_path, request, name, codec):
+    """Nor with the number of chunks, which are joined at the end."""
     peaks = []
     for count in (60, 600):
         pictures = panning(60, 160, 90) * (count // 60)
@@ -284,7 +290,8 @@ def test_memory_does_not_grow_with_length(tmp_path, request):
             MEASURE,
             str(request.config.rootpath / "tests"),
             str(source),
-            str(tmp_path / f"{count}.mkv"),
+            str(tmp_path / f"out{name.format(count)}"),
+            codec,
         ]
         peaks.append(int(subprocess.run(run, capture_output=True, text=True, check=True).stdout))
     assert peaks[1] < 1.05 * peaks[0], peaks
