@@ -226,7 +226,7 @@ def test_interruption(tmp_path, weights, number):
     process = start("upscale", source, tmp_path / "o.mp4", "--weights", weights, "--time", 64)
     deadline = time.monotonic() + 60
     drafts = tmp_path / ".o.mp4.vinr"
-    while not any(p.suffix == ".draft" and p.stat().st_size for p in drafts.glob("*")):
+    while not any(p.stat().st_size for p in drafts.glob("chunk-*.draft")):
         assert process.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.05)

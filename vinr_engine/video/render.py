@@ -127,7 +127,7 @@ class Run:
         threads = min(MOST_THREADS, -(-3 * (os.cpu_count() or 1) // 2))
         # Of these, what one run found is for all that go on with it: pictures and packets depend on them.
         settled = journal.begin(self._head({"threads": threads, "memory": limit}), job.restart)
-        self.memory = settled["memory"] if job.memory is None else limit
+        self.memory = limit if job.memory is not None or settled["memory"] is None else settled["memory"]
         self.resumed = journal.frames
         self.target = Target(self.plan.size, info, self.plan.rate, self.plan.tick(self.lead), settled["threads"])
         if self.resumed:
