@@ -102,7 +102,7 @@ BAD = {
     "no_map": ({0: []}, "a map is needed"),
     "outputs": ({1: torch.zeros(30, 13, 3, 3), 2: None, 3: None}, "weight must have 4 outputs a channel of the cell"),
     "cell": ({4: torch.zeros(1, 8, 9, 12)}, r"cell must be \[B, C, h, w\] = \[1, 8, 9, 11\], got \[1, 8, 9, 12\]"),
-    "add": ({3: torch.zeros(1, 8, 9, 11)}, r"add must be \[B, C, h, w\] = \[1, 32, 9, 11\]"),
+    "add": ({3: torch.zeros(1, 8, 9, 11)}, r"add must be \[B, O, h, w\] = \[1, 32, 9, 11\]"),
 }  # fmt: skip
 
 
