@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from vinr_engine._version import __version__
 from vinr_engine.errors import UsageError, WeightsError
 from vinr_engine.export.options import Options
 from vinr_engine.export.packages import require
 from vinr_engine.models import Network, VideoINR
+from vinr_engine.models.checkpoint import parameters_digest
 
 PREFIX = "vinr_engine"  # of the keys
 FORMAT = 2  # of these facts and of the graphs' inputs and outputs; a reader refuses any other
@@ -46,20 +44,11 @@ def of(model: VideoINR, options: Options, graph: str) -> dict[str, str]:
         "version": __version__,
         "graph": graph,
         "config": model.config,
-        "weights": _digest(model),
+        "weights": parameters_digest(model),  # by which the two graphs of one network know each other
         "options": asdict(options),
         "limits": {"sides_multiple_of": 4, "largest_side": 1 << 15, "times": [0, 1], "batch": 1},
     }
     return {f"{PREFIX}.{key}": json.dumps(value) for key, value in facts.items()}
-
-
-def _digest(model: VideoINR) -> str:
-    """By which the two graphs of one network know each other."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy())
-    return digest.hexdigest()
 
 
 def read(path: Path) -> Facts:

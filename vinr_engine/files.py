@@ -166,12 +166,14 @@ SAMPLES, SAMPLE = 16, 1 << 16
 
 
 def fingerprint(path: str | os.PathLike[str]) -> str:
-    """Size and SHA-256 of pieces of a file, as text: tells files apart that may take minutes to read."""
+    """SHA-256 of a small file, of a large one's size and pieces: tells files apart that may take minutes to read."""
     size = os.path.getsize(path)
+    if size <= SAMPLES * SAMPLE:
+        return digest(path)
     state = hashlib.sha256(str(size).encode())
     with open(path, "rb") as file:
         for n in range(SAMPLES):
-            file.seek(max(0, size - SAMPLE) * n // (SAMPLES - 1))
+            file.seek((size - SAMPLE) * n // (SAMPLES - 1))
             state.update(file.read(SAMPLE))
     return state.hexdigest()
 

@@ -14,7 +14,7 @@ import torch
 
 import vinr_engine as vinr
 from evaluation.frames import folder
-from video.clips import leftovers, panning, read, write
+from video.clips import leftovers, panning, read, tiny_weights, write
 from vinr_engine import demo
 from vinr_engine.cli import main as cli
 
@@ -26,10 +26,7 @@ def clip(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
-    vinr.save_checkpoint(vinr.VideoINR(nf=8, groups=2, front_blocks=1, back_blocks=1), str(path))
-    return path
+    return tiny_weights(tmp_path_factory.mktemp("weights") / "tiny.safetensors")
 
 
 def run(capsys, *arguments):

@@ -13,11 +13,9 @@ import time
 
 import numpy as np
 import pytest
-import torch
 
-import vinr_engine as vinr
 from video import dying
-from video.clips import av, panning, write
+from video.clips import av, panning, tiny_weights, write
 from video.test_resume import contents
 
 OUTPUTS = ("o.mp4", "o.mkv", "o")
@@ -50,10 +48,7 @@ def small_source(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
-    vinr.save_checkpoint(vinr.VideoINR(nf=8, groups=2, front_blocks=1, back_blocks=1), str(path))
-    return path
+    return tiny_weights(tmp_path_factory.mktemp("weights") / "tiny.safetensors")
 
 
 class Whole:

@@ -211,7 +211,7 @@ def _with_network(options: Job, here: bool) -> Job:
     model = enlarge.load(options.weights, options.untrained)
     model.name = "untrained" if options.untrained else enlarge.name_of(options)
     if options.untrained and options.note:
-        options.note("the network is untrained: its pictures mean nothing (nearly black)")
+        options.note(enlarge.UNTRAINED)
     return replace(options, model=model, device=device, weights=None, untrained=False)
 
 

@@ -22,7 +22,6 @@ from vinr_engine import files, memory
 from vinr_engine.errors import Cancelled, SinkError, SourceError, UsageError, VinrError, reason
 from vinr_engine.models import Network, NetworkModule, load_network, networks, save_checkpoint
 from vinr_engine.video import enlarge, render, segments
-from vinr_engine.video.io import inputs
 from vinr_engine.video.job import Job
 from vinr_engine.video.resume import pictures_from
 from vinr_engine.video.segments import Clip, Made, Segment
@@ -188,10 +187,10 @@ class _Spread(render.Run):
         if not cluster.at_once(self.where):
             gpu = " and a GPU" if self.where == "cuda" else ""
             raise UsageError(f"--ray: no machine of the cluster has {cluster.cpus} CPUs{gpu} (see --ray-cpus)")
-        src = os.path.abspath(job.src)
+        assert journal.head is not None
         clip = Clip(
-            src,
-            inputs.fingerprint(src),
+            os.path.abspath(job.src),
+            journal.head["source"]["fingerprint"],
             self.numbers,
             self.plan,
             self.output,
@@ -201,7 +200,7 @@ class _Spread(render.Run):
             backend,
         )
         if job.untrained:
-            self.say("the network is untrained: its pictures mean nothing (nearly black)")
+            self.say(enlarge.UNTRAINED)
         with ExitStack() as stack:
             pictures = ReadAhead(pictures_from(self.source, journal.mark, self._open, self.say))
             stack.callback(pictures.close)

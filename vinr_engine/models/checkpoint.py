@@ -5,6 +5,7 @@ No pickle is executed: `.pth` files go through torch's restricted unpickler.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import pathlib
@@ -210,3 +211,13 @@ def save_checkpoint(model: NetworkModule, path: str | os.PathLike[str], dtype: t
     metadata = {NETWORK_KEY: type(model).__name__, METADATA_KEY: json.dumps(model.config)}
     with files.draft(path) as new:
         safetensors.torch.save_file(state, new, metadata=metadata)
+
+
+def parameters_digest(model: NetworkModule) -> str:
+    """SHA-256 of a network's class, constructor's arguments and parameters, in hexadecimal digits."""
+    state = hashlib.sha256(type(model).__name__.encode())
+    state.update(json.dumps(getattr(model, "config", None), sort_keys=True, default=str).encode())
+    for name, tensor in sorted(model.state_dict().items()):
+        state.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
+        state.update(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return state.hexdigest()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +17,7 @@ import numpy as np
 from vinr_engine.errors import SourceError, UsageError, VinrError, WeightsError, reason
 from vinr_engine.memory import parse
 from vinr_engine.models import CheckpointError, Network, NetworkModule, VideoINR, load_network
+from vinr_engine.models.checkpoint import parameters_digest
 from vinr_engine.models.tiled import fitted
 
 from . import transfers
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 DTYPES = ("float32", "bfloat16", "float16", "float64")
 SEED = 20220607
 """Seed of the weights that --untrained draws."""
+UNTRAINED = "the network is untrained: its pictures mean nothing (nearly black)"
 DEFAULT_NAME = "the package's own (flowinr.safetensors)"
 
 
@@ -139,22 +140,10 @@ def name_of(options: NetworkOptions) -> str:
 
 
 def digest(model: Network) -> str:
-    """What tells a network from others: SHA-256 of its class, configuration and parameters.
-
-    One that is not of PyTorch is known by its name alone.
-    """
-    import torch
-
-    state = hashlib.sha256()
+    """What tells a network from others; one that is not of PyTorch is known by its name alone."""
     if isinstance(model, NetworkModule):
-        state.update(type(model).__name__.encode())
-        state.update(json.dumps(getattr(model, "config", None), sort_keys=True, default=str).encode())
-        for name, tensor in model.state_dict().items():
-            state.update(f"{name} {tensor.dtype} {list(tensor.shape)}".encode())
-            state.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    else:
-        state.update(model.name.encode())
-    return state.hexdigest()
+        return parameters_digest(model)
+    return hashlib.sha256(model.name.encode()).hexdigest()
 
 
 class Slot:

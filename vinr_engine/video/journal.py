@@ -181,9 +181,7 @@ class Journal:
         kept = {JOURNAL, OLD, *(chunk.path.name for chunk in self.chunks)}
         if self.placed or self.joined:
             kept.add(self.result.name)
-        for path in self.folder.iterdir():
-            if path.name not in kept:
-                _unlink(path)
+        self._keep(kept)
 
     def _take(self, line: dict[str, Any]) -> bool:
         """One line; whether it fits those before."""
@@ -276,9 +274,13 @@ class Journal:
         self.head, self.counts, self.joined, self.placed = None, None, False, 0
         self.chunks = []
         with files.reported(self.dst):
-            for path in [*self.folder.iterdir()]:
-                if path.name != JOURNAL:
-                    _unlink(path)
+            self._keep({JOURNAL})
+
+    def _keep(self, names: set[str]) -> None:
+        """Remove all else from the folder."""
+        for path in [*self.folder.iterdir()]:
+            if path.name not in names:
+                _unlink(path)
 
     @property
     def mark(self) -> Mark | None:
@@ -400,9 +402,7 @@ class Journal:
                 if self._partial_path.exists():
                     _unlink(self._partial_path)
             self.chunks, self.counts = [], None
-            for path in [*self.folder.iterdir()]:
-                if path.name != JOURNAL:
-                    _unlink(path)
+            self._keep({JOURNAL})
             (self.folder / JOURNAL).unlink()
         with suppress(OSError):  # another run begins there
             self.folder.rmdir()

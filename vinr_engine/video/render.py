@@ -28,7 +28,7 @@ from .journal import Counts, Journal
 from .pipeline import Pipeline
 from .plan import Plan, Wanted, arguments, plan, wanted
 from .resume import pictures_from
-from .threads import ReadAhead, WriteBehind
+from .threads import ReadAhead, WriteBehind, seconds_of
 
 if TYPE_CHECKING:
     import torch
@@ -101,7 +101,7 @@ class Run:
 
     def __init__(self, job: Job, numbers: Wanted, output: outputs.Output, journal: Journal, stack: ExitStack) -> None:
         """Open the source, and take up what an earlier run has done. Errors: as `upscale`."""
-        self.job, self.numbers, self.output, self.journal, self.stack = job, numbers, output, journal, stack
+        self.job, self.numbers, self.output, self.journal = job, numbers, output, journal
         self.say: Callable[[str], None] = job.note or (lambda text: None)
         self.stages = Seconds()
         source = stack.enter_context(self._open())
@@ -179,7 +179,7 @@ class Run:
             writer = WriteBehind(ChunkWriter(self.output, self.target, journal))
             stack.callback(writer.close)
             if job.untrained:
-                self.say("the network is untrained: its pictures mean nothing (nearly black)")
+                self.say(enlarge.UNTRAINED)
             width, height = self.plan.size
             frames = self.target.info.height, self.target.info.width
             if job.memory is not None and self.model.need(frames, (height, width)) is None:
@@ -192,8 +192,7 @@ class Run:
             began = clock_time.monotonic()
 
             def stages() -> Seconds:
-                total, waiting = clock_time.monotonic() - began, pictures.waited + writer.waited
-                return Seconds(total, pictures.busy, total - waiting, writer.busy, waiting)
+                return seconds_of(clock_time.monotonic() - began, pictures, writer)
 
             def progress(done: int, total: int | None) -> None:
                 if job.stages is not None:

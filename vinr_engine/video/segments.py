@@ -32,7 +32,7 @@ from .pipeline import Pipeline
 from .plan import Plan, Wanted
 from .render import run_network
 from .resume import pictures_from
-from .threads import ReadAhead, WriteBehind
+from .threads import ReadAhead, WriteBehind, seconds_of
 
 if TYPE_CHECKING:
     from .enlarge import Enlarger
@@ -202,8 +202,6 @@ def make(clip: Clip, enlarger: Enlarger, segment: Segment, folder: str | os.Path
             writer.finish(counts)
         else:
             writer.flush()
-        spent = clock_time.monotonic() - began
-        waiting = pictures.waited + writer.waited
+        stages = seconds_of(clock_time.monotonic() - began, pictures, writer)
     assert shelf.data is not None
-    stages = Seconds(decode=pictures.busy, compute=spent - waiting, encode=writer.busy, waiting=waiting)
     return Made(segment, shelf.data, stages, tuple(notes))

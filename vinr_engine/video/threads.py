@@ -7,9 +7,10 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from fractions import Fraction
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from .io.colour import Array
+from .job import Seconds
 
 if TYPE_CHECKING:
     from .chunks import Sink
@@ -140,3 +141,9 @@ class WriteBehind:
         """Stop the thread, then see Sink.close."""
         join(self._thread)
         self._sink.close()
+
+
+def seconds_of(total: float, pictures: ReadAhead[Any], writer: WriteBehind) -> Seconds:
+    """Where ``total`` seconds went, of a run between both."""
+    waiting = pictures.waited + writer.waited
+    return Seconds(total, pictures.busy, total - waiting, writer.busy, waiting)
