@@ -19,7 +19,7 @@ from vinr_engine.video.plan import wanted
 
 if TYPE_CHECKING:
     from vinr_engine.frontends.queue import Entry, Pair
-    from vinr_engine.video.render import Summary
+    from vinr_engine.video.summary import Summary
 
 Where = Callable[[], "AbstractContextManager[Callable[[Job], Summary] | None]"]
 """Gives what renders in place of `render`, or None."""

@@ -22,7 +22,7 @@ from vinr_engine.video.job import Job
 from vinr_engine.video.plan import wanted
 
 if TYPE_CHECKING:
-    from vinr_engine.video.render import Summary
+    from vinr_engine.video.summary import Summary
 
 OTHERWISE = ".mkv"
 """The container of clips that come in none that is written here: it holds about every sound."""

@@ -23,8 +23,9 @@ from vinr_engine.errors import Cancelled, SinkError, SourceError, UsageError, Vi
 from vinr_engine.models import Network, NetworkModule, load_network, networks, save_checkpoint
 from vinr_engine.video import enlarge, render, segments
 from vinr_engine.video.job import Job
-from vinr_engine.video.resume import pictures_from
+from vinr_engine.video.resume import pictures_from, remarked
 from vinr_engine.video.segments import Clip, Made, Segment
+from vinr_engine.video.summary import Summary
 from vinr_engine.video.threads import ReadAhead
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ class Cluster:
         self.ray, self.cpus = ray, cpus
         self._sent: tuple[Network, Any] | None = None
 
-    def render(self, job: Job) -> render.Summary:
+    def render(self, job: Job) -> Summary:
         """As `render.render`, on the cluster; ``stages`` are sums over its machines. ``auto`` is its GPUs, if any."""
         return render.render(job, partial(_Spread, self))
 
@@ -202,7 +203,7 @@ class _Spread(render.Run):
         if job.untrained:
             self.say(enlarge.UNTRAINED)
         with ExitStack() as stack:
-            pictures = ReadAhead(pictures_from(self.source, journal.mark, self._open, self.say))
+            pictures = ReadAhead(remarked(pictures_from(self.source, journal.mark, self._open, self.say), self.say))
             stack.callback(pictures.close)
             tasks = _Tasks(self, clip)
             stack.callback(tasks.stop)

@@ -69,7 +69,7 @@ def _row(entry: Entry) -> tuple[str, ...]:
 def _job(entry: Entry) -> dict[str, Any]:
     facts: dict[str, Any] = {"src": entry.pair.src, "dst": entry.pair.dst, "status": entry.status}
     if entry.summary is not None:
-        facts |= asdict(entry.summary)
+        facts |= asdict(entry.summary) | {"audio_streams": entry.summary.audio_streams}
     if entry.reason:
         facts["reason"] = entry.reason
     if entry.error:

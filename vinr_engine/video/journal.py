@@ -13,7 +13,7 @@ import os
 import re
 import shutil
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -23,6 +23,7 @@ from vinr_engine import files
 from vinr_engine.errors import SinkError, UsageError, reason
 
 from .io.packets import PacketFile
+from .io.source import Faults
 
 JOURNAL = "journal.jsonl"
 OLD = "old"
@@ -36,7 +37,8 @@ class Mark:
     ``frame``: number of the input frame whose span goes on, which lies at ``time``; ``emitted`` of the span's output
     frames are done. ``since``: the time of the first frame to read, that one or the one before, which a hold looks back
     at. ``first``: the first frame's time. ``digest``: of the frame, see `files.digest`. ``frames_out`` and ``cuts``:
-    output frames before the segment, scene cuts before the span. All times in seconds.
+    output frames before the segment, scene cuts before the span. ``faults``: up to the input frame, its own among them.
+    All times in seconds.
     """
 
     frame: int
@@ -47,6 +49,7 @@ class Mark:
     digest: str
     frames_out: int
     cuts: int
+    faults: Faults = field(default_factory=Faults)
 
     def as_json(self) -> dict[str, Any]:
         """For `from_json`."""
@@ -56,6 +59,7 @@ class Mark:
     def from_json(cls, facts: dict[str, Any]) -> Mark:
         """The mark of such facts."""
         read: dict[str, Any] = {k: Fraction(v) if k in ("time", "since", "first") else v for k, v in facts.items()}
+        read["faults"] = Faults(**read["faults"])
         return cls(**read)
 
 
@@ -74,11 +78,17 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Counts:
-    """Frames read and written, scene cuts found."""
+    """Frames used and written, scene cuts found, and faults of the input."""
 
     frames_in: int
     frames_out: int
     cuts: int
+    faults: Faults = field(default_factory=Faults)
+
+    @classmethod
+    def from_json(cls, facts: dict[str, Any]) -> Counts:
+        """The counts of what asdict makes of them."""
+        return cls(**{**facts, "faults": Faults(**facts["faults"])})
 
 
 class Journal:
@@ -192,9 +202,9 @@ class Journal:
             if chunk.number != len(self.chunks):
                 return False
             self.chunks.append(chunk)
-            self.counts = Counts(**line["counts"]) if "counts" in line else None
+            self.counts = Counts.from_json(line["counts"]) if "counts" in line else None
         elif "counts" in line:
-            self.counts = Counts(**line["counts"])
+            self.counts = Counts.from_json(line["counts"])
         elif "placed" in line:
             self.placed = line["placed"]
         elif "joined" in line:

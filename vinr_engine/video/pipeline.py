@@ -12,7 +12,7 @@ from vinr_engine.errors import Cancelled
 
 from .cuts import CutDetector
 from .io.colour import Array
-from .io.source import Picture
+from .io.source import Faults, Picture
 from .journal import Counts, Mark
 from .plan import Plan
 from .schedule import Span, last_span, pair_span
@@ -89,6 +89,7 @@ class Pipeline:
         """Number of the frame that the present span begins with."""
         self.frames_out = mark.frames_out if mark else 0
         self.cuts = mark.cuts if mark else 0
+        self.faults = mark.faults if mark else Faults()
         self.first = mark.first if mark else Fraction(0)
         self.until: int | None = None
 
@@ -102,7 +103,8 @@ class Pipeline:
         left = None
         for picture in pictures:
             right = _Left(picture, self.enlarger.slot(picture.rgb))
-            if left is None or (self.mark and picture.time <= self.mark.time):
+            counted = self.mark is not None and picture.time <= self.mark.time
+            if left is None or counted:
                 if left is None and self.mark is None:
                     self.first = picture.time
                 if left is not None:  # a hold goes on, and looks back
@@ -122,6 +124,8 @@ class Pipeline:
                 self.frame += 1
                 if not cut:
                     right.before, right.before_time = pair, left.picture.time
+            if not counted:  # only now: a mark in the span before this picture knows nothing of it
+                self.faults += picture.faults
             left = right
         if left is not None:
             last = left.picture
@@ -132,7 +136,7 @@ class Pipeline:
         return self._counts()
 
     def _counts(self) -> Counts:
-        return Counts(self.frame, self.frames_out, self.cuts)
+        return Counts(self.frame, self.frames_out, self.cuts, self.faults)
 
     def _emit(self, span: Span, pair: PairOf | None, left: _Left, until: Fraction) -> None:
         """Write a span's frames; a hold shows its left picture as the end of the pair before, or paired with itself."""
@@ -174,4 +178,5 @@ class Pipeline:
             digest=digest(left.picture.rgb),
             frames_out=self.frames_out,
             cuts=self.cuts,
+            faults=self.faults,
         )

@@ -6,7 +6,7 @@ import os
 import time as clock_time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,7 +27,8 @@ from .job import Job, Seconds
 from .journal import Counts, Journal
 from .pipeline import Pipeline
 from .plan import Plan, Wanted, arguments, plan, wanted
-from .resume import pictures_from
+from .resume import pictures_from, remarked
+from .summary import Summary
 from .threads import ReadAhead, WriteBehind, seconds_of
 
 if TYPE_CHECKING:
@@ -35,26 +36,6 @@ if TYPE_CHECKING:
 
 MOST_THREADS = 16
 """Of an encoder: more make pictures worse, and take memory."""
-
-
-@dataclass(frozen=True)
-class Summary:
-    """What was done. ``size`` is (width, height), ``rate`` the mean frames per second, None for images.
-
-    ``resumed``: how many of ``frames_out`` an earlier run made.
-    """
-
-    path: str
-    frames_in: int
-    frames_out: int
-    size: tuple[int, int]
-    rate: Fraction | None
-    cuts: int
-    audio_streams: int
-    seconds: float
-    weights: str
-    resumed: int = 0
-    stages: Seconds = field(default_factory=Seconds)
 
 
 def upscale(src: str | os.PathLike[str], dst: str | os.PathLike[str], **options: Any) -> Summary:
@@ -174,7 +155,7 @@ class Run:
         job, journal = self.job, self.journal
         self.output.check(self.target, self.sound)
         with ExitStack() as stack:
-            pictures = ReadAhead(pictures_from(self.source, journal.mark, self._open, self.say))
+            pictures = ReadAhead(remarked(pictures_from(self.source, journal.mark, self._open, self.say), self.say))
             stack.callback(pictures.close)
             writer = WriteBehind(ChunkWriter(self.output, self.target, journal))
             stack.callback(writer.close)
@@ -258,11 +239,12 @@ class Run:
             size=self.plan.size,
             rate=self.plan.rate,
             cuts=counts.cuts,
-            audio_streams=len(self.sound.streams) if self.sound else 0,
             seconds=seconds,
             weights=self.weights,
             resumed=self.resumed,
             stages=replace(self.stages, total=seconds),
+            faults=counts.faults,
+            streams=self.sound.carried if self.sound else (),
         )
 
 

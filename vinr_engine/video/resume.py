@@ -36,3 +36,11 @@ def pictures_from(
         for picture in whole.pictures():
             if picture.time >= mark.since:
                 yield picture
+
+
+def remarked(pictures: Iterator[Picture], say: Callable[[str], None]) -> Iterator[Picture]:
+    """The same pictures; what there is to remark on one is said before it is given."""
+    for picture in pictures:
+        for text in picture.notes:
+            say(text)
+        yield picture

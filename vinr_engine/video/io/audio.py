@@ -10,6 +10,7 @@ import av
 
 from vinr_engine.errors import SinkError, SourceError, reason
 
+from .carried import COPIED, Carried
 from .containers import suffixes
 from .video_source import open_container
 
@@ -35,6 +36,11 @@ class AudioCopy:
         self._out: dict[int, av.stream.Stream] = {}
         self._packets: Iterator[av.Packet] = iter(())
         self._waiting: tuple[Fraction, av.Packet] | None = None
+
+    @property
+    def carried(self) -> tuple[Carried, ...]:
+        """What becomes of each stream."""
+        return tuple(Carried(s.index, "audio", s.name or "", s.language or "", COPIED) for s in self.streams)
 
     def attach(self, out: av.container.OutputContainer, dst: str) -> None:
         """Add the streams to an output container; SinkError when it cannot hold them."""

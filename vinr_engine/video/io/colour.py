@@ -33,12 +33,17 @@ MATRICES = {
 
 @dataclass(frozen=True)
 class Colour:
-    """How a picture's numbers mean colours; the numbers of the tags are H.273's, as FFmpeg uses them."""
+    """How a picture's numbers mean colours; the numbers of the tags are H.273's, as FFmpeg uses them.
+
+    ``place``: where samples of subsampled chroma lie, by FFmpeg's names: left, center, topleft, top, bottomleft
+    or bottom.
+    """
 
     matrix: int
     full: bool
     primaries: int = UNSPECIFIED
     transfer: int = UNSPECIFIED
+    place: str = "unspecified"
 
     @property
     def weights(self) -> tuple[float, float]:

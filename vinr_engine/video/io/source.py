@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Protocol
 
@@ -12,12 +12,47 @@ from .colour import Array, Colour
 
 
 @dataclass(frozen=True)
+class Faults:
+    """Input frames that were not as they should be, each counted once.
+
+    ``repaired``: their times or sizes were put right; ``held``: they could not be read, and the frame before stands in
+    for them; ``dropped``: they are left out.
+    """
+
+    repaired: int = 0
+    held: int = 0
+    dropped: int = 0
+
+    def __add__(self, other: Faults) -> Faults:
+        return Faults(self.repaired + other.repaired, self.held + other.held, self.dropped + other.dropped)
+
+
+@dataclass(frozen=True)
 class Picture:
-    """One input frame: ``time`` (from the clip's start) and ``duration`` in seconds, ``rgb`` [3, h, w] in [0, 1]."""
+    """One input frame: ``time`` (from the clip's start) and ``duration`` in seconds, ``rgb`` [3, h, w] in [0, 1].
+
+    ``faults``: its own, and those since the frame before; of the last one also those that follow. ``notes``: remarks of
+    one line on them.
+    """
 
     time: Fraction
     duration: Fraction
     rgb: Array
+    faults: Faults = field(default_factory=Faults)
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Light:
+    """HDR10's metadata of a clip: the display that it was made on (SMPTE ST 2086), and how bright it gets (CTA-861.3).
+
+    ``primaries``: CIE 1931 x and y of red, green, blue and white; ``luminance``: least and most, in cd/m2; ``content``:
+    most of a pixel (MaxCLL) and of a frame's mean (MaxFALL), in cd/m2. None for what is not known.
+    """
+
+    primaries: tuple[tuple[Fraction, Fraction], ...] | None = None
+    luminance: tuple[Fraction, Fraction] | None = None
+    content: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -26,7 +61,8 @@ class SourceInfo:
 
     ``width`` and ``height`` are upright, after any rotation tag. ``aspect`` is the sample aspect ratio. ``bits`` and
     ``chroma`` (subsampling across, down; None for RGB) describe the stored pictures; ``count`` is an estimate;
-    ``rate`` is None where timestamps alone say when a picture is shown.
+    ``rate`` is None where timestamps alone say when a picture is shown. ``light``: of HDR10. ``profile``: an ICC
+    profile.
     """
 
     width: int
@@ -39,6 +75,8 @@ class SourceInfo:
     tick: Fraction
     count: int | None
     notes: tuple[str, ...] = ()
+    light: Light | None = None
+    profile: bytes | None = None
 
 
 class Source(Protocol):
