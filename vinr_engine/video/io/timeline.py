@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import cast
 
 import av
 
+_DISCONTINUOUS = cast(int, av.format.Flags.ts_discont.value)
 _JUMP = Fraction(10)
 """Seconds without a packet that no one can mean, in formats whose timestamps may be discontinuous (MPEG-TS, VOB)."""
 _LONG_JUMP = Fraction(3600)
@@ -38,7 +40,7 @@ class Timeline:
     """
 
     def __init__(self, container: av.container.InputContainer) -> None:
-        self._loose = bool(container.format.flags & int(av.format.Flags.ts_discont.value))
+        self._loose = bool(container.format.flags & _DISCONTINUOUS)
         self._offsets = [Fraction(0)]
         self._tracks: dict[int, _Track] = {}
         self._end: Fraction | None = None
