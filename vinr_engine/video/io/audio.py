@@ -12,7 +12,7 @@ from vinr_engine.errors import SinkError, SourceError, reason
 
 from .carried import COPIED, Carried
 from .containers import suffixes
-from .video_source import open_container
+from .opening import open_container
 
 
 class AudioCopy:
