@@ -134,6 +134,22 @@ def test_bare_streams_run_as_they_state(tmp_path, suffix, codec, options, rate):
     assert max(abs(time - n / rate) for n, time in enumerate(times)) < Fraction(1, 1000)
 
 
+def test_frames_that_a_bare_stream_repeats(tmp_path):
+    """Every second one is to be shown twice, as pulldown has it."""
+    path = write(tmp_path / "in.m2v", brighter(12), rate=25, codec="mpeg2video", options={"qscale": "2", "bf": "0"})
+    data = bytearray(path.read_bytes())
+    place, number = data.find(b"\0\0\1\xb5"), 0
+    while place >= 0:
+        if data[place + 4] >> 4 == 8:  # a picture coding extension, with repeat_first_field in it
+            data[place + 7] |= 2 * (number % 2)
+            number += 1
+        place = data.find(b"\0\0\1\xb5", place + 4)
+    path.write_bytes(data)
+    times, means, faults, _ = found(path)
+    assert [25 * time for time in times] == [n // 2 * 3 + n % 2 for n in range(12)]
+    assert (means, faults) == (sorted(means), Faults())
+
+
 def test_a_bare_stream_runs_as_it_is_told(tmp_path):
     path = write(tmp_path / "in.h264", brighter(24), rate=60)
     notes = []
