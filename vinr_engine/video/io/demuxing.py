@@ -25,9 +25,11 @@ _UNORDERED = {"avi", "asf"}
 """Formats that store times of decoding alone; what FFmpeg makes of those is no time of showing."""
 
 
-def is_unordered(container: av.container.InputContainer) -> bool:
+def is_unordered(container: av.container.InputContainer, stream: av.VideoStream) -> bool:
     """Whether a file says when its pictures are decoded, and not when they are shown."""
-    return container.format.name in _UNORDERED
+    # A tag of four characters in Matroska is one of AVI, whose way it then is.
+    from_avi = container.format.name.startswith("matroska") and bool(stream.codec_context.codec_tag.strip("\0"))
+    return container.format.name in _UNORDERED or from_avi
 
 
 def is_bare(container: av.container.InputContainer) -> bool:
@@ -66,7 +68,7 @@ class Demuxer:
         self._tick = stream.time_base or Fraction(1, 1000)
         self._timeline = Timeline(container)
         self._film = Film(stream.index)
-        self._unordered = is_unordered(container)
+        self._unordered = is_unordered(container, stream)
         self._end: Fraction | None = None
         self._last: Fraction | None = None
         self._problem: str | None = None

@@ -142,7 +142,7 @@ class VideoSource(OpenSource):
         events = decode(self._demuxer)
         if self._bare:
             timed = moments.one_by_one(events, self._step, self.reading.rate is not None)
-        elif is_unordered(self.container):
+        elif is_unordered(self.container, self.stream):
             timed = moments.in_order(events)
         else:
             timed = moments.as_stored(events)
