@@ -118,6 +118,7 @@ class VideoSource(OpenSource):
             count=self._estimate(),
             notes=tuple(notes),
             light=next((found for found in map(video_tags.light, frames) if found), None),
+            profile=video_tags.profile(first),
         )
 
     def _estimate(self) -> int | None:
