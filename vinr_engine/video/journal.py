@@ -100,7 +100,7 @@ class Journal:
     def __init__(self, dst: str) -> None:
         self.dst = dst
         self.final = Path(os.path.abspath(dst))
-        self.folder = self.final.with_name(f".{self.final.name}.vinr")
+        self.folder = files.beside(self.final, ".", ".vinr")
         self.head: dict[str, Any] | None = None
         self.chunks: list[Chunk] = []
         self.counts: Counts | None = None
@@ -371,13 +371,23 @@ class Journal:
         )
         self.chunks, self.counts, self.joined = self.chunks[: chunk.number], None, False
 
-    def rename(self, ours: re.Pattern[str] | None) -> None:
-        """Put the result in the output's place, safely on the disk; see `files.draft` for ``ours``. SinkError."""
+    def rename(self, ours: re.Pattern[str] | None, overwrite: bool) -> None:
+        """Put the result in the output's place, safely on the disk; see `files.draft` for ``ours``.
+
+        SinkError, also where something has appeared there since the run began, without ``overwrite``.
+        """
         with files.reported(self.dst):
             files.sync(self.result)
             if not self.joined:
                 self._write({"joined": True})
                 self.joined = True
+            if not overwrite:
+                try:
+                    files.rename_new(self.result, self.final)
+                except FileExistsError:
+                    raise SinkError(f"{self.dst} has appeared meanwhile: --overwrite replaces it") from None
+                files.sync(self.final.parent)
+                return
             if self.result.is_dir() and self.final.exists():
                 if ours is not None and files.foreign(self.final, ours) is not None:
                     raise SinkError(f"{self.dst} holds other files now: empty it, and the same command goes on")
@@ -393,7 +403,7 @@ class Journal:
 
     @property
     def _partial_path(self) -> Path:
-        return self.final.with_name(f"{self.final.stem}.partial{self.final.suffix}")
+        return files.beside(self.final.with_suffix(""), "", f".partial{self.final.suffix}")
 
     def partial(self) -> Path:
         """Where to write what is done so far; it goes when the output is complete. SinkError."""

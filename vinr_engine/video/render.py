@@ -222,7 +222,7 @@ class Run:
         try:
             if not self.journal.joined:
                 self.output.join(Kept(self.journal), self.journal.result, self.target, self.sound)
-            self.journal.rename(self.output.ours)
+            self.journal.rename(self.output.ours, self.job.overwrite)
         except SinkError as error:
             self.journal.discard()
             raise SinkError(f"{error}{self._kept()}") from None
