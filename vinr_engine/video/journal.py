@@ -37,8 +37,8 @@ class Mark:
     ``frame``: number of the input frame whose span goes on, which lies at ``time``; ``emitted`` of the span's output
     frames are done. ``since``: the time of the first frame to read, that one or the one before, which a hold looks back
     at. ``first``: the first frame's time. ``digest``: of the frame, see `files.digest`. ``frames_out`` and ``cuts``:
-    output frames before the segment, scene cuts before the span. ``faults``: up to the input frame, its own among them.
-    All times in seconds.
+    output frames before the segment, scene cuts before the span. ``repeats`` and ``faults``: see Counts; up to the
+    input frame, its own among them. All times in seconds.
     """
 
     frame: int
@@ -49,6 +49,7 @@ class Mark:
     digest: str
     frames_out: int
     cuts: int
+    repeats: int = 0
     faults: Faults = field(default_factory=Faults)
 
     def as_json(self) -> dict[str, Any]:
@@ -78,11 +79,12 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Counts:
-    """Frames used and written, scene cuts found, and faults of the input."""
+    """Frames used and written, scene cuts, frames that repeat the one before, and faults of the input."""
 
     frames_in: int
     frames_out: int
     cuts: int
+    repeats: int = 0
     faults: Faults = field(default_factory=Faults)
 
     @classmethod

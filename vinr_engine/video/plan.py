@@ -33,6 +33,7 @@ class Wanted:
     start: Fraction | None
     end: Fraction | None
     segment: int | None
+    repeats: bool = True
 
 
 def wanted(job: Job) -> Wanted:
@@ -55,7 +56,7 @@ def wanted(job: Job) -> Wanted:
     rate = parse.rate(DEFAULT_INPUT_FPS if job.input_fps is None else job.input_fps, "--input-fps")
     if job.segment is not None and job.segment < 1:
         raise UsageError(f"--segment must be at least 1 frame, got {job.segment}")
-    return Wanted(scale, size, clock, rate, start, end, job.segment)
+    return Wanted(scale, size, clock, rate, start, end, job.segment, job.repeats)
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,8 @@ class Plan:
     """What will be made: ``size`` is (width, height), ``rate`` the nominal output rate.
 
     ``copies``: the last picture is repeated until its end. ``total``: about how many frames, None if that is unknown.
-    ``segment``: output frames of a segment.
+    ``segment``: output frames of a segment. ``interval``: the input's, nominally. ``through``: motion goes on through
+    frames that are repeated.
     """
 
     size: tuple[int, int]
@@ -73,6 +75,8 @@ class Plan:
     total: int | None
     step: Fraction
     segment: int
+    interval: Fraction = Fraction(1, 25)
+    through: bool = True
 
     def tick(self, lead: Fraction) -> Fraction:
         """The unit of output timestamps, in seconds: all times are whole multiples where 32 bits allow it.
@@ -86,6 +90,7 @@ def plan(wanted: Wanted, info: SourceInfo, accepts: Accepts) -> Plan:
     """The plan for a source and an output; UsageError for a size that is too large, or odd where it must be even."""
     clock = wanted.clock
     rate = info.rate or Fraction(25)
+    interval = 1 / rate
     total = info.count
     if isinstance(clock, Multiply):
         step = info.tick / clock.factor
@@ -99,7 +104,8 @@ def plan(wanted: Wanted, info: SourceInfo, accepts: Accepts) -> Plan:
         rate = clock.fps
     size = _size(wanted, info, accepts)
     segment = wanted.segment or min(max(SEGMENT_PIXELS // (size[0] * size[1]), SHORTEST), LONGEST)
-    return Plan(size, clock, rate, accepts.timed, total, step, segment)
+    through = wanted.repeats and rate * interval > 1  # else only frames of the input are shown
+    return Plan(size, clock, rate, accepts.timed, total, step, segment, interval, through)
 
 
 def _size(wanted: Wanted, info: SourceInfo, accepts: Accepts) -> tuple[int, int]:

@@ -239,6 +239,7 @@ class Run:
             size=self.plan.size,
             rate=self.plan.rate,
             cuts=counts.cuts,
+            repeats=counts.repeats,
             seconds=seconds,
             weights=self.weights,
             resumed=self.resumed,
