@@ -38,7 +38,8 @@ def run(capsys, *arguments):
 def test_upscale(tmp_path, clip, weights, capsys):
     code, out, err = run(capsys, "upscale", clip, tmp_path / "o.mp4", "--space", 2, "--time", 2, "--weights", weights)
     assert (code, err) == (0, "")
-    assert out.count("\n") == 2
+    assert out.count("\n") == 3
+    assert "\nread 3 frames; copied: audio" in out
     assert re.search(r"\ncompute .* decode .* encode .*; waiting .* joining", out)
     for part in ("o.mp4", "6 frames from 3", "32x24", "20 fps", str(weights)):
         assert part in out

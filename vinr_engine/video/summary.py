@@ -36,6 +36,11 @@ class Summary:
     left_out: tuple[str, ...] = ()
 
     @property
+    def frames_read(self) -> int:
+        """Those of the input, also where nothing could be made of them."""
+        return self.frames_in + self.faults.dropped
+
+    @property
     def audio_streams(self) -> int:
         """Those that the output has."""
         return sum(stream.kind == "audio" and stream.became != LEFT_OUT for stream in self.streams)
