@@ -7,6 +7,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 MAX_CRF = 63
+AUDIO = {"aac": "aac", "opus": "libopus", "flac": "flac"}
+"""The encoders of sound, by the names that are asked for."""
+AUDIO_CHOICES = ("auto", "copy", *AUDIO, "none")
 FRAME_NAME = "frame_{:06d}.png"
 FRAME_NAMES = re.compile(r"frame_\d{6,}\.png")
 
@@ -39,22 +42,30 @@ ENCODERS = {
 class Container:
     """A file format: FFmpeg's ``muxer`` with its options, and the encoders to suggest, the first as the default.
 
-    ``any_audio``: it holds about every audio codec there is.
+    ``seed`` is a codec of pictures that its muxer surely takes. Where sound or subtitles of text do not fit, they are
+    converted by the encoders ``audio`` and ``text``, in this order; ``attachments``: files lie within it.
     """
 
     muxer: str
     encoders: tuple[str, ...]
     options: Mapping[str, str] = field(default_factory=dict)
-    any_audio: bool = False
+    seed: str = "mpeg4"
+    audio: tuple[str, ...] = ("aac",)
+    text: tuple[str, ...] = ("mov_text",)
+    attachments: bool = False
 
 
+_FAST = {"movflags": "+faststart"}
 CONTAINERS = {
-    ".mp4": Container("mp4", ("libx264", "libx265", "libsvtav1", "libaom-av1"), {"movflags": "+faststart"}),
+    ".mp4": Container("mp4", ("libx264", "libx265", "libsvtav1", "libaom-av1"), _FAST),
     ".mkv": Container(
-        "matroska", ("libx264", "libx265", "libvpx-vp9", "libsvtav1", "ffv1", "prores_ks"), any_audio=True
+        "matroska", ("libx264", "libx265", "libvpx-vp9", "libsvtav1", "ffv1", "prores_ks"),
+        audio=("aac", "flac"), text=("subrip", "ass"), attachments=True,
     ),
-    ".webm": Container("webm", ("libvpx-vp9", "libvpx", "libsvtav1", "libaom-av1")),
-}
+    ".webm": Container(
+        "webm", ("libvpx-vp9", "libvpx", "libsvtav1", "libaom-av1"), seed="libvpx", audio=("libopus",), text=("webvtt",)
+    ),
+}  # fmt: skip
 """By the suffix of the output's name."""
 VIDEO_SUFFIXES = (*CONTAINERS, ".mov", ".avi", ".m4v", ".mpg", ".mpeg", ".ts", ".y4m")
 """What names of video files in a folder end in; a file that is named by itself may have any name."""
@@ -66,9 +77,9 @@ def listed(words: Iterable[str]) -> str:
     return f"{', '.join(first)} or {last}" if first else last
 
 
-def suffixes(any_audio: bool = False) -> str:
-    """The suffixes of all containers, or of those that hold any audio, as text."""
-    return listed(suffix for suffix, container in CONTAINERS.items() if container.any_audio >= any_audio)
+def suffixes() -> str:
+    """Those of all containers, as text."""
+    return listed(CONTAINERS)
 
 
 def default_codecs() -> str:
