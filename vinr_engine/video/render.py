@@ -112,7 +112,9 @@ class Run:
         settled = journal.begin(self._head({"threads": threads, "memory": limit}), job.restart)
         self.memory = limit if job.memory is not None or settled["memory"] is None else settled["memory"]
         self.resumed = journal.frames
-        self.target = Target(self.plan.size, info, self.plan.rate, self.plan.tick(self.lead), settled["threads"])
+        constant = accepts.container is not None and accepts.container.constant
+        tick = 1 / self.plan.rate if constant else self.plan.tick(self.lead)
+        self.target = Target(self.plan.size, info, self.plan.rate, tick, settled["threads"])
         if self.resumed:
             self.say(f"{self.resumed} output frames are done: going on from there")
         for text in (*info.notes, *accepts.notes, *(self.streams.notes(accepts.left_out) if self.streams else ())):
@@ -224,9 +226,8 @@ class Run:
         try:
             if not self.journal.joined:
                 self.output.join(Kept(self.journal), self.journal.result, self.target, self.streams)
-            if self.streams is not None:
-                for text in self.streams.late_notes():
-                    self.say(text)
+            for text in self.output.late:
+                self.say(text)
             self.journal.rename(self.output.ours)
         except SinkError as error:
             self.journal.discard()

@@ -47,7 +47,8 @@ class Sound(Track):
         self._shape = settings["format"], settings["layout"], self._rate
         self._resampler: Any = None
         self._fifo = av.AudioFifo()
-        self._next: int | None = None  # samples from the output's time 0: of the next one to come, and to be coded
+        # Samples from the output's time 0: of the next one to come, and to be coded.
+        self._next: int | None = 0 if container.constant else None
         self._coded = 0
         return target
 

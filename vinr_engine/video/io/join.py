@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import IO
 
@@ -54,6 +55,7 @@ class Muxer:
             assert isinstance(stream, av.VideoStream)
             self.stream = stream
             configure(stream.codec_context, encoding, target, self.dst)
+            stream.time_base = target.tick
             self.extradata = bytes(stream.codec_context.extradata or b"").hex()
             if self.streams is not None:
                 self.streams.attach(self.out, stream)
@@ -120,8 +122,8 @@ def decoding_times(chunks: Sequence[PacketFile], ahead: int) -> Iterator[Packet]
 
 def join_video(
     chunks: Sequence[PacketFile], path: Path, dst: str, encoding: Encoding, target: Target, streams: Streams | None
-) -> None:
-    """One file of chunks, with the source's other streams. SinkError."""
+) -> list[str]:
+    """One file of chunks, with the source's other streams; remarks of one line on it. SinkError."""
     ahead = max(delay(list(chunk.order())) for chunk in chunks)
     muxer = Muxer(str(path), dst, encoding, target, streams)
     try:
@@ -135,6 +137,10 @@ def join_video(
         muxer.finish()
     finally:
         muxer.close()
+    late = [] if streams is None else streams.late_notes()
+    if encoding.container.constant and any(b - a != 1 for chunk in chunks for a, b in pairwise(sorted(chunk.order()))):
+        late.append(f"{Path(dst).suffix} has one rate: pictures are at the nearest multiple of {target.tick} s")
+    return late
 
 
 def place_images(chunk: PacketFile, folder: Path, dst: str) -> None:

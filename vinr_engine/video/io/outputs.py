@@ -70,6 +70,8 @@ class Output(ABC):
     def __init__(self, dst: str, codec: str | None, crf: float | None) -> None:
         """``codec`` and ``crf``: see Job. UsageError where they do not fit the kind."""
         self.dst, self.codec, self.crf = dst, codec, crf
+        self.late: list[str] = []
+        """Remarks of one line, once it is joined."""
 
     @classmethod
     @abstractmethod
@@ -174,7 +176,7 @@ class Video(Output):
         from .join import join_video
 
         with files.reported(self.dst):  # what reading the chunks raises
-            join_video(chunks.packets(), path, self.dst, self.encoding, target, streams)
+            self.late = join_video(chunks.packets(), path, self.dst, self.encoding, target, streams)
 
     def check(self, target: Target, streams: Streams | None) -> None:
         """See Output."""

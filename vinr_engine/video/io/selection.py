@@ -12,7 +12,7 @@ import av
 from . import tags
 from .carried import LEFT_OUT, Carried
 from .containers import AUDIO, CONTAINERS, Container
-from .convert import Sound, Text
+from .convert import APART, Sound, Text
 from .rehearsal import Extras, Samples, lost, samples, takes
 from .tracks import Attachment, Copy, Cover, Track
 
@@ -93,7 +93,7 @@ def select(source: Any, picture: int, part: Part, container: Container | None, a
     first = samples(source, [s.index for s in streams])
     carried = []
     for stream in streams:
-        track, why = _track(stream, container, audio, first.get(stream.index, ()))
+        track, why = _track(stream, container, audio, part, first.get(stream.index, ()))
         if track is not None:
             extras.tracks.append(track)
         carried.append(_left(stream, why) if track is None else track.carried)
@@ -117,13 +117,15 @@ def _left(stream: Any, why: str) -> Carried:
     return Carried(stream.index, kind_of(stream), codec_of(stream), language, LEFT_OUT, why=why)
 
 
-def _track(stream: Any, container: Container, audio: str, first: Sequence[av.Packet]) -> tuple[Track | None, str]:
+def _track(
+    stream: Any, container: Container, audio: str, part: Part, first: Sequence[av.Packet]
+) -> tuple[Track | None, str]:
     """The way that works, or why none does."""
     if stream.type == "audio" and audio == "none":
         return None, _NO_SOUND
     if kind_of(stream) == "video" and not stream.disposition & av.stream.Disposition.attached_pic:
         return None, "one picture is enlarged"
-    for track in _ways(stream, container, audio, first):
+    for track in _ways(stream, container, audio, part, first):
         if takes(container, track, stream, first):
             return track, ""
     return None, f"{_suffix(container)} does not hold it"
@@ -133,7 +135,7 @@ def _suffix(container: Container) -> str:
     return next(suffix for suffix, other in CONTAINERS.items() if other is container)
 
 
-def _ways(stream: Any, container: Container, audio: str, first: Sequence[av.Packet]) -> Iterator[Track]:
+def _ways(stream: Any, container: Container, audio: str, part: Part, first: Sequence[av.Packet]) -> Iterator[Track]:
     """How a stream may be carried, the best way first."""
     index, kind, codec = stream.index, kind_of(stream), codec_of(stream)
     about = index, kind, codec, tags.of_stream(stream.metadata), int(stream.disposition)
@@ -152,7 +154,8 @@ def _ways(stream: Any, container: Container, audio: str, first: Sequence[av.Pack
         yield Cover(*about, data)
     elif kind == "audio":
         wanted = AUDIO.get(audio)
-        if wanted is None or av.Codec(wanted, "w").canonical_name == codec:
+        late = container.constant and (stream.start_time or 0) * (stream.time_base or 0) - part.begin > APART
+        if (wanted is None or av.Codec(wanted, "w").canonical_name == codec) and not late:
             yield Copy(*about)
         if wanted is not None:
             yield Sound(*about, wanted)

@@ -58,7 +58,7 @@ class Streams:
         return self.part.lead
 
     def _lead(self, part: Part, audio: str) -> Fraction:
-        if part.trim or audio == "none":
+        if part.trim or audio == "none" or (self.container is not None and self.container.constant):
             return Fraction(0)
         streams = self.source.streams.audio
         starts = [s.start_time * s.time_base for s in streams if s.start_time is not None and s.time_base]
@@ -86,8 +86,9 @@ class Streams:
 
     def late_notes(self) -> list[str]:
         """What went wrong while packets were written."""
+        rest = [f"the rest of sound and subtitles cannot be read: {self._refused}"] if self._refused else []
         bad = [f"{track.refused} of {track.kind} {track.index}" for track in self.extras.tracks if track.refused]
-        return [f"packets that could not be carried: {', '.join(bad)}"] if bad else []
+        return [*rest, *([f"packets that could not be carried: {', '.join(bad)}"] if bad else [])]
 
     def drop(self, why: str) -> None:
         """Carry nothing at all, as the output does not take it together with the picture."""
@@ -152,7 +153,8 @@ class Streams:
         stamp = packet.pts if packet.pts is not None else packet.dts
         assert stamp is not None
         at = stamp * base + offset
-        if part.trim or track.kind == "subtitle":
+        assert self.container is not None
+        if part.trim or track.kind == "subtitle" or self.container.constant:
             until = at + (packet.duration or 0) * base
             if track.kind == "subtitle":
                 if (part.end is not None and at >= part.end) or until <= part.begin - part.lead:
