@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 from vinr_engine import files
 from vinr_engine.errors import UsageError
 
-from .containers import CONTAINERS, FRAME_NAMES, suffixes
+from .containers import CONTAINERS, FRAME_NAMES, Container, suffixes
 
 if TYPE_CHECKING:
-    from .audio import AudioCopy
     from .coders import Coder
     from .packets import PacketFile
     from .source import SourceInfo
+    from .streams import Streams
     from .target import Target
 
 
@@ -45,13 +45,16 @@ class Accepts:
     """What an output takes of a source.
 
     ``even`` says what needs even sides, "" if nothing does. ``timed``: pictures are shown for a time, so that the last
-    one is repeated until its end. ``audio``: audio streams are copied. ``notes``: remarks of one line.
+    one is repeated until its end. ``container``: what holds the source's other streams, None if nothing does.
+    ``notes``: remarks of one line. ``kept`` and ``left_out``: see Summary.
     """
 
     even: str = ""
     timed: bool = False
-    audio: bool = False
+    container: Container | None = None
     notes: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
 
 
 class Output(ABC):
@@ -67,6 +70,8 @@ class Output(ABC):
     def __init__(self, dst: str, codec: str | None, crf: float | None) -> None:
         """``codec`` and ``crf``: see Job. UsageError where they do not fit the kind."""
         self.dst, self.codec, self.crf = dst, codec, crf
+        self.late: list[str] = []
+        """Remarks of one line, once it is joined."""
 
     @classmethod
     @abstractmethod
@@ -86,13 +91,13 @@ class Output(ABC):
         """That of a picture shown at ``time``, as its coder gives it; ``last``: that of the picture before."""
 
     @abstractmethod
-    def join(self, chunks: Chunks, path: Path, target: Target, audio: AudioCopy | None) -> None:
+    def join(self, chunks: Chunks, path: Path, target: Target, streams: Streams | None) -> None:
         """Make a file or folder at ``path``, to be put in DST's place, of chunks. SinkError.
 
         ``path`` may hold what an earlier call left of it.
         """
 
-    def check(self, target: Target, audio: AudioCopy | None) -> None:  # noqa: B027, there may be nothing to check
+    def check(self, target: Target, streams: Streams | None) -> None:  # noqa: B027, there may be nothing to check
         """SinkError where it is clear before any picture is made that this cannot be written."""
 
 
@@ -128,7 +133,7 @@ class Frames(Output):
         """See Output."""
         return last + 1
 
-    def join(self, chunks: Chunks, path: Path, target: Target, audio: AudioCopy | None) -> None:
+    def join(self, chunks: Chunks, path: Path, target: Target, streams: Streams | None) -> None:
         """See Output. Each chunk goes once its images are there: both together would take twice the space."""
         from .join import place_images
 
@@ -154,7 +159,7 @@ class Video(Output):
 
         self.encoding = encoding = encoders.choose(self.dst, self.codec, self.crf, info)
         even = f"{encoding.codec} with {encoding.pixel_format}" if encoding.subsampled else ""
-        return Accepts(even, timed=True, audio=True, notes=encoding.notes)
+        return Accepts(even, True, encoding.container, encoding.notes, encoding.kept, encoding.left_out)
 
     def coder(self, target: Target, held: Any = None, last: int = -1) -> Coder:
         """See Output."""
@@ -166,18 +171,18 @@ class Video(Output):
         """See Output."""
         return target.pts(last, time)
 
-    def join(self, chunks: Chunks, path: Path, target: Target, audio: AudioCopy | None) -> None:
+    def join(self, chunks: Chunks, path: Path, target: Target, streams: Streams | None) -> None:
         """See Output."""
         from .join import join_video
 
         with files.reported(self.dst):  # what reading the chunks raises
-            join_video(chunks.packets(), path, self.dst, self.encoding, target, audio)
+            self.late = join_video(chunks.packets(), path, self.dst, self.encoding, target, streams)
 
-    def check(self, target: Target, audio: AudioCopy | None) -> None:
+    def check(self, target: Target, streams: Streams | None) -> None:
         """See Output."""
         from .join import Muxer
 
-        Muxer(io.BytesIO(), self.dst, self.encoding, target, audio).close()
+        Muxer(io.BytesIO(), self.dst, self.encoding, target, streams).close()
 
 
 OUTPUTS: tuple[type[Output], ...] = (Video, Frames)
