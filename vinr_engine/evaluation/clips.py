@@ -15,7 +15,7 @@ from PIL import Image
 
 from vinr_engine import files
 from vinr_engine.errors import SourceError, UsageError, reason
-from vinr_engine.video.io import image_source
+from vinr_engine.video.io import image_files
 from vinr_engine.video.io.containers import VIDEO_SUFFIXES
 from vinr_engine.video.io.image_source import ImageSource
 from vinr_engine.video.io.inputs import source_kind
@@ -108,7 +108,7 @@ def find(sources: list[str], layout: str = "auto", names: str | None = None, sti
 
 def _has_images(folder: Path) -> bool:
     try:
-        return any(p.name.lower().endswith(image_source.SUFFIXES) for p in folder.iterdir())
+        return any(image_files.is_image(p.name) for p in folder.iterdir())
     except OSError as error:
         raise SourceError(f"cannot read {folder}: {reason(error)}") from None
 
@@ -117,14 +117,16 @@ def _single(source: str) -> Clip:
     kind = source_kind(source)
     if kind == "video":
         return Clip(Path(source).stem, Path(source))
+    if kind == "image":
+        raise SourceError(f"{source} is one image: --still takes photographs, else give a folder of frames")
     if kind == "pattern":
-        return Clip(Path(source).name, tuple(image_source.by_pattern(source)))
-    return Clip(Path(os.path.abspath(source)).name, tuple(image_source.in_folder(Path(source))))
+        return Clip(Path(source).name, tuple(image_files.by_pattern(source).paths))
+    return Clip(Path(os.path.abspath(source)).name, tuple(image_files.in_folder(Path(source)).paths))
 
 
 def _stills(source: str) -> list[Clip]:
     path = Path(source)
-    if path.is_file() and source.lower().endswith(image_source.SUFFIXES):
+    if path.is_file() and image_files.is_image(source):
         return [Clip(path.stem, (path,), still=True)]
     one = _single(source)
     if isinstance(one.source, Path):
@@ -163,14 +165,14 @@ def _in_data_set(root: Path, layout: Layout, names: list[str] | None) -> list[Cl
         elif entry.name.lower().endswith(VIDEO_SUFFIXES):
             found.setdefault(entry.stem, entry)
     if names is None:
-        names = sorted(found, key=image_source.natural)
+        names = sorted(found, key=image_files.natural)
     for name in names:
         if name not in found:
             raise SourceError(f"{base} holds no clip {name}")
     if not names:
         raise SourceError(f"{base} holds no clips: neither folders of frames nor videos")
     return [
-        Clip(name, tuple(image_source.in_folder(found[name])) if found[name].is_dir() else found[name])
+        Clip(name, tuple(image_files.in_folder(found[name]).paths) if found[name].is_dir() else found[name])
         for name in names
     ]
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from vinr_engine import files
 from vinr_engine.errors import Cancelled, UsageError, VinrError, reason
 from vinr_engine.video import journal
-from vinr_engine.video.io import image_source, inputs, outputs
+from vinr_engine.video.io import image_files, inputs, outputs
 from vinr_engine.video.io.containers import CONTAINERS, VIDEO_SUFFIXES, listed
 from vinr_engine.video.job import Job
 from vinr_engine.video.plan import wanted
@@ -42,7 +42,7 @@ class Pair:
     @property
     def images(self) -> bool:
         """Whether its frames are files of their own."""
-        return os.path.isdir(self.src) or image_source.is_pattern(self.src)
+        return os.path.isdir(self.src) or image_files.is_pattern(self.src)
 
 
 @dataclass(frozen=True)
@@ -88,8 +88,8 @@ def _suffix(to: str) -> str:
 def _clips(source: str) -> Iterator[tuple[str, str]]:
     """(src, why it cannot be a clip or "") of all that a source names."""
     found = [source]
-    if glob.has_magic(source) and not os.path.lexists(source) and not image_source.is_pattern(source):
-        found = sorted(glob.glob(source, recursive=True), key=image_source.natural)
+    if glob.has_magic(source) and not os.path.lexists(source) and not image_files.is_pattern(source):
+        found = sorted(glob.glob(source, recursive=True), key=image_files.natural)
         if not found:
             yield source, f"no file matches {source}"
     for path in found:
@@ -103,15 +103,15 @@ def _clips(source: str) -> Iterator[tuple[str, str]]:
             yield path, f"cannot read {path}: {reason(error)}"
             continue
         if videos := [name for name in names if name.lower().endswith(VIDEO_SUFFIXES)]:
-            yield from ((os.path.join(path, name), "") for name in sorted(videos, key=image_source.natural))
+            yield from ((os.path.join(path, name), "") for name in sorted(videos, key=image_files.natural))
         else:
-            images = any(name.lower().endswith(image_source.SUFFIXES) for name in names)
+            images = any(image_files.is_image(name) for name in names)
             yield path, "" if images else f"{path} holds neither videos nor images"
 
 
 def _place(src: str, out: str, suffix: str | None) -> str:
     path = Path(os.path.abspath(src))
-    if image_source.is_pattern(src):
+    if image_files.is_pattern(src):
         name = re.sub(r"%0?\d*d", "", path.stem).strip(" ._-") or path.parent.name
     else:
         name = path.name if path.is_dir() else path.stem

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 MAX_CRF = 63
-FRAME_NAME = "frame_{:06d}.png"
-FRAME_NAMES = re.compile(r"frame_\d{6,}\.png")
 
 
 @dataclass(frozen=True)

@@ -10,25 +10,22 @@ from pathlib import Path
 from vinr_engine import files
 from vinr_engine.errors import SourceError, UsageError, reason
 
-from . import image_source
+from . import image_files
+from .image_files import Listing
 from .image_source import ImageSource
 from .source import OpenSource
 from .video_source import VideoSource
 
 
 def source_kind(src: str) -> str:
-    """What SRC is: "video", "folder" or "pattern"; SourceError when there is no such file."""
+    """What SRC is: "video", "image", "folder" or "pattern"; SourceError when there is no such file."""
     if os.path.isdir(src):
         return "folder"
     if os.path.exists(src):
         if not os.path.isfile(src):
             raise SourceError(f"{src} is neither a file nor a folder")
-        if src.lower().endswith(image_source.SUFFIXES):
-            raise SourceError(
-                f"{src} is one image: give a video, a folder of images or a pattern such as frame_%04d.png"
-            )
-        return "video"
-    if image_source.is_pattern(src):
+        return "image" if image_files.is_image(src) else "video"
+    if image_files.is_pattern(src):
         return "pattern"
     raise SourceError(f"no such file: {src}")
 
@@ -36,7 +33,7 @@ def source_kind(src: str) -> str:
 def check_distinct(src: str, dst: str) -> None:
     """UsageError when DST is SRC itself, or the folder that holds SRC's pattern."""
     inputs = [src]
-    if not os.path.exists(src) and image_source.is_pattern(src):
+    if not os.path.exists(src) and image_files.is_pattern(src):
         inputs = [os.path.dirname(src) or "."]
     for one in inputs:
         if os.path.exists(dst) and os.path.exists(one) and os.path.samefile(one, dst):
@@ -48,17 +45,20 @@ def open_source(src: str, rate: Fraction, start: Fraction | None, end: Fraction 
     kind = source_kind(src)
     if kind == "video":
         return VideoSource(Path(src), start, end)
-    return ImageSource(_images(src, kind), rate, start, end)
+    found = _images(src, kind)
+    return ImageSource(found.paths, rate, start, end, still=kind == "image", notes=found.notes)
 
 
-def _images(src: str, kind: str) -> list[Path]:
-    return image_source.in_folder(Path(src)) if kind == "folder" else image_source.by_pattern(src)
+def _images(src: str, kind: str) -> Listing:
+    if kind == "image":
+        return Listing([Path(src)])
+    return image_files.in_folder(Path(src)) if kind == "folder" else image_files.by_pattern(src)
 
 
 def fingerprint(src: str) -> str:
     """What tells SRC from another one, and from what it was before a change; SourceError. See files.fingerprint."""
     kind = source_kind(src)
-    paths = [Path(src)] if kind == "video" else _images(src, kind)
+    paths = [Path(src)] if kind == "video" else _images(src, kind).paths
     state = hashlib.sha256()
     for path in paths:
         try:

@@ -15,8 +15,9 @@ from vinr_engine.errors import SinkError, reason
 
 from .audio import AudioCopy
 from .coders import configure, options
-from .containers import FRAME_NAME, suffixes
+from .containers import suffixes
 from .encoders import Encoding
+from .image_formats import FRAME_NAME
 from .packets import Packet, PacketFile
 from .target import Target
 

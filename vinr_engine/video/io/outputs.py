@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 from vinr_engine import files
 from vinr_engine.errors import UsageError
 
-from .containers import CONTAINERS, FRAME_NAMES, suffixes
+from .containers import CONTAINERS, suffixes
+from .image_formats import FRAME_NAMES
 
 if TYPE_CHECKING:
     from .audio import AudioCopy
@@ -120,9 +121,9 @@ class Frames(Output):
 
     def coder(self, target: Target, held: Any = None, last: int = -1) -> Coder:
         """See Output."""
-        from .coders import PngCoder
+        from .image_coders import ImageCoder
 
-        return PngCoder(target, held, last)
+        return ImageCoder(target, held=held, last=last)
 
     def pts(self, target: Target, last: int, time: Fraction) -> int:
         """See Output."""
