@@ -1,5 +1,6 @@
 """Image files of every kind, made for the tests."""
 
+import functools
 import io
 import struct
 import zlib
@@ -79,8 +80,9 @@ def chunks(data):
     return found
 
 
+@functools.cache
 def profile(name="sRGB"):
-    """An ICC profile."""
+    """An ICC profile; the time is in it."""
     return ImageCms.ImageCmsProfile(ImageCms.createProfile(name)).tobytes()
 
 

@@ -18,9 +18,8 @@ from vinr_engine.errors import SourceError, UsageError, reason
 from vinr_engine.video.io import image_files
 from vinr_engine.video.io.containers import VIDEO_SUFFIXES
 from vinr_engine.video.io.image_source import ImageSource
-from vinr_engine.video.io.inputs import source_kind
+from vinr_engine.video.io.inputs import open_source, source_kind
 from vinr_engine.video.io.source import OpenSource, Picture, SourceInfo
-from vinr_engine.video.io.video_source import VideoSource
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,7 @@ class Clip:
     def open(self) -> OpenSource:
         """SourceError where it cannot be read."""
         if isinstance(self.source, Path):
-            source: OpenSource = VideoSource(self.source)
+            source = open_source(str(self.source), Fraction(1), None, None)
         else:
             source = ImageSource(list(self.source[: 1 if self.still else None]), Fraction(1))
         return Still(source) if self.still else source
@@ -115,7 +114,7 @@ def _has_images(folder: Path) -> bool:
 
 def _single(source: str) -> Clip:
     kind = source_kind(source)
-    if kind == "video":
+    if kind in ("video", "animation"):
         return Clip(Path(source).stem, Path(source))
     if kind == "image":
         raise SourceError(f"{source} is one image: --still takes photographs, else give a folder of frames")

@@ -49,21 +49,25 @@ def upscale(src: str | os.PathLike[str], dst: str | os.PathLike[str], **options:
 def render(job: Job, runs: Callable[..., Run] | None = None) -> Summary:
     """See `upscale`. ``runs``: what is called in place of `Run`."""
     began = clock_time.monotonic()
-    numbers = wanted(job)
-    if inputs.source_kind(job.src) == "video" and job.input_fps is not None:
+    wanted(job)
+    kind = inputs.source_kind(job.src)
+    if kind in ("video", "animation") and job.input_fps is not None:
         raise UsageError("--input-fps is for images; a video has its own timestamps")
     output = outputs.kind_of(job.dst)(job.dst, job.codec, job.crf)
-    inputs.check_distinct(job.src, job.dst)
+    time, fps = output.times(kind == "image", job.time, job.fps)
+    job = replace(job, time=time, fps=fps)
+    numbers = wanted(job)
+    inputs.check_distinct(job.src, output.place)
     backend = enlarge.check(job, job.untrained)
-    journal = Journal(job.dst)
+    journal = Journal(output.place)
     journal.tidy()
     if not journal.exists:
-        files.check_new(job.dst, output.folder, job.overwrite, output.ours)
+        files.check_new(output.place, output.folder, job.overwrite, output.ours)
     try:
         with journal, ExitStack() as stack:
             run = (runs or Run)(job, numbers, output, journal, stack)
             if not journal.finished:
-                files.check_new(job.dst, output.folder, job.overwrite, output.ours)
+                files.check_new(output.place, output.folder, job.overwrite, output.ours)
                 if journal.counts is None:
                     run.compute(backend)
                 run.join()
@@ -113,12 +117,12 @@ class Run:
         self.target = Target(self.plan.size, info, self.plan.rate, self.plan.tick(self.lead), settled["threads"])
         if self.resumed:
             self.say(f"{self.resumed} output frames are done: going on from there")
-        for text in (*info.notes, *accepts.notes):
+        for text in (*info.notes, *accepts.notes, *output.remarks(self.target)):
             self.say(text)
 
     def _open(self) -> OpenSource:
         numbers = self.numbers
-        return inputs.open_source(self.job.src, numbers.input_fps, numbers.start, numbers.end)
+        return inputs.open_source(self.job.src, numbers.input_fps, numbers.start, numbers.end, self.output.scene)
 
     def _place(self) -> tuple[torch.device | None, int | None]:
         """The device, None for the model's own, and the bytes to stay within."""

@@ -81,7 +81,8 @@ class Clip:
 
     def open(self) -> OpenSource:
         """The source; SourceError."""
-        return inputs.open_source(self.src, self.numbers.input_fps, self.numbers.start, self.numbers.end)
+        numbers = self.numbers
+        return inputs.open_source(self.src, numbers.input_fps, numbers.start, numbers.end, self.output.scene)
 
     def check(self) -> None:
         """That this process can make its segments; SourceError, UsageError."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
@@ -14,6 +15,7 @@ import numpy.typing as npt
 from vinr_engine.errors import SinkError, reason
 
 from . import light, png, tiff
+from .animation_files import gif_image
 from .colour import UNSPECIFIED, Array
 from .image_formats import EXR, JPEG, JPEG_XL, PNG, TIFF, WEBP, ImageFormat
 from .packets import Packet
@@ -21,6 +23,8 @@ from .source import SourceInfo
 from .target import Target
 
 JPEG_QUALITY = 95
+WEBP_QUALITY = 90
+"""Of animations; single images are without loss."""
 Encode = Callable[[Array, SourceInfo], bytes]
 
 
@@ -131,3 +135,50 @@ def _jpeg_xl(rgb: Array, info: SourceInfo) -> bytes:
 ENCODERS: dict[str, Encode] = {
     PNG.name: _png, TIFF.name: _tiff, EXR.name: _exr, WEBP.name: _webp, JPEG.name: _jpeg, JPEG_XL.name: _jpeg_xl,
 }  # fmt: skip
+
+
+def _gif(rgb: Array, info: SourceInfo) -> bytes:
+    """A block of GIF: the image's descriptor, its own 256 colours, and its pixels."""
+    from PIL import Image
+
+    frame = _in_colours_of_its_own(av.VideoFrame.from_ndarray(pixels(rgb, deep=False), "rgb24"))
+    indices, table = frame.planes
+    rows = np.ndarray((frame.height, frame.width), "u1", memoryview(indices), 0, (indices.line_size, 1))
+    colours = np.frombuffer(memoryview(table), "u1")[:1024].reshape(256, 4)
+    image = Image.fromarray(np.ascontiguousarray(rows), "P")
+    image.putpalette(np.ascontiguousarray(colours[:, 2::-1]).tobytes())
+    file = io.BytesIO()
+    image.save(file, "GIF", optimize=False)
+    return gif_image(file.getvalue())
+
+
+def _in_colours_of_its_own(frame: av.VideoFrame) -> av.VideoFrame:
+    """The frame in the 256 colours that suit it best, dithered."""
+    graph = av.filter.Graph()
+    source = graph.add_buffer(
+        width=frame.width, height=frame.height, format=av.VideoFormat("rgb24"), time_base=Fraction(1, 25)
+    )
+    split = graph.add("split")
+    palette = graph.add("palettegen", "max_colors=256:reserve_transparent=0:stats_mode=single")
+    use = graph.add("paletteuse", "new=1")
+    sink = graph.add("buffersink")
+    source.link_to(split)
+    split.link_to(use, 0, 0)
+    split.link_to(palette, 1, 0)
+    palette.link_to(use, 0, 1)
+    use.link_to(sink)
+    graph.configure()
+    frame.pts = 0
+    source.push(frame)
+    source.push(None)
+    found = sink.pull()
+    assert isinstance(found, av.VideoFrame)
+    return found
+
+
+def _lossy_webp(rgb: Array, info: SourceInfo) -> bytes:
+    return _by_pillow(rgb, replace(info, profile=None), "WEBP", quality=WEBP_QUALITY)
+
+
+ANIMATION_ENCODERS: dict[str, Encode] = {"GIF": _gif, "WebP": _lossy_webp, "animated PNG": _png}
+"""Of single pictures, by the names of `image_formats.ANIMATIONS`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,21 +71,38 @@ def read(path: Path) -> Decoded:
 def _by_pillow(path: Path, data: bytes) -> Decoded:
     from PIL import Image, UnidentifiedImageError  # videos need none of it
 
-    remarks: dict[str, str] = {}
     try:
         with Image.open(io.BytesIO(data)) as image:
             deep = _may_be_deep(image, data)
             image.load()  # also where FFmpeg decodes, which takes a file that is cut short without a word
             turn = image.getexif().get(0x0112, 1)
+            found = decoded_image(path, image, data, deep)
             frames = int(getattr(image, "n_frames", 1))
-            profile = _rgb_profile(image, remarks)
-            colour = _colour(image, data, remarks)
-            values, alpha, bits = _values(path, image, data, deep, remarks)
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
         text = "not a readable image" if isinstance(error, UnidentifiedImageError) else reason(error)
         raise SourceError(f"unreadable image {path}: {text}") from None
-    rgb = _over_black(values, alpha, remarks)
-    return Decoded(np.ascontiguousarray(_upright(rgb, turn), np.float32), bits, colour, False, profile, frames, remarks)
+    return replace(found, rgb=np.ascontiguousarray(_upright(found.rgb, turn)), frames=frames)
+
+
+def decoded_image(path: Path, image: Image.Image, data: bytes, deep: bool = False) -> Decoded:
+    """What Pillow has loaded of a file's ``data``; ``deep``: FFmpeg may read more of it. Errors: as Pillow's."""
+    remarks: dict[str, str] = {}
+    profile = _rgb_profile(image, remarks)
+    colour = _colour(data, remarks)
+    values, alpha, bits = _values(path, image, data, deep, remarks)
+    rgb = np.ascontiguousarray(_over_black(values, alpha, remarks), np.float32)
+    return Decoded(rgb, bits, colour, profile=profile, remarks=remarks)
+
+
+def decoded_frame(frame: Any, data: bytes, profile: bytes | None) -> Decoded:
+    """A frame that FFmpeg has decoded of an animated PNG's ``data``."""
+    remarks: dict[str, str] = {}
+    colour = _colour(data, remarks)
+    values, alpha, bits = _channels(frame)
+    return Decoded(
+        np.ascontiguousarray(_over_black(values, alpha, remarks), np.float32), bits, colour, profile=profile,
+        remarks=remarks,
+    )  # fmt: skip
 
 
 def _values(
@@ -145,8 +162,8 @@ def _rgb_profile(image: Image.Image, remarks: dict[str, str]) -> bytes | None:
     return None
 
 
-def _colour(image: Image.Image, data: bytes, remarks: dict[str, str]) -> Colour:
-    if image.format != "PNG":
+def _colour(data: bytes, remarks: dict[str, str]) -> Colour:
+    if not data.startswith(png.MAGIC):
         return Colour(RGB, True, BT709, SRGB_TRANSFER)
     primaries, transfer, whole = png.colour(png.ahead(data))
     if not whole:
@@ -203,7 +220,11 @@ def _decode(data: bytes, decoder: str, strict: bool) -> tuple[npt.NDArray[Any], 
         raise _NoDecoder(reason(error)) from None
     if not frames or frames[0].is_corrupt:
         raise _NoDecoder("it is damaged")
-    planes, bits = _planes(frames[0])
+    return _channels(frames[0])
+
+
+def _channels(frame: Any) -> tuple[npt.NDArray[Any], npt.NDArray[Any] | None, int]:
+    planes, bits = _planes(frame)
     if len(planes) < 3:
         return np.broadcast_to(planes[0], (3, *planes[0].shape)), planes[1] if len(planes) == 2 else None, bits
     return np.stack(planes[:3]), planes[3] if len(planes) == 4 else None, bits

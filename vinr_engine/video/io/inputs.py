@@ -11,6 +11,8 @@ from vinr_engine import files
 from vinr_engine.errors import SourceError, UsageError, reason
 
 from . import image_files
+from .animation_files import is_animation
+from .animation_source import AnimationSource
 from .image_files import Listing
 from .image_source import ImageSource
 from .source import OpenSource
@@ -18,13 +20,15 @@ from .video_source import VideoSource
 
 
 def source_kind(src: str) -> str:
-    """What SRC is: "video", "image", "folder" or "pattern"; SourceError when there is no such file."""
+    """What SRC is: "video", "image", "animation", "folder" or "pattern"; SourceError when there is no such file."""
     if os.path.isdir(src):
         return "folder"
     if os.path.exists(src):
         if not os.path.isfile(src):
             raise SourceError(f"{src} is neither a file nor a folder")
-        return "image" if image_files.is_image(src) else "video"
+        if not image_files.is_image(src):
+            return "video"
+        return "animation" if is_animation(Path(src)) else "image"
     if image_files.is_pattern(src):
         return "pattern"
     raise SourceError(f"no such file: {src}")
@@ -40,13 +44,20 @@ def check_distinct(src: str, dst: str) -> None:
             raise UsageError(f"{dst} is the input itself: choose another output")
 
 
-def open_source(src: str, rate: Fraction, start: Fraction | None, end: Fraction | None) -> OpenSource:
-    """The pictures of SRC from ``start`` until ``end``, in seconds; ``rate`` is that of images. SourceError."""
+def open_source(
+    src: str, rate: Fraction, start: Fraction | None, end: Fraction | None, scene: bool = False
+) -> OpenSource:
+    """The pictures of SRC from ``start`` until ``end``, in seconds; ``rate`` is that of images. SourceError.
+
+    ``scene``: linear light is given as SourceInfo says.
+    """
     kind = source_kind(src)
     if kind == "video":
         return VideoSource(Path(src), start, end)
+    if kind == "animation":
+        return AnimationSource(Path(src), start, end)
     found = _images(src, kind)
-    return ImageSource(found.paths, rate, start, end, still=kind == "image", notes=found.notes)
+    return ImageSource(found.paths, rate, start, end, scene=scene, still=kind == "image", notes=found.notes)
 
 
 def _images(src: str, kind: str) -> Listing:
@@ -58,7 +69,7 @@ def _images(src: str, kind: str) -> Listing:
 def fingerprint(src: str) -> str:
     """What tells SRC from another one, and from what it was before a change; SourceError. See files.fingerprint."""
     kind = source_kind(src)
-    paths = [Path(src)] if kind == "video" else _images(src, kind).paths
+    paths = [Path(src)] if kind in ("video", "animation") else _images(src, kind).paths
     state = hashlib.sha256()
     for path in paths:
         try:

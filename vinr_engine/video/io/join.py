@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import IO
@@ -17,7 +17,6 @@ from .audio import AudioCopy
 from .coders import configure, options
 from .containers import suffixes
 from .encoders import Encoding
-from .image_formats import FRAME_NAME
 from .packets import Packet, PacketFile
 from .target import Target
 
@@ -125,12 +124,12 @@ def join_video(
         muxer.close()
 
 
-def place_images(chunk: PacketFile, folder: Path, dst: str) -> None:
+def place_images(chunk: PacketFile, folder: Path, dst: str, name: Callable[[int], str]) -> None:
     """A chunk's images as files of a folder, on the disk when this returns. SinkError."""
     with files.reported(dst):
         paths = []
         for packet in chunk:
-            paths.append(folder / FRAME_NAME.format(packet.pts))
+            paths.append(folder / name(packet.pts))
             paths[-1].write_bytes(packet.data)
         for path in (*paths, folder):  # after all are written: the system has begun to store them meanwhile
             files.sync(path)
