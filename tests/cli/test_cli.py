@@ -65,7 +65,8 @@ def test_upscale(tmp_path, clip, weights, capsys):
      (["upscale", "SRC", "DST", "--untrained", "--codec", "magic"], 2, "libx264"),
      (["upscale", "SRC", "DST", "--untrained", "--start", "9"], 1, "range"),
      (["upscale", "SRC", "SRC", "--untrained"], 2, "is the input"),
-     (["upscale", "SRC", "o.webm", "--untrained"], 1, "--no-audio"),
+     (["upscale", "SRC", "DST", "--untrained", "--audio", "mp9"], 2, "--audio must be auto, copy, aac"),
+     (["upscale", "SRC", "DST", "--untrained", "--audio", "copy", "--no-audio"], 2, "exclude"),
      (["downscale"], 2, "downscale"), (["upscale", "SRC", "DST", "--nonsense"], 2, "--nonsense")],
 )  # fmt: skip
 def test_errors_are_one_line(tmp_path, clip, capsys, monkeypatch, arguments, code, text):

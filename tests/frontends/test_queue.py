@@ -57,7 +57,7 @@ def test_outputs_are_called_as_their_inputs(here):
     expected = {
         "a.mp4": "out/a.mp4",
         "b.MKV": "out/b.mkv",
-        "c.avi": "out/c.mkv",
+        "c.avi": "out/c.avi",
         "d.with.dots.webm": "out/d.with.dots.webm",
     }
     assert places(here, *expected) == expected

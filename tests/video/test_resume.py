@@ -59,7 +59,7 @@ def contents(path):
 CASES = {
     "mp4": ("o.mp4", {"time": 3}),
     "mkv": ("o.mkv", {"time": 3}),
-    "webm": ("o.webm", {"time": 3, "audio": False}),
+    "webm": ("o.webm", {"time": 3, "audio": "none"}),
     "folder": ("o", {"time": 3}),
     "rate": ("o.mp4", {"fps": "29.97"}),
     "part": ("o.mkv", {"time": 2, "start": "0.15", "end": "0.75"}),

@@ -71,6 +71,7 @@ def upscale(
         int | None,
         typer.Option(metavar="N", show_default=False, help="CPUs for each segment with --ray [default: 1]."),
     ] = None,
+    no_audio: Annotated[bool, typer.Option("--no-audio", help="The same as --audio none.")] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print what was done as JSON, and nothing else on standard output.")
     ] = False,
@@ -99,7 +100,7 @@ def upscale(
     after the first. Across a scene cut the earlier picture is held. A single frame is enlarged and held.
 
     Sides made by --space are rounded to even numbers where the video format needs that (4:2:0). Colour tags and
-    sample aspect ratio are kept, rotation tags are applied, audio is copied packet by packet, alpha is dropped
+    sample aspect ratio are kept, rotation tags are applied, everything else in SRC is kept or named, alpha is dropped
     (images: laid over black). DST appears complete or not at all.
 
     What is done is kept in .NAME.vinr beside DST until then. After Ctrl-C, a crash or a full disk the same command goes
@@ -111,6 +112,10 @@ def upscale(
     paths = [*(src or []), *([] if dst is None else [dst])]  # with --output-dir the last one is a SRC as well
     if not paths:
         raise UsageError("SRC and DST are missing")
+    if no_audio:
+        if options["audio"] not in (Job.audio, "none"):
+            raise UsageError("--no-audio and --audio exclude each other")
+        options["audio"] = "none"
     job = Job("", "", **options)
     wanted(job)  # numbers that are wrong are said at once
     exported = (runtime, model, provider)

@@ -184,7 +184,7 @@ class _Spread(render.Run):
     def compute(self, backend: str) -> None:
         """See Run."""
         job, journal, cluster = self.job, self.journal, self.cluster
-        self.output.check(self.target, self.sound)
+        self.output.check(self.target, self.streams)
         if not cluster.at_once(self.where):
             gpu = " and a GPU" if self.where == "cuda" else ""
             raise UsageError(f"--ray: no machine of the cluster has {cluster.cpus} CPUs{gpu} (see --ray-cpus)")

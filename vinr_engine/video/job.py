@@ -127,7 +127,10 @@ class Job(NetworkOptions):
         name="--keep-partial", alters=False,
     )  # fmt: skip
     cuts: bool = option("Interpolate across scene cuts too.", bool, True, name="--no-cuts")
-    audio: bool = option("Leave the audio out.", bool, True, name="--no-audio")
+    audio: str = option(
+        "What becomes of sound: auto copies it, or converts what the container does not hold; copy leaves that out; "
+        f"{containers.listed((*containers.AUDIO, 'none'))} for all of it.", str, "auto", metavar="CODEC",
+    )  # fmt: skip
     untrained: bool = option(
         "Random weights: tries the tool; the picture means nothing.", bool, False, name="--untrained"
     )

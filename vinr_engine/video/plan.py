@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from vinr_engine.errors import UsageError
 
 from . import parse
+from .io.containers import AUDIO_CHOICES, listed
 from .job import DEFAULT_INPUT_FPS, DEFAULT_SPACE, DEFAULT_TIME, Job
 from .schedule import Clock, Multiply, Rate, common_unit
 
@@ -53,6 +54,8 @@ def wanted(job: Job) -> Wanted:
     if end is not None and end <= (start or 0):
         raise UsageError("--end must be later than --start" if start else "--end must be later than 0")
     rate = parse.rate(DEFAULT_INPUT_FPS if job.input_fps is None else job.input_fps, "--input-fps")
+    if job.audio not in AUDIO_CHOICES:
+        raise UsageError(f"--audio must be {listed(AUDIO_CHOICES)}, got {job.audio}")
     if job.segment is not None and job.segment < 1:
         raise UsageError(f"--segment must be at least 1 frame, got {job.segment}")
     return Wanted(scale, size, clock, rate, start, end, job.segment)

@@ -19,8 +19,9 @@ from . import enlarge
 from .chunks import ChunkWriter, Kept
 from .cuts import CutDetector
 from .io import inputs, outputs
-from .io.audio import AudioCopy
+from .io.selection import Part
 from .io.source import OpenSource, Picture
+from .io.streams import Streams
 from .io.target import Target
 from .io.video_source import VideoSource
 from .job import Job, Seconds
@@ -97,16 +98,17 @@ class Run:
         if job.model is not None:  # before anything is computed
             job.model.check((height, width), self.plan.clock.positions(), (info.height, info.width))
         self.source = source
-        self.sound: AudioCopy | None = None
-        if isinstance(source, VideoSource) and job.audio and accepts.audio:
-            self.sound = AudioCopy(
-                Path(job.src),
+        self.accepts = accepts
+        self.streams: Streams | None = None
+        if isinstance(source, VideoSource):
+            part = Part(
                 begin=source.origin + self._first_time(),
                 end=None if numbers.end is None else source.origin + numbers.end,
                 trim=bool(numbers.start) or numbers.end is not None,
             )
-            stack.callback(self.sound.close)
-        self.lead = self.sound.lead if self.sound else Fraction(0)
+            self.streams = Streams(Path(job.src), source.stream.index, part, accepts.container, job.audio)
+            stack.callback(self.streams.close)
+        self.lead = self.streams.lead if self.streams else Fraction(0)
         self.model = enlarge.load(job.weights, job.untrained) if job.model is None else job.model
         self.device, limit = self._place()
         threads = min(MOST_THREADS, -(-3 * (os.cpu_count() or 1) // 2))
@@ -114,10 +116,13 @@ class Run:
         settled = journal.begin(self._head({"threads": threads, "memory": limit}), job.restart)
         self.memory = limit if job.memory is not None or settled["memory"] is None else settled["memory"]
         self.resumed = journal.frames
-        self.target = Target(self.plan.size, info, self.plan.rate, self.plan.tick(self.lead), settled["threads"])
+        constant = accepts.container is not None and accepts.container.constant
+        tick = 1 / self.plan.rate if constant else self.plan.tick(self.lead)
+        self.target = Target(self.plan.size, info, self.plan.rate, tick, settled["threads"])
         if self.resumed:
             self.say(f"{self.resumed} output frames are done: going on from there")
-        for text in (*info.notes, *accepts.notes, *output.remarks(self.target)):
+        left_out = self.streams.notes(accepts.left_out) if self.streams else ()
+        for text in (*info.notes, *accepts.notes, *output.remarks(self.target), *left_out):
             self.say(text)
 
     def _open(self) -> OpenSource:
@@ -157,7 +162,7 @@ class Run:
     def compute(self, backend: str) -> None:
         """All chunks that are not there yet."""
         job, journal = self.job, self.journal
-        self.output.check(self.target, self.sound)
+        self.output.check(self.target, self.streams)
         with ExitStack() as stack:
             pictures = ReadAhead(remarked(pictures_from(self.source, journal.mark, self._open, self.say), self.say))
             stack.callback(pictures.close)
@@ -216,7 +221,7 @@ class Run:
             path = self.journal.partial()
             files.check_new(str(path), self.output.folder, overwrite=True, ours=self.output.ours)
             with files.draft(path, self.output.folder, self.output.ours, SinkError) as new:
-                self.output.join(Kept(self.journal, whole=False), new, self.target, self.sound)
+                self.output.join(Kept(self.journal, whole=False), new, self.target, self.streams)
             partial = f"; {path} holds them, and plays"
         raise Cancelled(f"interrupted{self._kept()}{partial}")
 
@@ -225,7 +230,9 @@ class Run:
         began = clock_time.monotonic()
         try:
             if not self.journal.joined:
-                self.output.join(Kept(self.journal), self.journal.result, self.target, self.sound)
+                self.output.join(Kept(self.journal), self.journal.result, self.target, self.streams)
+            for text in self.output.late:
+                self.say(text)
             self.journal.rename(self.output.ours)
         except SinkError as error:
             self.journal.discard()
@@ -248,7 +255,9 @@ class Run:
             resumed=self.resumed,
             stages=replace(self.stages, total=seconds),
             faults=counts.faults,
-            streams=self.sound.carried if self.sound else (),
+            streams=self.streams.carried if self.streams else (),
+            kept=(*self.accepts.kept, *(self.streams.kept if self.streams else ())),
+            left_out=(*self.accepts.left_out, *(self.streams.left_out if self.streams else ())),
         )
 
 

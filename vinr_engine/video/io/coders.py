@@ -13,6 +13,7 @@ from vinr_engine.memory import encoder_options
 
 from . import planes
 from .colour import Array, Colour, for_encoding
+from .containers import ENCODERS, Encoder
 from .encoders import Encoding
 from .packets import Packet
 from .target import Target
@@ -53,9 +54,15 @@ def configure(context: av.VideoCodecContext, encoding: Encoding, target: Target,
     colour = for_encoding(target.info.colour)
     context.width, context.height = target.size
     context.pix_fmt = encoding.pixel_format
-    context.time_base = target.tick
+    # Packets are counted in the target's ticks whatever this is: pictures give their times in this unit unchanged.
+    units = ENCODERS.get(encoding.codec, Encoder()).units
+    context.time_base = target.tick if units is None else max(Fraction(1, units), target.tick.limit_denominator(units))
     # The packets depend on the number of threads; what it is by itself depends on the machine.
     context.thread_type, context.thread_count = "AUTO", target.threads
+    if encoding.container.constant:
+        context.max_b_frames = 0  # decoding times are all that it has
+    if encoding.codec in encoding.container.marks:
+        context.codec_tag = encoding.container.marks[encoding.codec]
     if target.info.aspect is not None:
         context.sample_aspect_ratio = target.info.aspect
     form = planes.layout(encoding.pixel_format)
@@ -96,7 +103,7 @@ class VideoCoder:
         frame = self.held
         assert frame is not None
         self.last = self.target.pts(self.last, time)
-        frame.pts, frame.time_base = self.last, self.tick
+        frame.pts, frame.time_base = self.last, self.context.time_base
         frame.duration = max(1, round(duration / self.tick))
         frame.colorspace, frame.color_range = self.colour.matrix, self.colour.range
         frame.color_primaries, frame.color_trc = self.colour.primaries, self.colour.transfer

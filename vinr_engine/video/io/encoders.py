@@ -25,6 +25,8 @@ class Encoding:
     pixel_format: str
     options: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
 
     @property
     def global_header(self) -> bool:

@@ -17,9 +17,9 @@ from .image_formats import ANIMATIONS, FRAME_NAMES, IMAGE_FORMATS, PNG, Animatio
 from .output import Accepts, Chunks, Output
 
 if TYPE_CHECKING:
-    from .audio import AudioCopy
     from .coders import Coder
     from .source import SourceInfo
+    from .streams import Streams
     from .target import Target
 
 ANIMATION_RATE = 50
@@ -48,7 +48,7 @@ class _Images(Output):
         """See Output."""
         return last + 1
 
-    def check(self, target: Target, audio: AudioCopy | None) -> None:
+    def check(self, target: Target, streams: Streams | None) -> None:
         """See Output."""
         _check_side(self.form.name, self.form.side, target)
 
@@ -139,7 +139,7 @@ class Frames(_Images):
         _check_still(still, time, fps)
         return super().times(still, time, fps)
 
-    def join(self, chunks: Chunks, path: Path, target: Target, audio: AudioCopy | None) -> None:
+    def join(self, chunks: Chunks, path: Path, target: Target, streams: Streams | None) -> None:
         """See Output. Each chunk goes once its images are there: both together would take twice the space."""
         from .join import place_images
 
@@ -222,11 +222,11 @@ class ImageFile(_Images):
             notes.append(f"browsers take {SHOWN_SLOWLY} pictures a second, and more, for ten: --fps {ANIMATION_RATE}")
         return tuple(notes)
 
-    def check(self, target: Target, audio: AudioCopy | None) -> None:
+    def check(self, target: Target, streams: Streams | None) -> None:
         """See Output."""
         animation = self.animation
         if animation is None:
-            super().check(target, audio)
+            super().check(target, streams)
             return
         _check_side(animation.name, animation.side, target)
         if animation.fastest is not None and target.rate > animation.fastest:
@@ -235,7 +235,7 @@ class ImageFile(_Images):
                 f"asked for: --fps {animation.fastest}"
             )
 
-    def join(self, chunks: Chunks, path: Path, target: Target, audio: AudioCopy | None) -> None:
+    def join(self, chunks: Chunks, path: Path, target: Target, streams: Streams | None) -> None:
         """See Output."""
         from . import animations
 

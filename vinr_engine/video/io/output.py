@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 if TYPE_CHECKING:
-    from .audio import AudioCopy
     from .coders import Coder
+    from .containers import Container
     from .packets import PacketFile
     from .source import SourceInfo
+    from .streams import Streams
     from .target import Target
 
 
@@ -38,13 +39,13 @@ class Accepts:
     """What an output takes of a source.
 
     ``even`` says what needs even sides, "" if nothing does. ``timed``: pictures are shown for a time, so that the last
-    one is repeated until its end. ``audio``: audio streams are copied. ``notes``: remarks of one line. ``kept`` and
-    ``left_out``: see Summary.
+    one is repeated until its end. ``container``: what holds the source's other streams, None if nothing does.
+    ``notes``: remarks of one line. ``kept`` and ``left_out``: see Summary.
     """
 
     even: str = ""
     timed: bool = False
-    audio: bool = False
+    container: Container | None = None
     notes: tuple[str, ...] = ()
     kept: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
@@ -65,6 +66,8 @@ class Output(ABC):
     def __init__(self, dst: str, codec: str | None, crf: float | None) -> None:
         """``codec`` and ``crf``: see Job. UsageError where they do not fit the kind."""
         self.dst, self.codec, self.crf = dst, codec, crf
+        self.late: list[str] = []
+        """Remarks of one line, once it is joined."""
 
     @property
     def place(self) -> str:
@@ -97,11 +100,11 @@ class Output(ABC):
         """That of a picture shown at ``time``, as its coder gives it; ``last``: that of the picture before."""
 
     @abstractmethod
-    def join(self, chunks: Chunks, path: Path, target: Target, audio: AudioCopy | None) -> None:
+    def join(self, chunks: Chunks, path: Path, target: Target, streams: Streams | None) -> None:
         """Make a file or folder at ``path``, to be put in DST's place, of chunks. SinkError.
 
         ``path`` may hold what an earlier call left of it.
         """
 
-    def check(self, target: Target, audio: AudioCopy | None) -> None:  # noqa: B027, there may be nothing to check
+    def check(self, target: Target, streams: Streams | None) -> None:  # noqa: B027, there may be nothing to check
         """SinkError where it is clear before any picture is made that this cannot be written."""

@@ -19,9 +19,9 @@ from .image_outputs import Frames, ImageFile
 from .output import Accepts, Chunks, Output
 
 if TYPE_CHECKING:
-    from .audio import AudioCopy
     from .coders import Coder
     from .source import SourceInfo
+    from .streams import Streams
     from .target import Target
 
 __all__ = ["OUTPUTS", "Accepts", "Chunks", "Frames", "ImageFile", "Output", "Video", "kind_of", "titles"]
@@ -43,7 +43,7 @@ class Video(Output):
 
         self.encoding = encoding = encoders.choose(self.dst, self.codec, self.crf, info)
         even = f"{encoding.codec} with {encoding.pixel_format}" if encoding.subsampled else ""
-        return Accepts(even, timed=True, audio=True, notes=encoding.notes)
+        return Accepts(even, True, encoding.container, encoding.notes, encoding.kept, encoding.left_out)
 
     def coder(self, target: Target, held: Any = None, last: int = -1) -> Coder:
         """See Output."""
@@ -55,18 +55,18 @@ class Video(Output):
         """See Output."""
         return target.pts(last, time)
 
-    def join(self, chunks: Chunks, path: Path, target: Target, audio: AudioCopy | None) -> None:
+    def join(self, chunks: Chunks, path: Path, target: Target, streams: Streams | None) -> None:
         """See Output."""
         from .join import join_video
 
         with files.reported(self.dst):  # what reading the chunks raises
-            join_video(chunks.packets(), path, self.dst, self.encoding, target, audio)
+            self.late = join_video(chunks.packets(), path, self.dst, self.encoding, target, streams)
 
-    def check(self, target: Target, audio: AudioCopy | None) -> None:
+    def check(self, target: Target, streams: Streams | None) -> None:
         """See Output."""
         from .join import Muxer
 
-        Muxer(io.BytesIO(), self.dst, self.encoding, target, audio).close()
+        Muxer(io.BytesIO(), self.dst, self.encoding, target, streams).close()
 
 
 OUTPUTS: tuple[type[Output], ...] = (Video, Frames, ImageFile)
