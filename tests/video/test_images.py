@@ -15,6 +15,7 @@ from vinr_engine.video.io import light
 from vinr_engine.video.io.image_files import in_folder
 from vinr_engine.video.io.image_reader import read
 from vinr_engine.video.io.image_source import ImageSource
+from vinr_engine.video.io.reading import STOP, Reading
 from vinr_engine.video.io.source import Faults
 from vinr_engine.video.render import upscale
 
@@ -219,10 +220,10 @@ def test_an_unreadable_image_is_held_or_left_out_and_counted(tmp_path, places, b
     paths = in_folder(source).paths
     rate = Fraction(5)
     with pytest.raises(SourceError, match=f"unreadable image .*{places[0]}.png"):
-        list(ImageSource(paths, rate).pictures())
+        list(ImageSource(paths, Reading(rate, on_error=STOP)).pictures())
     first = next(n for n in range(5) if n not in places)
     for on_error in ("skip", "hold"):
-        opened = ImageSource(paths, rate, on_error=on_error)
+        opened = ImageSource(paths, Reading(rate, on_error=on_error))
         found = list(opened.pictures())
         expected = [n for n in range(first, 5) if on_error == "hold" or n not in places]
         assert [p.time for p in found] == [Fraction(n, 5) for n in expected]
@@ -241,11 +242,11 @@ def test_nothing_readable_is_an_error(tmp_path):
     source = folder(tmp_path / "in", ("0.png", b""), ("1.png", b""))
     for on_error in ("skip", "hold"):
         with pytest.raises(SourceError, match="unreadable image"):
-            ImageSource(in_folder(source).paths, Fraction(1), on_error=on_error)
+            ImageSource(in_folder(source).paths, Reading(Fraction(1), on_error=on_error))
 
 
 def test_another_size_is_an_error_whatever_is_asked_for(tmp_path):
     source = folder(tmp_path / "in", ("0.png", image()), ("1.png", image(size=(9, 6))))
     for on_error in ("stop", "skip", "hold"):
         with pytest.raises(SourceError, match=r"1\.png is 9x6, the images before it are 8x6"):
-            list(ImageSource(in_folder(source).paths, Fraction(1), on_error=on_error).pictures())
+            list(ImageSource(in_folder(source).paths, Reading(Fraction(1), on_error=on_error)).pictures())

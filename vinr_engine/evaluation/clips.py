@@ -6,7 +6,7 @@ import math
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import islice, pairwise
 from pathlib import Path
@@ -19,6 +19,7 @@ from vinr_engine.video.io import image_files
 from vinr_engine.video.io.containers import VIDEO_SUFFIXES
 from vinr_engine.video.io.image_source import ImageSource
 from vinr_engine.video.io.inputs import open_source, source_kind
+from vinr_engine.video.io.reading import STOP, Reading
 from vinr_engine.video.io.source import OpenSource, Picture, SourceInfo
 
 
@@ -50,10 +51,11 @@ class Clip:
 
     def open(self) -> OpenSource:
         """SourceError where it cannot be read."""
+        reading = Reading(on_error=STOP)
         if isinstance(self.source, Path):
-            source = open_source(str(self.source), Fraction(1), None, None)
+            source = open_source(str(self.source), reading)
         else:
-            source = ImageSource(list(self.source[: 1 if self.still else None]), Fraction(1))
+            source = ImageSource(list(self.source[: 1 if self.still else None]), replace(reading, rate=Fraction(1)))
         return Still(source) if self.still else source
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from vinr_engine import files, memory
 from vinr_engine._version import __version__
-from vinr_engine.errors import Cancelled, SinkError, UsageError, is_full
+from vinr_engine.errors import Cancelled, SinkError, is_full
 
 from . import enlarge
 from .chunks import ChunkWriter, Kept
@@ -52,8 +52,6 @@ def render(job: Job, runs: Callable[..., Run] | None = None) -> Summary:
     began = clock_time.monotonic()
     wanted(job)
     kind = inputs.source_kind(job.src)
-    if kind in ("video", "animation") and job.input_fps is not None:
-        raise UsageError("--input-fps is for images; a video has its own timestamps")
     output = outputs.kind_of(job.dst)(job.dst, job.codec, job.crf)
     time, fps = output.times(kind == "image", job.time, job.fps)
     job = replace(job, time=time, fps=fps)
@@ -121,13 +119,13 @@ class Run:
         self.target = Target(self.plan.size, info, self.plan.rate, tick, settled["threads"])
         if self.resumed:
             self.say(f"{self.resumed} output frames are done: going on from there")
-        left_out = self.streams.notes(accepts.left_out) if self.streams else ()
+        alone = [f"left out: {', '.join(accepts.left_out)}"] if accepts.left_out else []
+        left_out = self.streams.notes(accepts.left_out) if self.streams else alone
         for text in (*info.notes, *accepts.notes, *output.remarks(self.target), *left_out):
             self.say(text)
 
     def _open(self) -> OpenSource:
-        numbers = self.numbers
-        return inputs.open_source(self.job.src, numbers.input_fps, numbers.start, numbers.end, self.output.scene)
+        return inputs.open_source(self.job.src, self.numbers.reading, self.output.scene)
 
     def _place(self) -> tuple[torch.device | None, int | None]:
         """The device, None for the model's own, and the bytes to stay within."""

@@ -81,8 +81,7 @@ class Clip:
 
     def open(self) -> OpenSource:
         """The source; SourceError."""
-        numbers = self.numbers
-        return inputs.open_source(self.src, numbers.input_fps, numbers.start, numbers.end, self.output.scene)
+        return inputs.open_source(self.src, self.numbers.reading, self.output.scene)
 
     def check(self) -> None:
         """That this process can make its segments; SourceError, UsageError."""

@@ -9,27 +9,28 @@ from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
-from vinr_engine.errors import SourceError, reason
+from vinr_engine.errors import SourceError, UsageError, reason
 from vinr_engine.video.schedule import common_unit
 
 from . import png
 from .animation_files import Timing, timing, whole_webp
 from .colour import Array
 from .image_reader import Decoded, decoded_frame, decoded_image
-from .image_source import HOLD, STOP
+from .reading import HOLD, STOP, Reading
 from .source import Faults, OpenSource, Picture, SourceInfo
 
 
 class AnimationSource(OpenSource):
-    """The frames of an animated image with start <= time < end, each with its duration, the last one too.
+    """The frames of an animated image in the part that is to be read, each with its duration, the last one too.
 
-    ``on_error``: as of ImageSource, for frames that cannot be read, and for a file that is cut short.
+    Those that cannot be read, or are missing as the file is cut short, are dealt with as in ImageSource.
     """
 
-    def __init__(
-        self, path: Path, start: Fraction | None = None, end: Fraction | None = None, on_error: str = STOP
-    ) -> None:
-        self.path, self.on_error = path, on_error
+    def __init__(self, path: Path, reading: Reading) -> None:
+        self.path, self.on_error = path, reading.on_error
+        start, end = reading.start, reading.end
+        if reading.rate is not None:
+            raise UsageError(f"--input-fps is for inputs without times of their own, and {path} has them")
         try:
             self._data = path.read_bytes()
         except OSError as error:

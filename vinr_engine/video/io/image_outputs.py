@@ -66,17 +66,16 @@ class _Images(Output):
             )
         if info.profile is not None:
             (kept if form.profile else left_out).append("ICC profile")
-            if not form.profile:
-                notes.append(f"the input's colour profile is left out: {form.name} has no place for it here")
         primaries, transfer = info.colour.primaries, info.colour.transfer
         odd = primaries not in _USUAL_PRIMARIES or (transfer not in _USUAL_TRANSFERS and not form.linear)
         if odd and info.profile is None:
-            (kept if form.tags else left_out).append("colour tags")
-            if not form.tags:
-                notes.append(
-                    f"the input's colours (H.273 primaries {primaries}, transfer {transfer}) cannot be said in "
-                    f"{form.name}: .png can"
-                )
+            tags = f"colour tags (H.273 primaries {primaries}, transfer {transfer})"
+            kept += [tags] if form.tags else []
+            left_out += [] if form.tags else [f"{tags}: .png has them"]
+        if info.light is not None:
+            left_out.append("HDR10 metadata")
+        if info.aspect not in (None, 1):
+            left_out.append(f"shape of pixels ({info.aspect})")
         if form.linear and transfer not in _CURVES:
             notes.append(
                 f"{form.name} holds linear light, and there is no curve here for the input's transfer (H.273 "

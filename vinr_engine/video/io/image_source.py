@@ -14,30 +14,27 @@ from vinr_engine.errors import SourceError
 from . import light
 from .colour import Array
 from .image_reader import Decoded, read
+from .reading import HOLD, IMAGES_FPS, STOP, Reading
 from .source import Faults, OpenSource, Picture, SourceInfo
-
-STOP, SKIP, HOLD = "stop", "skip", "hold"
 
 
 class ImageSource(OpenSource):
-    """Images shown at ``rate`` frames per second from time 0; frames with start <= time < end.
+    """Images shown at a rate from time 0; those of the part that is to be read.
 
-    ``on_error``: whether an unreadable one among them ends the job, is left out, or has the one before in its place.
-    Those before the first readable one are left out. ``scene``: see SourceInfo. ``still``: one image, which is no clip.
+    One that cannot be read ends the job, is left out, or has the one before in its place, as ``reading`` says; those
+    before the first readable one are left out. ``scene``: see SourceInfo. ``still``: one image, which is no clip.
     """
 
     def __init__(
         self,
         paths: list[Path],
-        rate: Fraction,
-        start: Fraction | None = None,
-        end: Fraction | None = None,
-        on_error: str = STOP,
+        reading: Reading,
         scene: bool = False,
         still: bool = False,
         notes: tuple[str, ...] = (),
     ) -> None:
-        self.rate, self.on_error = rate, on_error
+        self.rate, self.on_error = reading.rate or Fraction(IMAGES_FPS), reading.on_error
+        rate, start, end = self.rate, reading.start, reading.end
         chosen = [
             (n / rate, path)
             for n, path in enumerate(paths)

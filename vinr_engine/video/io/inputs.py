@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-from fractions import Fraction
 from pathlib import Path
 
 from vinr_engine import files
@@ -15,6 +14,7 @@ from .animation_files import is_animation
 from .animation_source import AnimationSource
 from .image_files import Listing
 from .image_source import ImageSource
+from .reading import Reading
 from .source import OpenSource
 from .video_source import VideoSource
 
@@ -44,20 +44,18 @@ def check_distinct(src: str, dst: str) -> None:
             raise UsageError(f"{dst} is the input itself: choose another output")
 
 
-def open_source(
-    src: str, rate: Fraction, start: Fraction | None, end: Fraction | None, scene: bool = False
-) -> OpenSource:
-    """The pictures of SRC from ``start`` until ``end``, in seconds; ``rate`` is that of images. SourceError.
+def open_source(src: str, reading: Reading, scene: bool = False) -> OpenSource:
+    """The pictures of SRC. SourceError; UsageError where its rate is given that has one.
 
     ``scene``: linear light is given as SourceInfo says.
     """
     kind = source_kind(src)
     if kind == "video":
-        return VideoSource(Path(src), start, end)
+        return VideoSource(Path(src), reading)
     if kind == "animation":
-        return AnimationSource(Path(src), start, end)
+        return AnimationSource(Path(src), reading)
     found = _images(src, kind)
-    return ImageSource(found.paths, rate, start, end, scene=scene, still=kind == "image", notes=found.notes)
+    return ImageSource(found.paths, reading, scene, still=kind == "image", notes=found.notes)
 
 
 def _images(src: str, kind: str) -> Listing:
