@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 FRAME_NAME = "frame_{:06d}.png"
+FRAMES_PATTERN = "frame_%06d"
 FRAME_NAMES = re.compile(r"frame_\d{6,}\.png")
 
 
