@@ -120,11 +120,10 @@ def test_a_picture_for_programs_without_animation_is_none_of_its_frames(tmp_path
 
 @pytest.mark.parametrize("suffix", [".gif", ".png", ".webp"])
 def test_transparent_pixels_are_laid_over_black(tmp_path, suffix):
-    frames = [
-        np.dstack([frame, np.where(np.arange(32) < 9, 0, 255) * np.ones((24, 1))]).astype("u1") for frame in FRAMES
-    ]
-    source = AnimationSource(animation(tmp_path / f"in{suffix}", frames, disposal=2) if suffix != ".webp" else
-                             animation(tmp_path / "in.webp", frames))  # fmt: skip
+    alpha = np.where(np.arange(32) < 9, 0, 255) * np.ones((24, 1))
+    frames = [np.dstack([frame, alpha]).astype("u1") for frame in FRAMES]
+    options = {} if suffix == ".webp" else {"disposal": 2}
+    source = AnimationSource(animation(tmp_path / f"in{suffix}", frames, **options), Reading())
     assert "transparent pixels" in " ".join(source.info.notes)
     for picture in source.pictures():
         assert picture.rgb[:, :, :9].max() == 0
