@@ -160,3 +160,36 @@ def test_what_an_image_has_no_place_for_is_named(tmp_path):
     assert "left out: colour tags" in " ".join(notes)
     done = upscale(source, tmp_path / "out2", space=1, time=1, model=Blend())
     assert done.kept == ("colour tags (H.273 primaries 9, transfer 16)",)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tif", ".mp4"])
+def test_a_photograph_keeps_its_exif(tmp_path, suffix):
+    """But not its rotation, which is applied, and its size."""
+    exif = Image.Exif()
+    exif[0x010F], exif[0x0112] = "a camera", 6
+    exif.get_ifd(0x8769).update({0x9003: "2024:05:06 07:08:09", 0xA002: 32, 0xA003: 24})
+    Image.fromarray(PICTURE).save(tmp_path / "photo.jpg", exif=exif, comment=b"by hand")
+    notes = []
+    done = upscale(tmp_path / "photo.jpg", tmp_path / f"o{suffix}", model=Blend(), note=notes.append)
+    assert done.size == (96, 128)
+    assert f"{tmp_path}/photo.jpg: left out: comment" in notes
+    if suffix in (".tif", ".mp4"):
+        assert "EXIF" in done.left_out
+        return
+    assert "EXIF" in done.kept
+    with Image.open(tmp_path / f"o{suffix}") as image:
+        found = image.getexif()
+        assert (found.get(0x010F), found.get(0x0112)) == ("a camera", None)
+        assert found.get_ifd(0x8769) == {0x9003: "2024:05:06 07:08:09"}
+
+
+def test_what_images_of_a_clip_say_of_themselves_is_named(tmp_path):
+    source = tmp_path / "in"
+    source.mkdir()
+    exif = Image.Exif()
+    exif[0x010F] = "a camera"
+    for n in range(2):
+        Image.fromarray(PICTURE).save(source / f"{n}.jpg", exif=exif)
+    notes = []
+    upscale(source, tmp_path / "out", space=1, time=1, model=Blend(), note=notes.append)
+    assert notes == [f"{source}/0.jpg: left out: EXIF"]

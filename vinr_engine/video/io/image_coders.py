@@ -86,7 +86,10 @@ def _by_ffmpeg(codec: str, frame: av.VideoFrame, pixel_format: str, options: dic
 def _png(rgb: Array, info: SourceInfo) -> bytes:
     name = "rgb48be" if info.bits > 8 else "rgb24"
     data = _by_ffmpeg("png", av.VideoFrame.from_ndarray(pixels(rgb, info.bits > 8), name), name)
-    return png.with_chunks(data, png.colour_chunks(info.colour.primaries, info.colour.transfer, info.profile))
+    extra = png.colour_chunks(info.colour.primaries, info.colour.transfer, info.profile)
+    if info.exif is not None:
+        extra += png.chunk(b"eXIf", info.exif.removeprefix(b"Exif\0\0"))
+    return png.with_chunks(data, extra)
 
 
 def _tiff(rgb: Array, info: SourceInfo) -> bytes:
@@ -114,6 +117,8 @@ def _by_pillow(rgb: Array, info: SourceInfo, form: str, **options: Any) -> bytes
     from PIL import Image
 
     file = io.BytesIO()
+    if info.exif is not None:
+        options["exif"] = info.exif
     Image.fromarray(pixels(rgb, deep=False)).save(file, form, icc_profile=info.profile, **options)
     return file.getvalue()
 

@@ -13,7 +13,8 @@ FRAME_NAMES = re.compile(r"frame_\d{6,}\.png")
 
 @dataclass(frozen=True)
 class ImageFormat:
-    """``bits`` a channel at most; ``profile``: it has a place for one of ICC; ``tags``: for primaries and transfer.
+    """``bits`` a channel at most; ``profile``: it has a place for one of ICC; ``tags``: for primaries and transfer;
+    ``exif``: for that.
 
     ``linear``: it holds linear light; ``encoder``: FFmpeg's, which not every FFmpeg has; ``side``: the most pixels.
     """
@@ -22,14 +23,15 @@ class ImageFormat:
     bits: int
     profile: bool = True
     tags: bool = False
+    exif: bool = False
     linear: bool = False
     encoder: str = ""
     side: int = 1 << 16
 
 
-PNG, TIFF = ImageFormat("PNG", 16, tags=True), ImageFormat("TIFF", 16)
+PNG, TIFF = ImageFormat("PNG", 16, tags=True, exif=True), ImageFormat("TIFF", 16)
 EXR = ImageFormat("EXR", 16, profile=False, linear=True)
-WEBP, JPEG = ImageFormat("WebP", 8, side=16383), ImageFormat("JPEG", 8, side=65500)
+WEBP, JPEG = ImageFormat("WebP", 8, exif=True, side=16383), ImageFormat("JPEG", 8, exif=True, side=65500)
 JPEG_XL = ImageFormat("JPEG XL", 16, profile=False, encoder="libjxl")
 _GIF = ImageFormat("GIF", 8, profile=False)
 IMAGE_FORMATS = {

@@ -72,6 +72,8 @@ class _Images(Output):
             tags = f"colour tags (H.273 primaries {primaries}, transfer {transfer})"
             kept += [tags] if form.tags else []
             left_out += [] if form.tags else [f"{tags}: .png has them"]
+        if info.exif is not None:
+            (kept if form.exif else left_out).append("EXIF")
         if info.light is not None:
             left_out.append("HDR10 metadata")
         if info.aspect not in (None, 1):

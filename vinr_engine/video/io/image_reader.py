@@ -40,7 +40,8 @@ _CHANNELS = {"gray": 1, "ya": 2, "rgb": 3, "rgba": 4}
 class Decoded:
     """An image, RGB [3, h, w]: in [0, 1], or ``linear`` light, of which 1 is white, without bounds.
 
-    ``bits`` a channel, of which a half float counts as 16; ``profile`` of ICC; ``frames`` in the file, of which this is
+    ``bits`` a channel, of which a half float counts as 16; ``profile`` of ICC; ``exif`` without what is of the stored
+    pixels alone; ``frames`` in the file, of which this is
     the first; ``remarks``: what of it is not kept, by the name of each kind.
     """
 
@@ -49,6 +50,7 @@ class Decoded:
     colour: Colour = field(default_factory=lambda: Colour(RGB, True, BT709, SRGB_TRANSFER))
     linear: bool = False
     profile: bytes | None = None
+    exif: bytes | None = None
     frames: int = 1
     remarks: dict[str, str] = field(default_factory=dict)
 
@@ -77,11 +79,12 @@ def _by_pillow(path: Path, data: bytes) -> Decoded:
             image.load()  # also where FFmpeg decodes, which takes a file that is cut short without a word
             turn = image.getexif().get(0x0112, 1)
             found = decoded_image(path, image, data, deep)
+            exif = _exif(image, found.remarks)
             frames = int(getattr(image, "n_frames", 1))
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
         text = "not a readable image" if isinstance(error, UnidentifiedImageError) else reason(error)
         raise SourceError(f"unreadable image {path}: {text}") from None
-    return replace(found, rgb=np.ascontiguousarray(_upright(found.rgb, turn)), frames=frames)
+    return replace(found, rgb=np.ascontiguousarray(_upright(found.rgb, turn)), exif=exif, frames=frames)
 
 
 def decoded_image(path: Path, image: Image.Image, data: bytes, deep: bool = False) -> Decoded:
@@ -160,6 +163,25 @@ def _rgb_profile(image: Image.Image, remarks: dict[str, str]) -> bytes | None:
         return bytes(profile)
     remarks["profile"] = f"its profile, which is not one of RGB, is not applied ({image.mode} to RGB by plain formulae)"
     return None
+
+
+def _exif(image: Image.Image, remarks: dict[str, str]) -> bytes | None:
+    """EXIF, without the rotation that is applied and the sizes that change. Other texts are named."""
+    texts = {name for name in getattr(image, "text", {}) if not name.startswith("XML:")}
+    gone = [name for name, there in (("XMP", "xmp" in image.info), ("texts", bool(texts))) if there]
+    gone += ["comment"] if "comment" in image.info else []
+    found = image.getexif()
+    if image.format == "TIFF":  # whose own tags Pillow gives as EXIF, too
+        gone += ["EXIF"] if 0x8769 in found else []
+        found.clear()
+    if gone:
+        remarks["texts"] = f"left out: {', '.join(gone)}"
+    for tag in (0x0100, 0x0101, 0x0112):
+        found.pop(tag, None)
+    inner = found.get_ifd(0x8769)
+    for tag in (0xA002, 0xA003):
+        inner.pop(tag, None)
+    return found.tobytes() if len(found) else None
 
 
 def _colour(data: bytes, remarks: dict[str, str]) -> Colour:

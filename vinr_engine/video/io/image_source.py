@@ -57,6 +57,7 @@ class ImageSource(OpenSource):
             tick=1 / rate,
             count=len(chosen) - self._first,
             profile=first.profile,
+            exif=first.exif if still else None,
             scene=scene and first.linear,
             still=still,
         )
@@ -141,6 +142,8 @@ class ImageSource(OpenSource):
             found["differing"] = "its colour profile is not the first image's, which the output has"
         elif (decoded.colour, decoded.linear) != (self.info.colour, False) and not decoded.linear:
             found["differing"] = "its colours are tagged otherwise than the first image's, as the output is"
+        if decoded.exif is not None and not self.info.still:
+            found["exif"] = "left out: EXIF"
         if decoded.frames > 1:
             found["frames"] = f"it holds {decoded.frames} pictures: the first is taken"
         most = float(np.max(decoded.rgb)) if decoded.linear else 1.0

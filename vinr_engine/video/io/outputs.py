@@ -42,8 +42,9 @@ class Video(Output):
         from . import encoders
 
         self.encoding = encoding = encoders.choose(self.dst, self.codec, self.crf, info)
+        left_out = (*encoding.left_out, *(("EXIF",) if info.exif is not None else ()))
         even = f"{encoding.codec} with {encoding.pixel_format}" if encoding.subsampled else ""
-        return Accepts(even, True, encoding.container, encoding.notes, encoding.kept, encoding.left_out)
+        return Accepts(even, True, encoding.container, encoding.notes, encoding.kept, left_out)
 
     def coder(self, target: Target, held: Any = None, last: int = -1) -> Coder:
         """See Output."""

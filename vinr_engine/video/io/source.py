@@ -63,7 +63,8 @@ class SourceInfo:
     ``chroma`` (subsampling across, down; None for RGB) describe the stored pictures; ``count`` is an estimate;
     ``rate`` is None where timestamps alone say when a picture is shown. ``light``: of HDR10. ``profile``: an ICC
     profile. ``scene``: linear light, of which 1 is white, gave the pictures' values by `light.coded`. ``still``: it is
-    one image, and no clip. ``plays``: how often an animation is shown, 0 for endlessly; None for what is none.
+    one image, and no clip; ``exif`` is its EXIF. ``plays``: how often an animation is shown, 0 for endlessly; None for
+    what is none.
     """
 
     width: int
@@ -80,6 +81,7 @@ class SourceInfo:
     profile: bytes | None = None
     scene: bool = False
     still: bool = False
+    exif: bytes | None = None
     plays: int | None = None
 
 
