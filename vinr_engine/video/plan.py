@@ -35,9 +35,9 @@ class Wanted:
     start: Fraction | None
     end: Fraction | None
     segment: int | None
-    repeats: bool = True
     on_error: str = HOLD
     deinterlace: bool = True
+    repeats: bool = True
 
     @property
     def reading(self) -> Reading:
@@ -69,7 +69,7 @@ def wanted(job: Job) -> Wanted:
         raise UsageError(f"--audio must be {listed(AUDIO_CHOICES)}, got {job.audio}")
     if job.segment is not None and job.segment < 1:
         raise UsageError(f"--segment must be at least 1 frame, got {job.segment}")
-    return Wanted(scale, size, clock, rate, start, end, job.segment, job.repeats, job.on_error, job.deinterlace)
+    return Wanted(scale, size, clock, rate, start, end, job.segment, job.on_error, job.deinterlace, job.repeats)
 
 
 @dataclass(frozen=True)
