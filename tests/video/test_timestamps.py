@@ -125,7 +125,8 @@ def test_packed_bitstream(tmp_path):
 )  # fmt: skip
 @pytest.mark.parametrize("rate", [Fraction(60), Fraction(24000, 1001)])
 def test_bare_streams_run_as_they_state(tmp_path, suffix, codec, options, rate):
-    path = write(tmp_path / f"in.{suffix}", brighter(24), rate=rate, codec=codec, options=options)
+    pictures = brighter(24, 96, 64)  # libx265 harms the process with smaller ones
+    path = write(tmp_path / f"in.{suffix}", pictures, rate=rate, codec=codec, options=options)
     done = upscale(path, tmp_path / "o.mp4", space=1, time=1, model=Blend())
     assert (done.frames_in, done.faults) == (24, Faults())
     assert done.rate == pytest.approx(rate, rel=1e-4)
@@ -204,7 +205,7 @@ def test_a_part_of_a_joined_file(tmp_path, joined):
             assert (times, part) == (every[first:], means[first:])
 
 
-def test_a_long_joined_file_is_entered_where_it_should_be(tmp_path):
+def test_a_long_joined_file_is_entered_where_it_should_be(tmp_path, monkeypatch):
     data = b""
     for n in range(2):
         data += write(
@@ -213,12 +214,10 @@ def test_a_long_joined_file_is_entered_where_it_should_be(tmp_path):
     (tmp_path / "in.ts").write_bytes(data)
     every, means, _, _ = found(tmp_path / "in.ts")
     assert len(every) == 100
+    monkeypatch.delattr(VideoSource, "_restart")  # which would read from the beginning
     for start in (3, 4, 6, 8):
         with VideoSource(tmp_path / "in.ts") as source:
-            restarts = []
-            source._restart = lambda: restarts.append(1)
             picture = next(source.pictures(every[start * 10 + 1]))
-            assert not restarts
             assert (picture.time, float(picture.rgb.mean())) == (every[start * 10 + 1], means[start * 10 + 1])
 
 

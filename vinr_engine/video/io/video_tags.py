@@ -49,7 +49,7 @@ def chroma_place(stream: av.VideoStream, path: Path) -> str:
     """Where the samples of subsampled chroma lie; see Colour.
 
     PyAV does not give what FFmpeg knows of it, be it from the container or the coded stream; the header of a Matroska
-    file with that stream in it says it.
+    file with that stream in it says it, but for places that no encoder is known to use (top, bottom, bottomleft).
     """
     if stream.codec_context.name == "rawvideo":
         with open(path, "rb") as file:
