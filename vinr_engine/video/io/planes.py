@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -94,15 +95,23 @@ def from_rgb(rgb: Array, name: str, meaning: Colour) -> av.VideoFrame:
     """A frame in pixel format ``name`` from RGB [3, h, w] in [0, 1]; planar YCbCr goes through our own formulae."""
     height, width = rgb.shape[1:]
     form = layout(name)
+    if form is not None and form.kind == "rgb":
+        values = np.rint(np.clip(rgb[[1, 2, 0]], 0, 1) * np.float32(2**form.bits - 1))
+        return _filled(av.VideoFrame(width, height, name), list(values), form.bits)
     if form is None or form.kind != "yuv" or max(form.ratio) > 2 or "a" in name:
         deep = max(c.bits for c in av.VideoFormat(name).components) > 8
         peak, kind = (65535, "rgb48le") if deep else (255, "rgb24")
         pixels = np.rint(np.clip(rgb, 0, 1) * peak).astype(np.uint16 if deep else np.uint8)
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels.transpose(1, 2, 0)), kind)
         return frame if name == kind else frame.reformat(format=name)
-    frame = av.VideoFrame(width, height, name)
-    for plane, values in zip(frame.planes, colour.rgb_to_planes(rgb, form.bits, meaning, form.ratio), strict=False):
-        size = 1 if form.bits == 8 else 2
+    planes = colour.rgb_to_planes(rgb, form.bits, meaning, form.ratio)
+    return _filled(av.VideoFrame(width, height, name), planes, form.bits)
+
+
+def _filled(frame: av.VideoFrame, planes: Sequence[npt.NDArray[Any]], bits: int) -> av.VideoFrame:
+    """A frame with these values in its planes."""
+    for plane, values in zip(frame.planes, planes, strict=False):
+        size = 1 if bits == 8 else 2
         rows = np.zeros((plane.height, plane.line_size // size), np.uint8 if size == 1 else np.dtype("<u2"))
         rows[:, : plane.width] = values
         plane.update(rows)  # type: ignore[arg-type]
