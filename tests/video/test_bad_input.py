@@ -84,7 +84,7 @@ def test_unreadable_frame_in_the_middle(tmp_path, images):
     data = bytearray(source.read_bytes())
     data[place + 20 : place + size] = np.random.default_rng(0).bytes(size - 20)
     source.write_bytes(data)
-    refused(SourceError, source, tmp_path / "o.mp4", "unreadable frame")
+    refused(SourceError, source, tmp_path / "o.mp4", "unreadable frame", on_error="stop")
 
 
 def test_concealed_damage_is_an_error_too(tmp_path):
@@ -98,7 +98,7 @@ def test_concealed_damage_is_an_error_too(tmp_path):
     middle = slice(place + size // 2, place + size // 2 + size // 4)
     data[middle] = bytes(b ^ 0x5A for b in data[middle])
     source.write_bytes(data)
-    refused(SourceError, source, tmp_path / "o.mp4", "unreadable frame at 0.700 s: it is damaged")
+    refused(SourceError, source, tmp_path / "o.mp4", "unreadable frame at 0.700 s: it is damaged", on_error="stop")
 
 
 def test_images_of_differing_sizes(tmp_path, images):
@@ -174,7 +174,7 @@ def test_odd_sizes(tmp_path):
      ({"device": "cuda:99"}, "--device"), ({"dtype": "int8"}, "--dtype"),
      ({"device": "cpu", "dtype": "float16"}, "--dtype"), ({"cuda_graphs": True}, "--cuda-graphs needs a CUDA device"),
      ({"start": "x"}, "--start"), ({"start": 2, "end": 1}, "--end"), ({"end": 0}, "--end"),
-     ({"input_fps": 5}, "--input-fps"), ({"backend": "magic"}, "--backend"),
+     ({"input_fps": 5}, "--input-fps"), ({"on_error": "weep"}, "--on-error"), ({"backend": "magic"}, "--backend"),
      ({"backend": "cuda"}, "--backend cuda cannot run here"),
      ({"untrained": True}, "exclude"), ({"weights": "x", "untrained": True, "model": None}, "exclude"),
      ({"space": None, "size": "99999x10"}, "--size")],

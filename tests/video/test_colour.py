@@ -90,7 +90,7 @@ def test_round_trip_through_files(tmp_path, name, full, suffix):
     if suffix != "webm":
         assert (after[0].color_primaries, after[0].color_trc) == (matrix, matrix)
     for a, b, original in zip(before, after, pictures, strict=True):
-        one, two = (planes.to_rgb(f, meaning, left=True) for f in (a, b))
+        one, two = (planes.to_rgb(f, meaning) for f in (a, b))
         assert np.abs((one - two).mean((1, 2))).max() * 255 < 0.5
         assert np.abs(two.transpose(1, 2, 0) * 255 - original).mean() < 3
 
@@ -146,7 +146,7 @@ def test_pixel_formats_are_read(name):
         format=name, dst_colorspace="ITU709", dst_color_range="JPEG" if "j" in name else "MPEG"
     )
     meaning = Colour(1, "j" in name)
-    out = planes.to_rgb(frame, meaning, left=True)
+    out = planes.to_rgb(frame, meaning)
     assert out.shape == (3, 16, 32)
     expected = rgb if name != "gray" else np.full((3, 16, 32), out.mean(), np.float32)
     assert np.abs(out - expected).max() < 3.5 / 255

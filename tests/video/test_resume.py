@@ -304,18 +304,21 @@ def test_an_input_that_cannot_be_entered_is_read_from_its_beginning(tmp_path, mo
     source = write(tmp_path / "in.mp4", panning(40, 48, 32), rate=10, options={"crf": "4", "g": "5"})
     options = {"space": 1, "time": 2, "segment": 10}
     upscale(source, tmp_path / "whole.mp4", model=Blend(), **options)
-    real, notes = video_source.VideoSource._seek, []
+    real, notes = video_source.VideoSource._enter, []
 
     def astray(self, start):
         real(self, start)
-        self._decoded, decoded = iter(()), self._decoded
-        self._decoded = (
-            (time, av.VideoFrame.from_ndarray(frame.to_ndarray()[::-1], frame.format.name)) for time, frame in decoded
-        )
+
+        def turned(shown):
+            for one in shown:
+                one.frame = av.VideoFrame.from_ndarray(one.frame.to_ndarray()[::-1], one.frame.format.name)
+                yield one
+
+        self._shown = turned(self._shown)
 
     with pytest.raises(Killed):
         upscale(source, tmp_path / "o.mp4", model=Dies(65), **options)
-    monkeypatch.setattr(video_source.VideoSource, "_seek", astray)
+    monkeypatch.setattr(video_source.VideoSource, "_enter", astray)
     done = upscale(source, tmp_path / "o.mp4", model=Blend(), note=notes.append, **options)
     assert done.resumed == 60
     assert notes[1:] == ["the input cannot be entered exactly where the last run ended: reading it from its beginning"]

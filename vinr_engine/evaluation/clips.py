@@ -19,6 +19,7 @@ from vinr_engine.video.io import image_source
 from vinr_engine.video.io.containers import VIDEO_SUFFIXES
 from vinr_engine.video.io.image_source import ImageSource
 from vinr_engine.video.io.inputs import source_kind
+from vinr_engine.video.io.reading import STOP, Reading
 from vinr_engine.video.io.source import OpenSource, Picture, SourceInfo
 from vinr_engine.video.io.video_source import VideoSource
 
@@ -52,7 +53,7 @@ class Clip:
     def open(self) -> OpenSource:
         """SourceError where it cannot be read."""
         if isinstance(self.source, Path):
-            source: OpenSource = VideoSource(self.source)
+            source: OpenSource = VideoSource(self.source, Reading(on_error=STOP))
         else:
             source = ImageSource(list(self.source[: 1 if self.still else None]), Fraction(1))
         return Still(source) if self.still else source

@@ -15,6 +15,7 @@ from vinr_engine.errors import DataError, SinkError, VinrError, reason
 from vinr_engine.video.io.coders import PngCoder
 from vinr_engine.video.io.containers import FRAME_NAME, VIDEO_SUFFIXES
 from vinr_engine.video.io.outputs import Frames
+from vinr_engine.video.io.reading import STOP, Reading
 from vinr_engine.video.io.target import Target
 from vinr_engine.video.io.video_source import VideoSource
 
@@ -34,7 +35,10 @@ def extract(video: Path, clip: Path) -> int:
     Raises VinrError.
     """
     files.check_new(str(clip), folder=True, overwrite=False, ours=Frames.ours)
-    with files.draft(clip, folder=True, ours=Frames.ours, kind=SinkError) as new, VideoSource(video) as source:
+    with (
+        files.draft(clip, folder=True, ours=Frames.ours, kind=SinkError) as new,
+        VideoSource(video, Reading(on_error=STOP)) as source,
+    ):
         info = source.info
         coder = PngCoder(Target((info.width, info.height), info))
         for picture in source.pictures():

@@ -9,13 +9,13 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from .io import containers, outputs
+from .io.reading import IMAGES_FPS
 
 if TYPE_CHECKING:
     from vinr_engine.models import Network
 
 DEFAULT_SPACE = 4.0
 DEFAULT_TIME = 8
-DEFAULT_INPUT_FPS = 25
 Moment = str | float | Fraction
 
 
@@ -112,8 +112,13 @@ class Job(NetworkOptions):
     start: Moment | None = option("First moment used: seconds or [HH:]MM:SS[.fff].", str, metavar="TIME")
     end: Moment | None = option("Moment from which nothing is used.", str, metavar="TIME")
     input_fps: Moment | None = option(
-        f"Rate of images, which have none [default: {DEFAULT_INPUT_FPS}].", str, metavar="RATE"
+        f"Rate of images, which have none [default: {IMAGES_FPS}], and of bare streams (.h264, .m2v) "
+        "[default: what they state].", str, metavar="RATE",
+    )  # fmt: skip
+    on_error: str = option(
+        "Input frames that cannot be read: hold the one before, skip them, or stop.", str, "hold", metavar="WHAT"
     )
+    deinterlace: bool = option("Take the fields of interlaced video as they are.", bool, True, name="--no-deinterlace")
     overwrite: bool = option("Replace DST if it exists.", bool, False, name="--overwrite", alters=False)
     segment: int | None = option(
         "Output frames that are kept at a time, what a crash can cost at most; each begins with a key frame "

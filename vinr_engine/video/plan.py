@@ -10,7 +10,8 @@ from vinr_engine.errors import UsageError
 
 from . import parse
 from .io.containers import AUDIO_CHOICES, listed
-from .job import DEFAULT_INPUT_FPS, DEFAULT_SPACE, DEFAULT_TIME, Job
+from .io.reading import HOLD, SKIP, STOP, Reading
+from .job import DEFAULT_SPACE, DEFAULT_TIME, Job
 from .schedule import Clock, Multiply, Rate, common_unit
 
 if TYPE_CHECKING:
@@ -30,10 +31,17 @@ class Wanted:
     space: float
     size: tuple[int, int] | None
     clock: Clock
-    input_fps: Fraction
+    input_fps: Fraction | None
     start: Fraction | None
     end: Fraction | None
     segment: int | None
+    on_error: str = HOLD
+    deinterlace: bool = True
+
+    @property
+    def reading(self) -> Reading:
+        """How the source is read."""
+        return Reading(self.input_fps, self.start, self.end, self.on_error, self.deinterlace)
 
 
 def wanted(job: Job) -> Wanted:
@@ -53,12 +61,14 @@ def wanted(job: Job) -> Wanted:
     end = None if job.end is None else parse.seconds(job.end, "--end")
     if end is not None and end <= (start or 0):
         raise UsageError("--end must be later than --start" if start else "--end must be later than 0")
-    rate = parse.rate(DEFAULT_INPUT_FPS if job.input_fps is None else job.input_fps, "--input-fps")
+    rate = None if job.input_fps is None else parse.rate(job.input_fps, "--input-fps")
+    if job.on_error not in (HOLD, SKIP, STOP):
+        raise UsageError(f"--on-error must be {HOLD}, {SKIP} or {STOP}, got {job.on_error}")
     if job.audio not in AUDIO_CHOICES:
         raise UsageError(f"--audio must be {listed(AUDIO_CHOICES)}, got {job.audio}")
     if job.segment is not None and job.segment < 1:
         raise UsageError(f"--segment must be at least 1 frame, got {job.segment}")
-    return Wanted(scale, size, clock, rate, start, end, job.segment)
+    return Wanted(scale, size, clock, rate, start, end, job.segment, job.on_error, job.deinterlace)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from vinr_engine import files, memory
 from vinr_engine._version import __version__
-from vinr_engine.errors import Cancelled, SinkError, UsageError, is_full
+from vinr_engine.errors import Cancelled, SinkError, is_full
 
 from . import enlarge
 from .chunks import ChunkWriter, Kept
@@ -51,8 +51,7 @@ def render(job: Job, runs: Callable[..., Run] | None = None) -> Summary:
     """See `upscale`. ``runs``: what is called in place of `Run`."""
     began = clock_time.monotonic()
     numbers = wanted(job)
-    if inputs.source_kind(job.src) == "video" and job.input_fps is not None:
-        raise UsageError("--input-fps is for images; a video has its own timestamps")
+    inputs.source_kind(job.src)
     output = outputs.kind_of(job.dst)(job.dst, job.codec, job.crf)
     inputs.check_distinct(job.src, job.dst)
     backend = enlarge.check(job, job.untrained)
@@ -121,8 +120,7 @@ class Run:
             self.say(text)
 
     def _open(self) -> OpenSource:
-        numbers = self.numbers
-        return inputs.open_source(self.job.src, numbers.input_fps, numbers.start, numbers.end)
+        return inputs.open_source(self.job.src, self.numbers.reading)
 
     def _place(self) -> tuple[torch.device | None, int | None]:
         """The device, None for the model's own, and the bytes to stay within."""

@@ -81,7 +81,7 @@ class Clip:
 
     def open(self) -> OpenSource:
         """The source; SourceError."""
-        return inputs.open_source(self.src, self.numbers.input_fps, self.numbers.start, self.numbers.end)
+        return inputs.open_source(self.src, self.numbers.reading)
 
     def check(self) -> None:
         """That this process can make its segments; SourceError, UsageError."""

@@ -29,6 +29,15 @@ MATRICES = {
     10: (0.2627, 0.0593),
 }
 """Kr and Kb by H.273 matrix number (AVColorSpace). 10, constant luminance, is computed as 9."""
+_SHIFTS = {
+    "unspecified": (0.0, 0.5),
+    "left": (0.0, 0.5),
+    "center": (0.5, 0.5),
+    "topleft": (0.0, 0.0),
+    "top": (0.5, 0.0),
+    "bottomleft": (0.0, 1.0),
+    "bottom": (0.5, 1.0),
+}
 
 
 @dataclass(frozen=True)
@@ -36,7 +45,7 @@ class Colour:
     """How a picture's numbers mean colours; the numbers of the tags are H.273's, as FFmpeg uses them.
 
     ``place``: where samples of subsampled chroma lie, by FFmpeg's names: left, center, topleft, top, bottomleft
-    or bottom.
+    or bottom; computed as left where it is unspecified.
     """
 
     matrix: int
@@ -51,12 +60,20 @@ class Colour:
         return MATRICES[self.matrix]
 
     @property
+    def shift(self) -> tuple[float, float]:
+        """Where the first sample of halved chroma lies, in luma samples (across, down) from the first of those."""
+        return _SHIFTS[self.place]
+
+    @property
     def range(self) -> int:
         """The tag for limited (16 to 235) or full range."""
         return FULL if self.full else LIMITED
 
 
-def resolve(matrix: int, range_: int, primaries: int, transfer: int, width: int, height: int, jpeg: bool) -> Colour:
+def resolve(
+    matrix: int, range_: int, primaries: int, transfer: int, width: int, height: int, jpeg: bool,
+    place: str = "unspecified",
+) -> Colour:  # fmt: skip
     """The colours of a stream from its tags; ``jpeg`` for pixel formats that are full range by name.
 
     An unspecified matrix is BT.709 from 1280 columns or 577 rows on and BT.601 below, as players decide. The decision
@@ -66,7 +83,7 @@ def resolve(matrix: int, range_: int, primaries: int, transfer: int, width: int,
         matrix = BT709 if width >= 1280 or height > 576 else SMPTE170M
     if matrix != RGB and matrix not in MATRICES:
         raise SourceError(f"the video's colour matrix (H.273 number {matrix}) is not supported")
-    return Colour(matrix, jpeg or range_ == FULL, primaries, transfer)
+    return Colour(matrix, jpeg or range_ == FULL, primaries, transfer, place)
 
 
 def for_encoding(colour: Colour) -> Colour:
@@ -76,13 +93,13 @@ def for_encoding(colour: Colour) -> Colour:
     return colour
 
 
-def _axis_up(plane: Array, axis: int, size: int, ratio: int, cosited: bool) -> Array:
-    """Linear interpolation of a subsampled axis to ``size``, edges held."""
+def _axis_up(plane: Array, axis: int, size: int, ratio: int, shift: float) -> Array:
+    """Linear interpolation of a subsampled axis to ``size``, edges held. ``shift``: see `Colour.shift`."""
     if ratio == 1:
         return plane
     n = plane.shape[axis]
-    at = np.arange(size, dtype=np.float32)
-    position = at / ratio if cosited else (at + 0.5) / ratio - 0.5
+    # of 0.5, midway, with any ratio
+    position = (np.arange(size, dtype=np.float32) - shift * (ratio - 1)) / ratio
     low = np.floor(position)
     weight = (position - low).astype(np.float32)
     a = np.clip(low.astype(np.int64), 0, n - 1)
@@ -92,28 +109,28 @@ def _axis_up(plane: Array, axis: int, size: int, ratio: int, cosited: bool) -> A
     return out
 
 
-def _axis_down(plane: Array, axis: int, cosited: bool) -> Array:
-    """Half the samples of an axis: [1 2 1] / 4 around the even ones, or the mean of two; edges held."""
+def _axis_down(plane: Array, axis: int, shift: float) -> Array:
+    """Half the samples of an axis, edges held: [1 2 1] / 4 around each second one, or the mean of two for 0.5."""
     plane = np.moveaxis(plane, axis, 0)
     n = plane.shape[0]
     even = plane[0:n:2]
     odd = plane[np.minimum(np.arange(1, n + 1, 2), n - 1)]
-    if cosited:
+    if shift == 0.5:
+        half = 0.5 * (even + odd)
+    elif shift == 0:
         before = np.concatenate([plane[:1], odd[:-1]]) if len(odd) > 1 else plane[:1]
         half = 0.5 * even + 0.25 * odd + 0.25 * before
     else:
-        half = 0.5 * (even + odd)
+        after = np.concatenate([even[1:], plane[-1:]])
+        half = 0.5 * odd + 0.25 * even + 0.25 * after
     out: Array = np.moveaxis(half, 0, axis)
     return out
 
 
-def planes_to_rgb(
-    planes: list[npt.NDArray[np.integer]], bits: int, colour: Colour, ratio: tuple[int, int], left: bool = True
-) -> Array:
+def planes_to_rgb(planes: list[npt.NDArray[np.integer]], bits: int, colour: Colour, ratio: tuple[int, int]) -> Array:
     """RGB [3, h, w] in [0, 1] from planes Y, Cb, Cr (or Y alone) of ``bits`` each.
 
-    ``ratio`` is (across, down) of the chroma's subsampling; ``left``: chroma samples lie on the left luma sample
-    (MPEG-2, H.264, VP9), not midway (JPEG, MPEG-1). Values outside the RGB cube are clamped.
+    ``ratio`` is (across, down) of the chroma's subsampling. Values outside the RGB cube are clamped.
     """
     peak = float(2**bits - 1)
     step = float(2 ** (bits - 8))
@@ -126,8 +143,8 @@ def planes_to_rgb(
     for plane in planes[1:3]:
         c = plane.astype(np.float32) - 128 * step
         c = c / peak if colour.full else c / (224 * step)
-        c = _axis_up(c, 0, height, ratio[1], cosited=False)
-        chroma.append(_axis_up(c, 1, width, ratio[0], cosited=left))
+        c = _axis_up(c, 0, height, ratio[1], colour.shift[1])
+        chroma.append(_axis_up(c, 1, width, ratio[0], colour.shift[0]))
     kr, kb = colour.weights
     red = y + (2 * (1 - kr)) * chroma[1]
     blue = y + (2 * (1 - kb)) * chroma[0]
@@ -137,7 +154,7 @@ def planes_to_rgb(
 
 
 def rgb_to_planes(rgb: Array, bits: int, colour: Colour, ratio: tuple[int, int]) -> list[npt.NDArray[np.uint16]]:
-    """Planes Y, Cb, Cr of ``bits`` from RGB [3, h, w] (clamped to [0, 1]), rounded; chroma on the left sample.
+    """Planes Y, Cb, Cr of ``bits`` from RGB [3, h, w] (clamped to [0, 1]), rounded.
 
     ``ratio`` is (1 or 2 across, 1 or 2 down); odd sizes give ceil(size / 2) chroma samples.
     """
@@ -149,8 +166,8 @@ def rgb_to_planes(rgb: Array, bits: int, colour: Colour, ratio: tuple[int, int])
     out = [y * peak if colour.full else (16 + 219 * y) * step]
     for c in ((blue - y) / (2 * (1 - kb)), (red - y) / (2 * (1 - kr))):
         if ratio[1] == 2:
-            c = _axis_down(c, 0, cosited=False)
+            c = _axis_down(c, 0, colour.shift[1])
         if ratio[0] == 2:
-            c = _axis_down(c, 1, cosited=True)
+            c = _axis_down(c, 1, colour.shift[0])
         out.append(c * peak + 128 * step if colour.full else (128 + 224 * c) * step)
     return [np.clip(np.rint(plane), 0, peak).astype(np.uint16) for plane in out]

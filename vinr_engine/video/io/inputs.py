@@ -12,6 +12,7 @@ from vinr_engine.errors import SourceError, UsageError, reason
 
 from . import image_source
 from .image_source import ImageSource
+from .reading import IMAGES_FPS, Reading
 from .source import OpenSource
 from .video_source import VideoSource
 
@@ -43,12 +44,12 @@ def check_distinct(src: str, dst: str) -> None:
             raise UsageError(f"{dst} is the input itself: choose another output")
 
 
-def open_source(src: str, rate: Fraction, start: Fraction | None, end: Fraction | None) -> OpenSource:
-    """The pictures of SRC from ``start`` until ``end``, in seconds; ``rate`` is that of images. SourceError."""
+def open_source(src: str, reading: Reading) -> OpenSource:
+    """The pictures of SRC. SourceError; UsageError where its rate is given that has one."""
     kind = source_kind(src)
     if kind == "video":
-        return VideoSource(Path(src), start, end)
-    return ImageSource(_images(src, kind), rate, start, end)
+        return VideoSource(Path(src), reading)
+    return ImageSource(_images(src, kind), reading.rate or Fraction(IMAGES_FPS), reading.start, reading.end)
 
 
 def _images(src: str, kind: str) -> list[Path]:

@@ -81,14 +81,14 @@ def read(frame: av.VideoFrame) -> tuple[list[npt.NDArray[np.integer]], Layout]:
     return planes, form
 
 
-def to_rgb(frame: av.VideoFrame, meaning: Colour, left: bool) -> Array:
-    """RGB [3, h, w] in [0, 1] of a decoded frame; grey is repeated, alpha ignored. ``left``: see planes_to_rgb."""
+def to_rgb(frame: av.VideoFrame, meaning: Colour) -> Array:
+    """RGB [3, h, w] in [0, 1] of a decoded frame; grey is repeated, alpha ignored."""
     planes, form = read(frame)
     if form.kind == "rgb":
         green, blue, red = planes
         out: Array = np.stack([red, green, blue]).astype(np.float32) / np.float32(2**form.bits - 1)
         return out
-    return colour.planes_to_rgb(planes, form.bits, meaning, form.ratio, left)
+    return colour.planes_to_rgb(planes, form.bits, meaning, form.ratio)
 
 
 def from_rgb(rgb: Array, name: str, meaning: Colour) -> av.VideoFrame:

@@ -15,10 +15,10 @@ from vinr_engine.errors import reason
 
 from .carried import CONVERTED, LEFT_OUT, Carried
 from .containers import Container
+from .opening import open_container
 from .selection import Part, select
 from .timeline import Timeline
 from .tracks import REFUSED, Attachment, Cover, Track
-from .video_source import open_container
 
 OF_THE_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EPIPE, errno.EBADF}
 """Errors in writing that no packet is the cause of."""

@@ -40,7 +40,8 @@ class Timeline:
     """
 
     def __init__(self, container: av.container.InputContainer) -> None:
-        self._loose = bool(container.format.flags & _DISCONTINUOUS)
+        self.loose = bool(container.format.flags & _DISCONTINUOUS)
+        """Whether the format's timestamps may start again or jump."""
         self._offsets = [Fraction(0)]
         self._tracks: dict[int, _Track] = {}
         self._end: Fraction | None = None
@@ -82,7 +83,7 @@ class Timeline:
 
     @property
     def _limit(self) -> Fraction:
-        return _JUMP if self._loose else _LONG_JUMP
+        return _JUMP if self.loose else _LONG_JUMP
 
     def _nearest(self, at: Fraction) -> Fraction:
         """The offset that brings a stream with gaps, such as subtitles, nearest to the others."""
@@ -97,7 +98,7 @@ class Timeline:
     def _entered(self, at: Fraction, first: Fraction) -> int:
         """The epoch of a stream's first packet."""
         newest = len(self._offsets) - 1
-        if self._end is None or not self._loose:
+        if self._end is None or not self.loose:
             return newest
         for epoch in range(newest, -1, -1):
             if abs(at + self._offsets[epoch] - self._now) <= _JUMP:
@@ -107,7 +108,7 @@ class Timeline:
     def _followed(self, track: _Track, at: Fraction, first: Fraction, guessed: bool) -> int:
         """The epoch of a stream's next packet."""
         assert self._end is not None
-        back = _BACK if self._loose and not guessed else _GUESSED_BACK + _REORDERED * track.step
+        back = _BACK if self.loose and not guessed else _GUESSED_BACK + _REORDERED * track.step
         stays = track.last - back <= at + self._offsets[track.epoch] <= self._end + self._limit
         if stays and at + self._offsets[track.epoch] <= track.last + _OVERLAP + track.step:
             return track.epoch

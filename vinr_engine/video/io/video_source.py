@@ -2,156 +2,124 @@
 
 from __future__ import annotations
 
-import os
-import struct
-from collections.abc import Iterator
+from collections.abc import Generator, Iterable, Iterator
 from fractions import Fraction
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
-from typing import IO, Any
 
 import av
 import numpy as np
 
-from vinr_engine.errors import SourceError, VinrError, reason
+from vinr_engine.errors import SourceError, UsageError, VinrError, reason
 
-from . import colour, planes
+from . import moments, planes, video_streams, video_tags
 from .colour import Array
-from .source import OpenSource, Picture, SourceInfo
+from .damage import Concealer, Unreadable
+from .decoding import decode, prepare
+from .deinterlace import Deinterlacer
+from .demuxing import Demuxer, is_bare
+from .moments import Rising, Shown
+from .opening import open_container
+from .reading import STOP, Reading
+from .remarks import Remarks
+from .source import Faults, OpenSource, Picture, SourceInfo
 
-_MIDWAY = {"mjpeg", "mpeg1video", "jpeg2000", "png"}
-"""Codecs whose subsampled chroma lies midway between luma samples."""
-
-
-def open_container(path: Path) -> tuple[av.container.InputContainer, IO[bytes]]:
-    """Open a video file for reading; a file that points to others (playlists, external tracks) is refused.
-
-    The caller closes first the container, then the file.
-    """
-
-    def refuse(url: str, flags: int, options: dict[str, str]) -> Any:
-        raise SourceError(f"{path} refers to another file ({url}), which is not followed")
-
-    try:
-        file = open(path, "rb")  # noqa: SIM115, closed with the container
-    except FileNotFoundError:
-        raise SourceError(f"no such file: {path}") from None
-    except OSError as error:
-        raise SourceError(f"cannot read {path}: {reason(error)}") from None
-    try:
-        if os.fstat(file.fileno()).st_size == 0:
-            raise SourceError(f"{path} is empty")
-        return av.open(file, "r", io_open=refuse, metadata_errors="replace"), file
-    except av.error.InvalidDataError:
-        file.close()
-        raise SourceError(f"{path} is not a video that can be read, or is damaged") from None
-    except (av.error.FFmpegError, OSError) as error:
-        file.close()
-        raise SourceError(f"cannot read {path}: {reason(error)}") from None
-    except BaseException:
-        file.close()
-        raise
-
-
-def _orientation(frame: av.VideoFrame) -> tuple[int, bool, str | None]:
-    """Quarter turns anticlockwise, then a left-right flip, that set a frame upright; a note when they cannot."""
-    data: Any = frame.side_data.get("DISPLAYMATRIX")
-    if data is None:
-        return 0, False, None
-    a, b, _, c, d = struct.unpack("<5i", bytes(memoryview(data))[:20])
-    signs = tuple((v > 0) - (v < 0) for v in (a, b, c, d))
-    # FFmpeg's matrix maps (x, y), y down, to (a x + c y, b x + d y).
-    table = {
-        (1, 0, 0, 1): (0, False),
-        (0, 1, -1, 0): (3, False),
-        (-1, 0, 0, -1): (2, False),
-        (0, -1, 1, 0): (1, False),
-        (-1, 0, 0, 1): (0, True),
-        (1, 0, 0, -1): (2, True),
-        (0, 1, 1, 0): (3, True),
-        (0, -1, -1, 0): (1, True),
-    }
-    if signs in table:
-        turns, flip = table[signs]
-        return turns, flip, None
-    return 0, False, "the video's rotation is not a multiple of 90 degrees and is ignored"
+_UNORDERED = {"avi", "asf"}
+"""Formats that store times of decoding alone."""
+_LOOKED_AHEAD = 3
+"""Frames whose tags are looked at."""
+_NEAR = 2
+"""Seconds from the beginning that are read rather than jumped over."""
 
 
 class VideoSource(OpenSource):
-    """The first video stream of a file; frames with start <= time < end, where time 0 is the stream's first frame."""
+    """The film of a file; frames with start <= time < end, where time 0 is its first frame.
 
-    def __init__(self, path: Path, start: Fraction | None = None, end: Fraction | None = None) -> None:
+    Damage and wrong times are put right, counted and said with the pictures. ``index``: of the stream in the file;
+    ``origin``: the first frame's time, in seconds of the file's time line.
+    """
+
+    def __init__(self, path: Path, reading: Reading | None = None) -> None:
         self.path = path
-        self.start, self.end = start, end
+        self.reading = reading or Reading()
+        self._shown: Iterator[Shown] = iter(())
         self.container, self._file = open_container(path)
         try:
-            self._prepare()
+            self.index = video_streams.choose(self.container, path)
+            self._settle()
         except BaseException:
             self.close()
             raise
 
-    def _prepare(self) -> None:
-        streams = [s for s in self.container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
-        if not streams:
-            raise SourceError(f"{self.path} holds no video")
-        self.stream = stream = streams[0]
-        if stream.codec_context is None:
-            raise SourceError(f"{self.path} is coded in a way that this FFmpeg cannot decode")
-        stream.thread_type = "AUTO"
+    def _reopen(self) -> None:
+        self.close()
+        self.container, self._file = open_container(self.path)
+
+    @property
+    def stream(self) -> av.VideoStream:
+        """The stream that is read."""
+        stream = self.container.streams[self.index]
+        assert isinstance(stream, av.VideoStream)
+        return stream
+
+    def _settle(self) -> None:
+        """Read as far as it takes to know size, colour and orientation, before any work starts."""
+        self._bare = is_bare(self.container)
+        if self.reading.rate is not None and not self._bare:
+            raise UsageError("--input-fps is for images and bare streams; this video has its own timestamps")
+        rate = self.reading.rate or video_streams.rate(self.stream, self._bare)
+        if rate is None:
+            rate = video_streams.measured_rate(self.container, self.stream)
+        self._step = 1 / rate if rate else Fraction(1, 25)
+        self._reopen()  # packets were read
+        stream = self.stream
         self._tick = stream.time_base or Fraction(1, 1000)
-        rate = stream.average_rate or stream.guessed_rate
-        self._step = 1 / Fraction(rate) if rate else Fraction(1, 25)
-        self._decoded = self._decode()
-        # the first frame settles size, colour and orientation, before any work starts
-        self._first = next(self._decoded, None)
-        if self._first is None:
-            raise SourceError(f"{self.path} holds no video frames")
-        self.origin, first = self._first
-        self._size, self._format = (first.width, first.height), first.format.name
-        turns, flip, note = _orientation(first)
-        self._turn = turns, flip
+        self._place = video_tags.chroma_place(stream, self.path)
+        self._begin()
+        ahead = list(islice(self._shown, _LOOKED_AHEAD))
+        self._shown = chain(ahead, self._shown)
+        if not ahead:
+            why = self._concealer.first_problem or self._demuxer.problem
+            raise SourceError(f"{self.path} holds no video frames" + (f" that can be read: {why}" if why else ""))
+        frames = [shown.frame for shown in ahead if shown.frame is not None]
+        first = frames[0]
+        self.origin = ahead[0].time
+        self._size = first.width, first.height
         context = stream.codec_context
-
-        def tag(name: str) -> int:
-            value = int(getattr(first, name))
-            return value if value != colour.UNSPECIFIED else int(getattr(context, name))
-
-        form = planes.layout(self._format)
-        components = first.format.components
-        is_rgb = first.format.is_rgb or self._format == "pal8"
-        range_ = int(first.color_range) or int(context.color_range)
-        # grey without a tag is full range to FFmpeg and players, unlike YCbCr
-        jpeg = self._format.startswith("yuvj") or (range_ == 0 and len(components) < 3 and not is_rgb)
-        self.colour = colour.resolve(
-            colour.RGB if is_rgb else tag("colorspace"),
-            range_, tag("color_primaries"), tag("color_trc"), first.width, first.height, jpeg,
-        )  # fmt: skip
-        if self.colour.matrix == colour.RGB and not is_rgb:
-            # YCbCr samples under an RGB tag: the tag is wrong, decide by size
-            self.colour = colour.resolve(
-                colour.UNSPECIFIED, range_, tag("color_primaries"), tag("color_trc"), first.width, first.height, jpeg
+        self.colour = video_tags.colours(first, context, self._place)
+        for frame in frames[1:]:  # where the first one does not say
+            self.colour = video_tags.colours(
+                first, context, self._place, video_tags.colours(frame, context, self._place)
             )
-        aspect = stream.sample_aspect_ratio
+        turns, flip, note = video_tags.orientation(first)
+        self._turn = turns, flip
+        aspect = Fraction(stream.sample_aspect_ratio) if stream.sample_aspect_ratio else None
         sideways = turns % 2 == 1
-        if aspect:
-            aspect = Fraction(aspect)
-            aspect = 1 / aspect if sideways else aspect
+        if aspect and sideways:
+            aspect = 1 / aspect
         notes = [note] if note else []
-        if first.interlaced_frame:
-            notes.append("the video is interlaced; its fields are taken as whole frames, deinterlace it first")
-        if any(c.is_alpha for c in components):
+        if first.interlaced_frame and not self.reading.deinterlace:
+            notes.append("the video is interlaced; its fields are taken as whole frames")
+        if any(c.is_alpha for c in first.format.components):
             notes.append("the video's alpha channel is ignored")
+        if self._bare and self.reading.rate is None:
+            notes.append(
+                f"{self.path.name} has no timestamps: it is taken to run at {float(1 / self._step):g} fps "
+                "(--input-fps says otherwise)"
+            )
+        form = planes.layout(first.format.name)
         self.info = SourceInfo(
             width=first.height if sideways else first.width,
             height=first.width if sideways else first.height,
             aspect=aspect if aspect and aspect != 1 else None,
             colour=self.colour,
-            bits=max(c.bits for c in components),
-            chroma=None if is_rgb else form.ratio if form else (2, 2),
-            rate=Fraction(rate) if rate else None,
-            tick=self._tick,
+            bits=max(c.bits for c in first.format.components),
+            chroma=None if video_tags.is_rgb(first) else form.ratio if form else (2, 2),
+            rate=rate,
+            tick=self._step / 2 if self._bare else self._tick,
             count=self._estimate(),
             notes=tuple(notes),
+            light=next((found for found in map(video_tags.light, frames) if found), None),
         )
 
     def _estimate(self) -> int | None:
@@ -165,84 +133,157 @@ class VideoSource(OpenSource):
                 total = round(Fraction(self.container.duration, 1_000_000) / self._step)
         if not total:
             return None
-        begin = (self.start or Fraction(0)) / self._step
-        until = min(Fraction(total), self.end / self._step) if self.end is not None else Fraction(total)
+        start, end = self.reading.start, self.reading.end
+        begin = (start or Fraction(0)) / self._step
+        until = min(Fraction(total), end / self._step) if end is not None else Fraction(total)
         return max(1, round(until - begin))
 
-    def _decode(self) -> Iterator[tuple[Fraction, av.VideoFrame]]:
-        """Decoded frames with their timestamps, as they come; a damaged packet is an error, with its time."""
+    def _begin(self, skip: int = 0) -> None:
+        """Begin to decode where the file stands, or ``skip`` coded pictures later."""
+        context = self.stream.codec_context
+        if not context.is_open:
+            prepare(context)
+        self._demuxer = Demuxer(self.container, self.stream, skip)
+        events = decode(context, self._demuxer)
+        if self._bare:
+            timed = moments.one_by_one(events, self._step, self.reading.rate is not None)
+        elif self.container.format.name in _UNORDERED:
+            timed = moments.in_order(events)
+        else:
+            timed = moments.as_stored(events)
+        self._rising = Rising(self._step)
+        self._concealer = Concealer(self.reading.on_error)
+        shown: Iterable[Shown] = self._concealer.of(self._rising.of(timed))
+        if self.reading.deinterlace:
+            shown = Deinterlacer().of(shown)
+        self._shown = self._checked(shown)
+
+    def _checked(self, shown: Iterable[Shown]) -> Iterator[Shown]:
+        """The same; errors of one line."""
         last: Fraction | None = None
-        clock = _Clock()
         try:
-            for packet in self.container.demux(self.stream):
-                for frame in packet.decode():
-                    last = self._time(clock.stamp(frame), frame, last)
-                    yield last, frame
-        except av.error.FFmpegError as error:
-            at = f" after {float(last):.3f} s" if last is not None else ""
-            raise SourceError(f"{self.path}: unreadable frame{at}: {reason(error)}") from None
+            for one in shown:
+                last = one.time
+                yield one
+        except Unreadable as error:
+            if error.decoded:
+                at = f" at {float(error.time - self._zero(error.time)):.3f} s"
+            else:
+                at = "" if last is None else f" after {float(last - self._zero(last)):.3f} s"
+            raise SourceError(f"{self.path}: unreadable frame{at}: {error}") from None
+        except (OSError, av.error.FFmpegError) as error:
+            raise SourceError(f"cannot read {self.path}: {reason(error)}") from None
 
-    def _time(self, stamp: int | None, frame: av.VideoFrame, previous: Fraction | None) -> Fraction:
-        """A timestamp in seconds; one step after the previous where there is none."""
-        if stamp is None:
-            return Fraction(0) if previous is None else previous + self._step
-        return stamp * Fraction(frame.time_base or self._tick)
+    def _zero(self, otherwise: Fraction) -> Fraction:
+        return getattr(self, "origin", otherwise)
 
-    def _seek(self, start: Fraction) -> None:
-        """Jump to the key frame before ``start``; decoding then begins there."""
-        target = int((self.origin + start) / self._tick)
-        try:
-            self.container.seek(target, stream=self.stream, backward=True)
-        except av.error.FFmpegError:
-            # a file without an index is read from its beginning
-            self.container.seek(0)
-        self._decoded = self._decode()
-        self._first = next(self._decoded, None)
-        if self._first is None or self._first[0] - self.origin > start:
-            # too late: MPEG transport streams are entered between key frames, and decode from the next one on only
-            self.close()
-            self.container, self._file = open_container(self.path)
-            self._prepare()
+    def _enter(self, start: Fraction) -> None:
+        """Begin to decode at the key frame before ``start`` and its neighbours, without what comes before."""
+        target = self.origin + start - 2 * self._step
+        if self._bare or self._demuxer.loose:
+            # Such files can only be entered by guessing, which a time line that starts again leads astray.
+            number = self._key_before(target)
+            self._reopen()
+            self._begin(number)
+        else:
+            try:
+                self.container.seek(int(target / self._tick), stream=self.stream, backward=True)
+            except av.error.FFmpegError:
+                self._reopen()  # without an index
+            self._begin()
+        first = next(self._shown, None)
+        if first is None or first.time > self.origin + start:
+            self._restart()
+        else:
+            self._shown = chain([first], self._shown)
+
+    def _restart(self) -> None:
+        """Begin to decode at the beginning."""
+        self._reopen()
+        self._begin()
+
+    def _key_before(self, target: Fraction) -> int:
+        """The number of the last key frame that is shown at or before ``target``, in the order of coded pictures."""
+        self._reopen()
+        number = 0
+        for coded, _ in Demuxer(self.container, self.stream):
+            at, shown = (coded.before, coded.before) if self._bare else (coded.dts, coded.pts)
+            if coded.key and shown is not None and shown <= target:
+                number = coded.number
+            if at is not None and at > target:
+                break
+        return number
 
     def pictures(self, since: Fraction | None = None) -> Iterator[Picture]:
-        """See Source.pictures. Frames that repeat an earlier timestamp are left out."""
-        start = self.start if since is None else since
-        if start and start > 2:
-            self._seek(start)
-        time: Fraction | None = None
-        first, self._first = self._first, None
-        number = 0
-        for now, frame in chain([] if first is None else [first], self._decoded):
-            if time is not None and now <= time:
-                continue
-            time = now
-            at = now - self.origin
-            if self.end is not None and at >= self.end:
+        """See Source.pictures."""
+        start = self.reading.start if since is None else since
+        entered = bool(start and start > _NEAR)
+        if start and entered:
+            self._enter(start)
+        last = yield from self._between(start)
+        if last is not None and entered:  # a file that was entered at the wrong place
+            self._restart()
+            last = yield from self._between(start)
+        if last is not None:
+            raise SourceError(f"no frame of {self.path} lies in the chosen range; its last is at {float(last):.3f} s")
+
+    def _between(self, start: Fraction | None) -> Generator[Picture, None, Fraction | None]:
+        """The pictures from ``start`` on; the time of the last frame that was read if none lies there."""
+        remarks = Remarks()
+        waiting: Shown | None = None
+        before: av.VideoFrame | None = None
+        last = Fraction(0)
+        ended = True
+        for shown in self._shown:
+            at = shown.time - self.origin
+            if self.reading.end is not None and at >= self.reading.end:
+                ended = False
                 break
+            last = at
+            before = shown.frame = before if shown.frame is None else shown.frame
             if start is not None and at < start:
                 continue
-            number += 1
-            yield Picture(at, self._duration(frame), self._rgb(frame, at))
-        if number == 0:
-            last = float(time - self.origin) if time is not None else 0.0
-            raise SourceError(f"no frame of {self.path} lies in the chosen range; its last is at {last:.3f} s")
+            if waiting is not None:
+                yield self._picture(waiting, remarks)
+            waiting = shown
+        trouble = self._trouble() if ended else []
+        if waiting is not None:
+            waiting.faults += Faults(dropped=self._rising.dropped) + self._concealer.left if ended else Faults()
+            waiting.remarks += [] if self.reading.on_error == STOP else trouble
+            yield self._picture(waiting, remarks)
+        if trouble and self.reading.on_error == STOP:
+            raise SourceError(f"{self.path}: {Remarks().notes(trouble, last)[0]}")
+        return last if waiting is None else None
 
-    def _duration(self, frame: av.VideoFrame) -> Fraction:
-        """How long a frame is shown if nothing follows it."""
-        if frame.duration and frame.duration > 0:
-            return int(frame.duration) * Fraction(frame.time_base or self._tick)
-        return self._step
+    def _trouble(self) -> list[tuple[str, str]]:
+        """What is wrong with the file's end, once it is reached."""
+        if self._demuxer.problem is not None:
+            return [("rest", self._demuxer.problem)]
+        short = self._demuxer.cut_short()
+        if short is None:
+            return []
+        return [("end", f"where it says that it lasts {float(short - self.origin):.3f} s")]
 
-    def _rgb(self, frame: av.VideoFrame, at: Fraction) -> Array:
+    def _picture(self, shown: Shown, remarks: Remarks) -> Picture:
+        at = shown.time - self.origin
+        rgb = self._rgb(shown, at)
+        return Picture(at, shown.length, rgb, shown.faults, remarks.notes(shown.remarks, at))
+
+    def _rgb(self, shown: Shown, at: Fraction) -> Array:
+        frame = shown.frame
+        assert frame is not None
         if (frame.width, frame.height) != self._size:
-            raise SourceError(
-                f"{self.path} changes size at {float(at):.3f} s, from {self._size[0]}x{self._size[1]} "
-                f"to {frame.width}x{frame.height}"
-            )
-        if frame.is_corrupt:  # the decoder made it up from what it could read
-            raise SourceError(f"{self.path}: unreadable frame at {float(at):.3f} s: it is damaged")
+            detail = f"from {self._size[0]}x{self._size[1]} to {frame.width}x{frame.height}"
+            if self.reading.on_error == STOP:
+                raise SourceError(f"{self.path} changes size at {float(at):.3f} s, {detail}")
+            shown.faults += Faults(repaired=1)
+            shown.remarks.append(("size", detail))
+            frame = frame.reformat(*self._size, interpolation="BICUBIC")
+        meaning = video_tags.colours(frame, self.stream.codec_context, self._place, self.colour)
+        if (meaning.primaries, meaning.transfer) != (self.colour.primaries, self.colour.transfer):
+            shown.remarks.append(("colour", ""))
         try:
-            rgb = planes.to_rgb(frame, self.colour, left=self.stream.codec_context.name not in _MIDWAY)
+            rgb = planes.to_rgb(frame, meaning)
         except (av.error.FFmpegError, VinrError) as error:
             raise SourceError(f"{self.path}: unreadable frame at {float(at):.3f} s: {reason(error)}") from None
         turns, flip = self._turn
@@ -256,25 +297,3 @@ class VideoSource(OpenSource):
         """Release the file."""
         self.container.close()
         self._file.close()
-
-
-class _Clock:
-    """Which of a frame's two timestamps to believe, by FFmpeg's rule (guess_correct_pts).
-
-    AVI stores decoding times only; FFmpeg's guess of presentation times then goes backwards where H.264 reorders.
-    """
-
-    def __init__(self) -> None:
-        self._last: dict[str, int] = {}
-        self._faults = {"pts": 0, "dts": 0}
-
-    def stamp(self, frame: av.VideoFrame) -> int | None:
-        """The presentation time, or the decoding time where that one went backwards less often; None without both."""
-        stamps = {"pts": frame.pts, "dts": frame.dts}
-        for name, value in stamps.items():
-            if value is not None:
-                self._faults[name] += value <= self._last.get(name, value - 1)
-                self._last[name] = value
-        if stamps["dts"] is None or (stamps["pts"] is not None and self._faults["pts"] <= self._faults["dts"]):
-            return stamps["pts"]
-        return stamps["dts"]

@@ -1,0 +1,128 @@
+"""The coded pictures of one stream, in the order of the file, on a time line that rises."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import cast
+
+import av
+
+from vinr_engine.errors import reason
+
+from .timeline import Timeline
+
+_TRIES = 16
+"""How often in a row reading may fail before the rest of a file is given up."""
+_SLACK = Fraction(1, 2)
+"""Seconds that a file may be shorter than it says, where it says so for all its streams at once."""
+_BARE = cast(int, av.format.Flags.no_timestamps.value)
+
+
+def is_bare(container: av.container.InputContainer) -> bool:
+    """Whether a file is a coded stream with nothing around it, and so without timestamps."""
+    return bool(container.format.flags & _BARE)
+
+
+@dataclass
+class Coded:
+    """What is known of a coded picture before it is decoded; times in seconds, None where the file has none.
+
+    ``number`` counts from where reading began, ``before`` is the sum of the lengths of those before it. ``joined``: the
+    file's time line was mended before it; ``problem``: why something before it could not be read.
+    """
+
+    number: int
+    pts: Fraction | None
+    dts: Fraction | None
+    length: Fraction | None
+    before: Fraction
+    key: bool
+    joined: bool = False
+    problem: str | None = None
+
+
+class Demuxer:
+    """Reads a file from where it stands. Errors: those of the disk; what is damaged is skipped, and said.
+
+    All streams are read, as each takes part in the file's time line. ``skip``: coded pictures to leave out.
+    """
+
+    def __init__(self, container: av.container.InputContainer, stream: av.VideoStream, skip: int = 0) -> None:
+        self._container, self._stream, self._skip = container, stream, skip
+        self._tick = stream.time_base or Fraction(1, 1000)
+        self._timeline = Timeline(container)
+        self._end: Fraction | None = None
+        self._last: Fraction | None = None
+        self._problem: str | None = None
+
+    def __iter__(self) -> Iterator[tuple[Coded, av.Packet]]:
+        number, joins, before = 0, 0, Fraction(0)
+        for packet in self._packets():
+            offset = self._timeline.see(packet)
+            length = (packet.duration or 0) * Fraction(packet.time_base)
+            stamp = packet.pts if packet.pts is not None else packet.dts
+            if stamp is not None:
+                end = stamp * Fraction(packet.time_base) + offset + length
+                self._last = end if self._last is None else max(self._last, end)
+            if packet.stream.index != self._stream.index or not packet.size:
+                continue
+            # in its own unit of time, of which all times stay whole multiples
+            moved = round(offset / self._tick)
+            pts = None if packet.pts is None else (packet.pts + moved) * self._tick
+            dts = None if packet.dts is None else (packet.dts + moved) * self._tick
+            if pts is not None:
+                self._end = pts + length if self._end is None else max(self._end, pts + length)
+            joined, joins = self._timeline.joins > joins, self._timeline.joins
+            if number >= self._skip:
+                yield (
+                    Coded(number, pts, dts, length or None, before, packet.is_keyframe, joined, self._take_problem()),
+                    packet,
+                )
+            number += 1
+            before += length
+
+    @property
+    def loose(self) -> bool:
+        """Whether the format's timestamps may start again or jump."""
+        return self._timeline.loose
+
+    def _take_problem(self) -> str | None:
+        problem, self._problem = self._problem, None
+        return problem
+
+    def _packets(self) -> Iterator[av.Packet]:
+        failed = 0
+        while failed < _TRIES:
+            try:
+                for packet in self._container.demux():
+                    if packet.dts is None and packet.pts is None and not packet.size:
+                        continue  # asks a decoder for what it still holds
+                    failed = 0
+                    yield packet
+                return
+            except av.error.FFmpegError as error:
+                if isinstance(error, OSError):
+                    raise  # the disk's
+                failed += 1
+                self._problem = reason(error)
+
+    def cut_short(self) -> Fraction | None:
+        """After the last one: where the file says that it ends, in seconds of its time line, if it ends before that."""
+        stream, container = self._stream, self._container
+        if self._timeline.loose:
+            return None  # FFmpeg guesses where it ends from where it does
+        if stream.duration and self._end is not None:
+            says = (stream.start_time or 0) * self._tick + stream.duration * self._tick
+            step = 1 / Fraction(stream.average_rate) if stream.average_rate else Fraction(1, 25)
+            return says if self._end + step < says else None
+        if container.duration and self._last is not None:
+            says = Fraction(container.duration + (container.start_time or 0), 1_000_000)
+            return says if self._last + _SLACK < says else None
+        return None
+
+    @property
+    def problem(self) -> str | None:
+        """Why the rest of the file could not be read, after the last one."""
+        return self._problem
