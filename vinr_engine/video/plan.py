@@ -76,7 +76,7 @@ class Plan:
     """What will be made: ``size`` is (width, height), ``rate`` the nominal output rate.
 
     ``copies``: the last picture is repeated until its end. ``total``: about how many frames, None if that is unknown.
-    ``segment``: output frames of a segment.
+    ``segment``: output frames of a segment. ``aspect``: the sample aspect ratio, None for square ones.
     """
 
     size: tuple[int, int]
@@ -86,6 +86,7 @@ class Plan:
     total: int | None
     step: Fraction
     segment: int
+    aspect: Fraction | None = None
 
     def tick(self, lead: Fraction) -> Fraction:
         """The unit of output timestamps, in seconds: all times are whole multiples where 32 bits allow it.
@@ -112,7 +113,19 @@ def plan(wanted: Wanted, info: SourceInfo, accepts: Accepts) -> Plan:
         rate = clock.fps
     size = _size(wanted, info, accepts)
     segment = wanted.segment or min(max(SEGMENT_PIXELS // (size[0] * size[1]), SHORTEST), LONGEST)
-    return Plan(size, clock, rate, accepts.timed, total, step, segment)
+    return Plan(size, clock, rate, accepts.timed, total, step, segment, _aspect(wanted, info, size))
+
+
+def _aspect(wanted: Wanted, info: SourceInfo, size: tuple[int, int]) -> Fraction | None:
+    """The shape of the output's pixels: the input's with --space; with --size such that the picture keeps its own."""
+    aspect = info.aspect or Fraction(1)
+    if wanted.size is not None:
+        width, height = size
+        aspect *= Fraction(info.width * height, info.height * width)
+        if abs(aspect - 1) * max(width, height) <= 1:  # less than a pixel
+            return None
+        aspect = aspect if max(aspect.numerator, aspect.denominator) < 256 else aspect.limit_denominator(255)
+    return None if aspect == 1 else aspect
 
 
 def _size(wanted: Wanted, info: SourceInfo, accepts: Accepts) -> tuple[int, int]:

@@ -113,7 +113,9 @@ class Run:
         self.resumed = journal.frames
         constant = accepts.container is not None and accepts.container.constant
         tick = 1 / self.plan.rate if constant else self.plan.tick(self.lead)
-        self.target = Target(self.plan.size, info, self.plan.rate, tick, settled["threads"])
+        self.target = Target(
+            self.plan.size, replace(info, aspect=self.plan.aspect), self.plan.rate, tick, settled["threads"]
+        )
         if self.resumed:
             self.say(f"{self.resumed} output frames are done: going on from there")
         for text in (*info.notes, *accepts.notes, *(self.streams.notes(accepts.left_out) if self.streams else ())):

@@ -84,7 +84,7 @@ def choose(dst: str, codec: str | None, crf: float | None, info: SourceInfo) -> 
     if value is not None:
         options["crf"] = f"{value:g}"
     form = formats.nearest(found, encoder.formats, info.bits, info.chroma)
-    about = properties.carried(name, form, info)
+    about = properties.carried(name, container, form, info)
     for key, text in about.options.items():
         options[key] = f"{options[key]}:{text}" if key in options else text
     notes = [*notes, *formats.losses(name, form, info, container)]

@@ -41,6 +41,13 @@ def layout(name: str) -> Layout | None:
     return None
 
 
+def subsampling(form: av.VideoFormat) -> tuple[int, int]:
+    """Of a format's chroma (across, down); grey has none to lose, as 4:2:0 has least."""
+    if len(form.components) < 3:
+        return 2, 2
+    return 64 // form.chroma_width(64), 64 // form.chroma_height(64)
+
+
 def planar(frame: av.VideoFrame) -> tuple[av.VideoFrame, Layout]:
     """The frame itself, or the same samples rearranged into a planar format."""
     found = layout(frame.format.name)
@@ -56,8 +63,7 @@ def planar(frame: av.VideoFrame) -> tuple[av.VideoFrame, Layout]:
     elif name.endswith("be") and layout(name[:-2] + "le"):
         target = name[:-2] + "le"
     else:
-        across, down = fmt.width // fmt.chroma_width(fmt.width), fmt.height // fmt.chroma_height(fmt.height)
-        chroma = {(2, 2): "420", (2, 1): "422"}.get((min(across, 2), min(down, 2)), "444")
+        chroma = {(2, 2): "420", (2, 1): "422"}.get(subsampling(fmt), "444")
         bits = max(c.bits for c in fmt.components)
         target = f"yuv{chroma}p" + (f"{bits}le" if bits in (10, 12, 16) else "16le" if bits > 8 else "")
     frame = frame.reformat(format=target)

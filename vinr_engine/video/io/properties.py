@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 
-from .containers import ENCODERS, Encoder
+from .containers import ENCODERS, Container, Encoder
 from .formats import form
 from .source import Light, SourceInfo
 
@@ -21,8 +21,12 @@ class Properties:
     left_out: tuple[str, ...] = ()
 
 
-def carried(codec: str, pixel_format: str, info: SourceInfo) -> Properties:
-    """What becomes of the input's properties with an encoder."""
+_MATROSKA = {"left", "center", "topleft", "top"}
+"""Places of chroma that the container itself can say."""
+
+
+def carried(codec: str, container: Container, pixel_format: str, info: SourceInfo) -> Properties:
+    """What becomes of the input's properties with an encoder and a container."""
     encoder = ENCODERS.get(codec, Encoder())
     options: dict[str, str] = {}
     kept, gone = [], []
@@ -36,15 +40,16 @@ def carried(codec: str, pixel_format: str, info: SourceInfo) -> Properties:
     if info.profile is not None:
         gone.append("ICC profile")
     place = info.colour.place
+    says = encoder.places or (container.muxer in ("matroska", "webm") and place in _MATROSKA)
     subsampled = form(pixel_format)
     if place == "unspecified" or info.chroma != (2, 2) or subsampled is None or subsampled.less < 4:
         place = "left"  # what decoders take for granted
-    elif place != "left" and not encoder.places:
+    elif place != "left" and not says:
         gone.append(f"chroma location ({place}; chroma is moved to the left)")
         place = "left"
     elif place != "left":
         kept.append(f"chroma location ({place})")
-    if encoder.places and place != "left":
+    if place != "left":
         options["chroma_sample_location"] = place
     return Properties(options, place, tuple(kept), tuple(gone))
 
