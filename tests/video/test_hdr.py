@@ -131,7 +131,9 @@ def test_lossless_encoders_keep_chroma_and_depth(tmp_path, given, codec, suffix,
     if given.startswith("gbr") or expected == given:
         for a, b in zip(before, after, strict=True):
             difference = np.abs(a.to_ndarray(format=same).astype(int) - b.to_ndarray(format=same))
-            assert difference.max() <= (0 if given.startswith("gbr") else 3)  # chroma is interpolated on the way
+            assert difference.max() <= (
+                0 if given.startswith("gbr") else 12 if "10" in given else 3
+            )  # chroma is interpolated on the way
 
 
 @pytest.mark.parametrize(
