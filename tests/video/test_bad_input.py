@@ -266,3 +266,11 @@ def test_output_that_is_not_finite(tmp_path, clip):
             return super().query(*args, **kwargs) * float("nan")
 
     refused(VinrError, clip, tmp_path / "o.mp4", "not finite", model=Broken())
+
+
+def test_output_that_is_not_finite_before_it_is_clamped(tmp_path, clip):
+    class Broken(Blend):
+        def query(self, *args, **kwargs):
+            return super().query(*args, **kwargs) + float("inf")
+
+    refused(VinrError, clip, tmp_path / "o.mp4", "not finite", model=Broken())

@@ -178,6 +178,7 @@ def _one(job: Job, where: Where, exported: tuple[str | None, ...], as_json: bool
         typer.echo(report.as_json([entry]))
     elif not quiet:
         typer.echo(report.as_line(entry))
+        typer.echo(report.fidelity(summary))
         typer.echo(report.stages(summary.stages))
 
 

@@ -89,7 +89,8 @@ class Job(NetworkOptions):
     Counts: N input frames with ``time=k`` give a video of k N frames, of which the last k - 1 repeat the last input
     frame's picture so that the duration stays; a folder gets (N - 1) k + 1 frames. With ``fps`` a video gets every n
     before the last frame's end, a folder every n up to the last frame. A one-frame clip is enlarged and held. Across
-    a scene cut the earlier frame is held (``cuts=False`` interpolates there too).
+    a scene cut the earlier frame is held (``cuts=False`` interpolates there too). Frames that repeat the one before are
+    held; where they are few, motion goes on through them (``repeats=False`` holds those too).
 
     Colour matrix, range, primaries, transfer and sample aspect ratio are kept, rotation tags are applied to the
     picture, more than 8 bits stay where the encoder has them, alpha is not kept.
@@ -130,6 +131,10 @@ class Job(NetworkOptions):
     keep_partial: bool = option(
         "If interrupted, write what is done to a file of its own, NAME.partial.EXT, that plays.", bool, False,
         name="--keep-partial", alters=False,
+    )  # fmt: skip
+    repeats: bool = option(
+        "Hold frames that the input repeats, instead of letting motion go on through a few of them.", bool, True,
+        name="--no-repeats",
     )  # fmt: skip
     cuts: bool = option("Interpolate across scene cuts too.", bool, True, name="--no-cuts")
     audio: str = option(

@@ -37,6 +37,7 @@ class Wanted:
     segment: int | None
     on_error: str = HOLD
     deinterlace: bool = True
+    repeats: bool = True
 
     @property
     def reading(self) -> Reading:
@@ -68,7 +69,7 @@ def wanted(job: Job) -> Wanted:
         raise UsageError(f"--audio must be {listed(AUDIO_CHOICES)}, got {job.audio}")
     if job.segment is not None and job.segment < 1:
         raise UsageError(f"--segment must be at least 1 frame, got {job.segment}")
-    return Wanted(scale, size, clock, rate, start, end, job.segment, job.on_error, job.deinterlace)
+    return Wanted(scale, size, clock, rate, start, end, job.segment, job.on_error, job.deinterlace, job.repeats)
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,8 @@ class Plan:
     """What will be made: ``size`` is (width, height), ``rate`` the nominal output rate.
 
     ``copies``: the last picture is repeated until its end. ``total``: about how many frames, None if that is unknown.
-    ``segment``: output frames of a segment. ``aspect``: the sample aspect ratio, None for square ones.
+    ``segment``: output frames of a segment. ``interval``: the input's, nominally. ``through``: motion goes on through
+    frames that are repeated. ``aspect``: the sample aspect ratio, None for square ones.
     """
 
     size: tuple[int, int]
@@ -86,6 +88,8 @@ class Plan:
     total: int | None
     step: Fraction
     segment: int
+    interval: Fraction = Fraction(1, 25)
+    through: bool = True
     aspect: Fraction | None = None
 
     def tick(self, lead: Fraction) -> Fraction:
@@ -100,6 +104,7 @@ def plan(wanted: Wanted, info: SourceInfo, accepts: Accepts) -> Plan:
     """The plan for a source and an output; UsageError for a size that is too large, or odd where it must be even."""
     clock = wanted.clock
     rate = info.rate or Fraction(25)
+    interval = 1 / rate
     total = info.count
     if isinstance(clock, Multiply):
         step = info.tick / clock.factor
@@ -113,7 +118,9 @@ def plan(wanted: Wanted, info: SourceInfo, accepts: Accepts) -> Plan:
         rate = clock.fps
     size = _size(wanted, info, accepts)
     segment = wanted.segment or min(max(SEGMENT_PIXELS // (size[0] * size[1]), SHORTEST), LONGEST)
-    return Plan(size, clock, rate, accepts.timed, total, step, segment, _aspect(wanted, info, size))
+    through = wanted.repeats and rate * interval > 1  # else only frames of the input are shown
+    aspect = _aspect(wanted, info, size)
+    return Plan(size, clock, rate, accepts.timed, total, step, segment, interval, through, aspect)
 
 
 def _aspect(wanted: Wanted, info: SourceInfo, size: tuple[int, int]) -> Fraction | None:

@@ -228,7 +228,7 @@ class Run:
                 self.output.join(Kept(self.journal), self.journal.result, self.target, self.streams)
             for text in self.output.late:
                 self.say(text)
-            self.journal.rename(self.output.ours)
+            self.journal.rename(self.output.ours, self.job.overwrite)
         except SinkError as error:
             self.journal.discard()
             raise SinkError(f"{error}{self._kept()}") from None
@@ -245,6 +245,7 @@ class Run:
             size=self.plan.size,
             rate=self.plan.rate,
             cuts=counts.cuts,
+            repeats=counts.repeats,
             seconds=seconds,
             weights=self.weights,
             resumed=self.resumed,

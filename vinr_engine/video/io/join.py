@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import pairwise
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import IO
 
@@ -110,13 +110,11 @@ def decoding_times(chunks: Sequence[PacketFile], ahead: int) -> Iterator[Packet]
     Each encoder counts its own from a little before its first picture, into the chunk before. The rule here is theirs:
     a packet is decoded at the time of the picture that is shown ``ahead`` pictures earlier.
     """
-    shown: deque[int] = deque()
-    for number, chunk in enumerate(chunks):
-        times = sorted(chunk.order())
-        if number == 0:
-            lead = times[ahead] - times[0]
-            shown.extend(pts - lead for pts in times[:ahead])
-        shown.extend(times)
+    every = (pts for chunk in chunks for pts in sorted(chunk.order()))
+    begin = list(islice(every, ahead + 1))  # the first chunk may hold fewer
+    shown: deque[int] = deque(pts - (begin[-1] - begin[0]) for pts in begin[:-1])
+    for chunk in chunks:
+        shown.extend(sorted(chunk.order()))
         for packet in chunk:
             yield replace(packet, dts=shown.popleft())
 
