@@ -15,7 +15,7 @@ import pytest
 from video.clips import Blend, leftovers, panning, read, write
 from vinr_engine.errors import Cancelled, SinkError, SourceError, VinrError
 from vinr_engine.video import threads
-from vinr_engine.video.io import coders, video_source
+from vinr_engine.video.io import coders, image_coders, video_source
 from vinr_engine.video.journal import Counts
 from vinr_engine.video.render import upscale
 from vinr_engine.video.threads import WAITING, ReadAhead, WriteBehind
@@ -240,7 +240,7 @@ def test_a_failure_anywhere_leaves_no_thread_and_no_file(tmp_path, clip, monkeyp
     place = {
         "read": (video_source.VideoSource, "_rgb"),
         "compute": (Blend, "query"),
-        "write": (coders.VideoCoder if target == "o.mp4" else coders.PngCoder, "code"),
+        "write": (coders.VideoCoder if target == "o.mp4" else image_coders.ImageCoder, "code"),
     }[where]
     real, calls = getattr(*place), []
 

@@ -55,7 +55,8 @@ def upscale(
         typer.Option(
             metavar="SUFFIX",
             show_default=False,
-            help="What --output-dir gets: .mp4, ..., or png for folders of images [default: SRC's suffix, else .mkv].",
+            help="What --output-dir gets: .mp4, .gif, ...; or png, tif, ... for images, a folder of each clip's "
+            "[default: SRC's suffix, else .mkv].",
         ),
     ] = None,
     ray: Annotated[
@@ -96,7 +97,7 @@ def upscale(
     """Enlarge a clip in space and time, or with --output-dir many.
 
     A video of N frames becomes one of k N frames with --time k: the last k - 1 hold the last picture, so that the
-    duration stays. A folder of PNG gets (N - 1) k + 1 frames and no copies. With --fps, output frame n lies at n / fps
+    duration stays. Images get (N - 1) k + 1 frames and no copies. With --fps, output frame n lies at n / fps
     after the first. Across a scene cut the earlier picture is held. A single frame is enlarged and held.
 
     Sides made by --space are rounded to even numbers where the video format needs that (4:2:0). Colour tags and

@@ -50,20 +50,23 @@ def upscale(src: str | os.PathLike[str], dst: str | os.PathLike[str], **options:
 def render(job: Job, runs: Callable[..., Run] | None = None) -> Summary:
     """See `upscale`. ``runs``: what is called in place of `Run`."""
     began = clock_time.monotonic()
-    numbers = wanted(job)
-    inputs.source_kind(job.src)
+    wanted(job)
+    kind = inputs.source_kind(job.src)
     output = outputs.kind_of(job.dst)(job.dst, job.codec, job.crf)
-    inputs.check_distinct(job.src, job.dst)
+    time, fps = output.times(kind == "image", job.time, job.fps)
+    job = replace(job, time=time, fps=fps)
+    numbers = wanted(job)
+    inputs.check_distinct(job.src, output.place)
     backend = enlarge.check(job, job.untrained)
-    journal = Journal(job.dst)
+    journal = Journal(output.place)
     journal.tidy()
     if not journal.exists:
-        files.check_new(job.dst, output.folder, job.overwrite, output.ours)
+        files.check_new(output.place, output.folder, job.overwrite, output.ours)
     try:
         with journal, ExitStack() as stack:
             run = (runs or Run)(job, numbers, output, journal, stack)
             if not journal.finished:
-                files.check_new(job.dst, output.folder, job.overwrite, output.ours)
+                files.check_new(output.place, output.folder, job.overwrite, output.ours)
                 if journal.counts is None:
                     run.compute(backend)
                 run.join()
@@ -118,11 +121,13 @@ class Run:
         )
         if self.resumed:
             self.say(f"{self.resumed} output frames are done: going on from there")
-        for text in (*info.notes, *accepts.notes, *(self.streams.notes(accepts.left_out) if self.streams else ())):
+        alone = [f"left out: {', '.join(accepts.left_out)}"] if accepts.left_out else []
+        left_out = self.streams.notes(accepts.left_out) if self.streams else alone
+        for text in (*info.notes, *accepts.notes, *output.remarks(self.target), *left_out):
             self.say(text)
 
     def _open(self) -> OpenSource:
-        return inputs.open_source(self.job.src, self.numbers.reading)
+        return inputs.open_source(self.job.src, self.numbers.reading, self.output.scene)
 
     def _place(self) -> tuple[torch.device | None, int | None]:
         """The device, None for the model's own, and the bytes to stay within."""

@@ -81,7 +81,7 @@ class Clip:
 
     def open(self) -> OpenSource:
         """The source; SourceError."""
-        return inputs.open_source(self.src, self.numbers.reading)
+        return inputs.open_source(self.src, self.numbers.reading, self.output.scene)
 
     def check(self) -> None:
         """That this process can make its segments; SourceError, UsageError."""

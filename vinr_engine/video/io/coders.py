@@ -1,4 +1,4 @@
-"""Pictures to coded packets: by an encoder of video, or as PNG."""
+"""Pictures to coded packets of video; image_coders has those of images."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from fractions import Fraction
 from typing import Any, Protocol
 
 import av
-import numpy as np
 
 from vinr_engine.errors import SinkError, reason
 from vinr_engine.memory import encoder_options
@@ -139,38 +138,3 @@ class VideoCoder:
         except (OSError, ValueError, av.error.FFmpegError) as error:
             raise SinkError(f"cannot write {self.dst}: {reason(error)}") from None
         return [Packet(int(p.pts or 0), p.dts, int(p.duration or 0), p.is_keyframe, bytes(p)) for p in coded]
-
-
-class PngCoder:
-    """PNG images, numbered in place of times: 16 bits a channel where the input has more than 8, else 8."""
-
-    def __init__(self, target: Target, held: Any = None, last: int = -1) -> None:
-        self.size = target.size
-        self.format = "rgb48be" if target.info.bits > 8 else "rgb24"
-        self.held: bytes | None = held
-        self.last = last
-        self.facts = {"codec": "png", "format": self.format}
-
-    def code(self, rgb: Array | None, time: Fraction, duration: Fraction) -> list[Packet]:
-        """See Coder; the times are not stored."""
-        if rgb is not None:
-            self.held = self._encode(rgb)
-        assert self.held is not None
-        self.last += 1
-        return [Packet(self.last, self.last, 1, True, self.held)]
-
-    def _encode(self, rgb: Array) -> bytes:
-        context = av.CodecContext.create("png", "w")
-        assert isinstance(context, av.VideoCodecContext)
-        context.width, context.height = self.size
-        context.pix_fmt = self.format
-        context.time_base = Fraction(1, 25)
-        peak, dtype = (65535, np.uint16) if self.format == "rgb48be" else (255, np.uint8)
-        pixels = np.rint(np.clip(rgb, 0, 1) * np.float32(peak)).astype(dtype)
-        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels.transpose(1, 2, 0)), self.format)
-        frame.pts = 0
-        return b"".join(bytes(p) for p in [*context.encode(frame), *context.encode(None)])
-
-    def finish(self) -> list[Packet]:
-        """See Coder."""
-        return []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -10,8 +9,6 @@ MAX_CRF = 63
 AUDIO = {"aac": "aac", "opus": "libopus", "flac": "flac"}
 """The encoders of sound, by the names that are asked for."""
 AUDIO_CHOICES = ("auto", "copy", *AUDIO, "none")
-FRAME_NAME = "frame_{:06d}.png"
-FRAME_NAMES = re.compile(r"frame_\d{6,}\.png")
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice, pairwise
 from pathlib import Path
@@ -15,7 +15,6 @@ from vinr_engine import files
 from vinr_engine.errors import SinkError, reason
 
 from .coders import configure, options
-from .containers import FRAME_NAME
 from .encoders import Encoding, add_stream
 from .packets import Packet, PacketFile
 from .streams import Streams
@@ -142,12 +141,12 @@ def join_video(
     return late
 
 
-def place_images(chunk: PacketFile, folder: Path, dst: str) -> None:
+def place_images(chunk: PacketFile, folder: Path, dst: str, name: Callable[[int], str]) -> None:
     """A chunk's images as files of a folder, on the disk when this returns. SinkError."""
     with files.reported(dst):
         paths = []
         for packet in chunk:
-            paths.append(folder / FRAME_NAME.format(packet.pts))
+            paths.append(folder / name(packet.pts))
             paths[-1].write_bytes(packet.data)
         for path in (*paths, folder):  # after all are written: the system has begun to store them meanwhile
             files.sync(path)
