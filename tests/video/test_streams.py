@@ -200,7 +200,7 @@ def test_images_have_no_sound_and_it_is_said(tmp_path):
     source = rich(tmp_path / "in.mkv", sounds=[Sound()], tags={"title": "x"}, chapters=[(0, 1, "a")])
     done, notes = run(source, tmp_path / "out")
     assert [c.became for c in done.streams] == [LEFT_OUT]
-    assert notes == ["left out: audio 1 (aac) (images alone); tag title, chapters"]
+    assert notes == ["left out: audio 1 (aac) (the output holds pictures alone); tag title, chapters"]
 
 
 def test_cover_pictures(tmp_path):
