@@ -87,7 +87,8 @@ def packed_bitstream(path, frames):
     kinds = ["IPBS"[data[data.find(b"\0\0\1\xb6") + 4] >> 6] for data in coded]
     packets = []
     while coded:
-        data, kind = coded.pop(0), kinds.pop(0)
+        data = coded.pop(0)
+        kinds.pop(0)
         if kinds[:1] == ["B"]:
             packets += [data + coded.pop(0), b"\0\0\1\xb6\x51\x7f"]
             kinds.pop(0)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from vinr_engine import files, memory
 from vinr_engine._version import __version__
-from vinr_engine.errors import Cancelled, SinkError, is_full
+from vinr_engine.errors import Cancelled, SinkError, SourceError, is_full
 
 from . import enlarge
 from .chunks import ChunkWriter, Kept
@@ -204,8 +204,8 @@ class Run:
                     self._interrupted()
                 else:
                     writer.finish(counts)
-            except SinkError as error:
-                raise SinkError(f"{error}{self._kept()}") from None
+            except (SinkError, SourceError) as error:
+                raise type(error)(f"{error}{self._kept()}") from None
             self.stages = stages()
 
     def _kept(self) -> str:
