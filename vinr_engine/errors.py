@@ -55,6 +55,11 @@ def is_full(error: BaseException | None) -> bool:
     return False
 
 
+def printable(text: str) -> str:
+    """The text on one line: control characters, which names of files may hold, by their escapes."""
+    return "".join(c if c.isprintable() or 0xDC80 <= ord(c) <= 0xDCFF else repr(c)[1:-1] for c in text)
+
+
 def reason(error: BaseException) -> str:
     """What went wrong in a few words, on one line: the system's text for an OSError, else the message."""
     if isinstance(error, OSError) and error.errno is not None and error.errno in errno.errorcode:

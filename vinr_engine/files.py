@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import fcntl
 import hashlib
 import os
@@ -71,12 +73,27 @@ _OLD = ".replaced"
 """In a draft's hidden folder: the folder that stood there, until the new one does."""
 
 
+LONGEST_NAME = 255
+"""Bytes of a name, on most file systems."""
+
+
+def beside(final: Path, before: str, after: str) -> Path:
+    """A path beside ``final`` whose name is BEFORE, final's, AFTER; shortened where names cannot be that long."""
+    name = final.name
+    room = LONGEST_NAME - len(os.fsencode(before + after))
+    if len(os.fsencode(name)) > room:
+        mark = f"~{zlib.crc32(os.fsencode(name)):08x}"
+        name = os.fsencode(name)[: room - len(mark)].decode(errors="ignore") + mark
+    return final.with_name(before + name + after)
+
+
 def _work_names(final: Path) -> str:
     """How the names begin of the hidden folders that drafts of ``final`` are made in.
 
     The host is in it: a lock may be unknown to other hosts that share the file system.
     """
-    return f".{final.name[:80]}.partial-{zlib.crc32(platform.node().encode()):08x}-"
+    after = f".partial-{zlib.crc32(platform.node().encode()):08x}-"
+    return beside(final, ".", after + 8 * "x").name[:-8]
 
 
 def _new_work(final: Path) -> tuple[Path, int]:
@@ -141,6 +158,31 @@ def _replace_folder(new: Path, final: Path, ours: re.Pattern[str] | None) -> Non
         if not final.exists():
             os.rename(old, final)
         raise
+
+
+RENAME_NOREPLACE = 1  # of Linux's renameat2
+AT_FDCWD = -100
+
+
+def rename_new(old: Path, new: Path) -> None:
+    """Rename to a name that nothing has, an empty folder apart; FileExistsError where something appeared meanwhile."""
+    if old.is_dir():
+        try:
+            os.rename(old, new)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+                raise
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(new)) from None
+        return
+    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if rename is not None:
+        if rename(AT_FDCWD, os.fsencode(old), AT_FDCWD, os.fsencode(new), RENAME_NOREPLACE) == 0:
+            return
+        if (code := ctypes.get_errno()) not in (errno.ENOSYS, errno.EINVAL):
+            raise OSError(code, os.strerror(code), str(new))
+    if os.path.lexists(new):  # this system cannot do both at once
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(new))
+    os.rename(old, new)
 
 
 def sync(path: Path) -> None:

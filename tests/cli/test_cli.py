@@ -38,7 +38,8 @@ def run(capsys, *arguments):
 def test_upscale(tmp_path, clip, weights, capsys):
     code, out, err = run(capsys, "upscale", clip, tmp_path / "o.mp4", "--space", 2, "--time", 2, "--weights", weights)
     assert (code, err) == (0, "")
-    assert out.count("\n") == 2
+    assert out.count("\n") == 3
+    assert "\nread 3 frames; copied: audio" in out
     assert re.search(r"\ncompute .* decode .* encode .*; waiting .* joining", out)
     for part in ("o.mp4", "6 frames from 3", "32x24", "20 fps", str(weights)):
         assert part in out
@@ -65,7 +66,8 @@ def test_upscale(tmp_path, clip, weights, capsys):
      (["upscale", "SRC", "DST", "--untrained", "--codec", "magic"], 2, "libx264"),
      (["upscale", "SRC", "DST", "--untrained", "--start", "9"], 1, "range"),
      (["upscale", "SRC", "SRC", "--untrained"], 2, "is the input"),
-     (["upscale", "SRC", "o.webm", "--untrained"], 1, "--no-audio"),
+     (["upscale", "SRC", "DST", "--untrained", "--audio", "mp9"], 2, "--audio must be auto, copy, aac"),
+     (["upscale", "SRC", "DST", "--untrained", "--audio", "copy", "--no-audio"], 2, "exclude"),
      (["downscale"], 2, "downscale"), (["upscale", "SRC", "DST", "--nonsense"], 2, "--nonsense")],
 )  # fmt: skip
 def test_errors_are_one_line(tmp_path, clip, capsys, monkeypatch, arguments, code, text):
@@ -217,7 +219,7 @@ def start(*arguments, **options):
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_interruption(tmp_path, weights, number):
     source = write(tmp_path / "in.mp4", panning(30, 48, 32))
     process = start("upscale", source, tmp_path / "o.mp4", "--weights", weights, "--time", 64)
@@ -264,3 +266,60 @@ def test_file_size_limit(tmp_path, clip, weights):
     assert err.startswith("vinr: cannot write")
     assert err.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_hangup_that_is_ignored(tmp_path, weights):
+    """As by nohup: the run goes on."""
+    source = write(tmp_path / "in.mp4", panning(4, 48, 32))
+
+    def ignored():
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+    process = start("upscale", source, tmp_path / "o.mp4", "--weights", weights, "--time", 8, preexec_fn=ignored)
+    while process.poll() is None and not (tmp_path / ".o.mp4.vinr").exists():
+        time.sleep(0.05)
+    process.send_signal(signal.SIGHUP)
+    process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert len(read(tmp_path / "o.mp4")) == 32
+
+
+@pytest.mark.parametrize("when", ["vinr_engine.errors", "typer", "vinr_engine.cli.main", "vinr_engine.video.job"])
+def test_an_interruption_while_the_program_loads(when):
+    """Ctrl-C as that module is asked for."""
+    code = f"""
+import os, signal, sys
+from importlib.abc import MetaPathFinder
+class Presses(MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == {when!r}:
+            os.kill(os.getpid(), signal.SIGINT)
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from vinr_engine.cli.__main__ import run
+sys.meta_path.insert(0, Presses())
+sys.exit(run())
+"""
+    done = subprocess.run([sys.executable, "-c", code, "info"], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (130, "vinr: interrupted; nothing was written\n")
+
+
+def test_names_that_are_no_text(tmp_path, clip, weights):
+    """Where the output must be UTF-8, which such a name is not; and where it is ASCII."""
+    for encoding in ("utf-8:strict", "ascii:strict"):
+        name = os.path.join(os.fsencode(tmp_path), b"caf\xe9-" + encoding[:3].encode() + b".mp4")
+        done = subprocess.run(
+            [sys.executable, "-m", "vinr_engine.cli", "upscale", clip, name, "--weights", weights, "--time", "1"],
+            env={**os.environ, "PYTHONIOENCODING": encoding}, capture_output=True,
+        )  # fmt: skip
+        assert (done.returncode, done.stderr) == (0, b"")
+        assert os.path.exists(name)
+        assert (name if encoding.startswith("utf") else b"/caf") in done.stdout
+
+
+def test_a_working_directory_that_is_gone(tmp_path):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    code = "import os, sys; os.rmdir(os.getcwd()); from vinr_engine.cli.__main__ import run; sys.exit(run())"
+    done = subprocess.run([sys.executable, "-c", code, "info"], cwd=gone, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert re.fullmatch("vinr: the working directory cannot be entered any more .*\n", done.stderr)

@@ -166,6 +166,12 @@ def test_crop_max_frames_and_border(clips):
     assert result.methods == (BLEND, NEAREST)
 
 
+def test_crop_larger_than_a_clip(clips):
+    root, _ = clips
+    with pytest.raises(SourceError, match=r"is \d+x\d+, smaller than --crop 4000x31"):
+        evaluate([root], baselines=True, scales=["2.5"], crop="4000x31")
+
+
 def test_output(clips, tmp_path):
     root, _ = clips
     output = tmp_path / "results"

@@ -57,7 +57,7 @@ def test_outputs_are_called_as_their_inputs(here):
     expected = {
         "a.mp4": "out/a.mp4",
         "b.MKV": "out/b.mkv",
-        "c.avi": "out/c.mkv",
+        "c.avi": "out/c.avi",
         "d.with.dots.webm": "out/d.with.dots.webm",
     }
     assert places(here, *expected) == expected
@@ -92,6 +92,34 @@ def test_folders_patterns_and_globs(here):
     assert list(places(here, "[x].mp4")) == ["[x].mp4"]
 
 
+def test_images_and_animations(here):
+    files(
+        here, "photo.jpg", "scan.tif", "odd.bmp", "a.gif", "b.webp", "c.apng", "moving/2.gif", "moving/10.gif", "d.mp4"
+    )
+    assert places(here, "photo.jpg", "scan.tif", "odd.bmp", "a.gif", "b.webp", "c.apng") == {
+        "photo.jpg": "out/photo.jpg", "scan.tif": "out/scan.tif", "odd.bmp": "out/odd.png", "a.gif": "out/a.gif",
+        "b.webp": "out/b.webp", "c.apng": "out/c.apng",
+    }  # fmt: skip
+    assert places(here, "moving") == {"moving/2.gif": "out/2.gif", "moving/10.gif": "out/10.gif"}
+    assert places(here, "d.mp4", "photo.jpg", to="tif") == {
+        "d.mp4": "out/d/frame_%06d.tif", "photo.jpg": "out/photo.tif",
+    }  # fmt: skip
+    assert places(here, "d.mp4", "photo.jpg", to=".webp") == {"d.mp4": "out/d.webp", "photo.jpg": "out/photo.webp"}
+    assert places(here, "photo.jpg", to="png") == {"photo.jpg": "out/photo.png"}
+
+
+def test_images_among_clips(here):
+    """What is asked of clips is nothing that an image could be refused for."""
+    clip(here / "a.mp4")
+    Image.fromarray(panning(1, 16, 12)[0]).save(here / "photo.png")
+    entries = rendered(queue.plan(["a.mp4", "photo.png"], "out", "tif"))
+    assert [entry.reason for entry in entries] == ["", ""]
+    assert [entry.summary.frames_out for entry in entries] == [3, 1]
+    assert sorted(p.name for p in (here / "out" / "a").iterdir()) == [f"frame_{n:06d}.tif" for n in range(3)]
+    again = rendered(queue.plan(["a.mp4", "photo.png"], "out", "tif"))
+    assert [entry.status for entry in again] == ["skipped", "skipped"]
+
+
 def test_what_cannot_work_for_all_is_refused_before_any_work(here):
     files(here, "a.mp4", "a.mkv", "x/a.mp4", "out/a.mp4", "shots/out/001.png")
     for sources, to, texts in (
@@ -100,7 +128,7 @@ def test_what_cannot_work_for_all_is_refused_before_any_work(here):
         (["out"], None, ["out/a.mp4", "input"]),
         (["a.mp4", "out/a.mp4"], "mkv", ["out/a.mkv"]),
         (["x/a.mp4", "out"], None, ["out/a.mp4"]),
-        (["a.mp4"], "gif", ["--to", ".webm", "png", "'gif'"]),
+        (["a.mp4"], "xyz", ["--to", ".webm", ".gif", ".png", "'xyz'"]),
     ):
         with pytest.raises(UsageError) as caught:
             queue.plan(sources, "out", to)

@@ -254,3 +254,15 @@ def test_missing_file_and_folder(tmp_path):
     for path in (tmp_path / "none.pth", tmp_path):
         with pytest.raises(FileNotFoundError, match="no such checkpoint file"):
             vinr.VideoINR.from_checkpoint(path)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("suffix", ["pth", "safetensors"])
+def test_parameters_that_are_not_finite_are_refused(tmp_path, small, value, suffix):
+    state = {k: v.clone() for k, v in small.state_dict().items()}
+    name = next(k for k in state if not k.startswith(("upconv", "HRconv", "conv_last")))
+    state[name].flatten()[-1] = value
+    path = tmp_path / f"bad.{suffix}"
+    torch.save(state, path) if suffix == "pth" else safetensors.torch.save_file(state, path)
+    with pytest.raises(vinr.CheckpointError, match=f"NaN or infinite values in {name}: the file is damaged"):
+        vinr.load_network(path)

@@ -229,7 +229,7 @@ def test_output_is_the_input(tmp_path, clip, images):
 
 
 def test_output_places(tmp_path, clip):
-    refused(UsageError, clip, tmp_path / "o.avi", ".mp4, .mkv or .webm")
+    refused(UsageError, clip, tmp_path / "o.flv", ".mp4, .mkv, .webm, .mov, .m4v or .avi")
     refused(SinkError, clip, tmp_path / "no" / "o.mp4", "does not exist")
     (tmp_path / "o").write_text("a file")
     refused(SinkError, clip, tmp_path / "o", "not a folder")
@@ -264,5 +264,13 @@ def test_output_that_is_not_finite(tmp_path, clip):
     class Broken(Blend):
         def query(self, *args, **kwargs):
             return super().query(*args, **kwargs) * float("nan")
+
+    refused(VinrError, clip, tmp_path / "o.mp4", "not finite", model=Broken())
+
+
+def test_output_that_is_not_finite_before_it_is_clamped(tmp_path, clip):
+    class Broken(Blend):
+        def query(self, *args, **kwargs):
+            return super().query(*args, **kwargs) + float("inf")
 
     refused(VinrError, clip, tmp_path / "o.mp4", "not finite", model=Broken())

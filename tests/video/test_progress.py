@@ -81,6 +81,22 @@ def test_a_bar_on_a_terminal(monkeypatch):
     assert "vinr: note: something" in text
 
 
+@pytest.mark.parametrize("width", [18, 20, 39, 40, 74, 75, 139, 140])
+def test_a_bar_fits_on_one_line_of_any_terminal(monkeypatch, width):
+    screen = Terminal()
+    monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setenv("TERM", "dumb")
+    with Bar(label="1 of 3: a/folder/of/clips/with/a/long/name.mp4") as bar:
+        bar.update(100, 500)
+        bar.stages(Seconds(total=10, compute=9, decode=1, encode=5, waiting=1))
+        bar.update(250, 500)
+        lines = bar._progress.console.render_lines(bar._progress.get_renderable())
+    (line,) = ["".join(part.text for part in line).rstrip() for line in lines]
+    assert len(line) <= width
+    assert "250/500" in line
+
+
 def test_stages_add_up(tmp_path):
     source = write(tmp_path / "in.mp4", panning(5))
     seen = []

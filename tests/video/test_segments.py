@@ -73,7 +73,7 @@ def test_segments_together_are_one_run(tmp_path, source, case, segment):
 def test_times_that_fit_no_unit_of_time(tmp_path, source, monkeypatch):
     """Their rounding depends on the pictures before: each segment is told of them."""
     monkeypatch.setattr(render.Plan, "tick", lambda self, lead: Fraction(1, 7))
-    options = {"space": 1, "time": 3, "segment": 4, "audio": False}
+    options = {"space": 1, "time": 3, "segment": 4, "audio": "none"}
     render.upscale(source, tmp_path / "whole.mkv", model=Blend(), **options)
     apart(source, tmp_path / "parts.mkv", **options)
     assert contents(tmp_path / "parts.mkv") == contents(tmp_path / "whole.mkv")

@@ -12,7 +12,6 @@ from PIL import Image
 import vinr_engine as vinr
 from video.clips import Blend, av, leftovers, panning, read, samples, scene, seconds, write
 from vinr_engine import backends
-from vinr_engine.errors import SinkError
 from vinr_engine.video.render import upscale
 
 
@@ -132,16 +131,6 @@ def test_audio_stays_in_sync(tmp_path):
     with av.open(str(source)) as container:
         before = [bytes(p) for p in container.demux(audio=0) if p.pts is not None and p.pts >= first * 1024]
     assert bytes(packets[0]) == before[0]
-
-
-def test_audio_that_does_not_fit(tmp_path):
-    source = write(tmp_path / "in.mp4", panning(2), audio="aac")
-    model = Blend()
-    with pytest.raises(SinkError, match=r"aac.*--no-audio or a .mkv"):
-        upscale(source, tmp_path / "out.webm", model=model)
-    assert model.frames == 0
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["in.mp4"]
-    assert upscale(source, tmp_path / "out.webm", space=1, time=1, model=model, audio=False).audio_streams == 0
 
 
 def test_scene_cut_is_held(tmp_path):

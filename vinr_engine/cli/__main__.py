@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-import ctypes
 import sys
 
-from vinr_engine.cli import loading
-from vinr_engine.cli.main import main
+from vinr_engine.cli import start_up
 
-M_ARENA_MAX = -8  # of glibc's malloc.h
+start_up.mind_signals()
 
 
 def run() -> int:
     """See `main.main`; only for a process that does nothing else."""
+    start_up.print_any_name()
+    start_up.sleep_while_waiting()
+    start_up.share_memory_between_threads()
+    from vinr_engine.cli import loading
+    from vinr_engine.cli.main import main
+
     loading.own_process()
-    _share_memory_between_threads()
-    return main()
-
-
-def _share_memory_between_threads() -> None:
-    """Let all threads allocate from one arena, where the C library is glibc: by default each has its own, and keeps
-    there what it has freed. They allocate a few blocks a frame, so that they hardly ever wait for each other."""
-    if sys.platform == "linux" and (mallopt := getattr(ctypes.CDLL(None), "mallopt", None)) is not None:
-        mallopt(M_ARENA_MAX, 1)
+    try:
+        return main()
+    finally:
+        start_up.leave_signals()
 
 
 if __name__ == "__main__":

@@ -7,6 +7,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
+from vinr_engine.cli import start_up
+
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""Ctrl-C; what systems send before they kill; a terminal that was closed, or a connection to it that broke."""
 _signals: list[int] = []
 _message = ""
 
@@ -16,13 +20,13 @@ class Interrupted(KeyboardInterrupt):
 
 
 def watch(message: str) -> None:
-    """Let SIGTERM and SIGINT raise Interrupted from now on; ``message``: see `say`."""
+    """Let the signals that end a command raise Interrupted from now on; ``message``: see `say`."""
     _signals.clear()
     say(message)
     with suppress(ValueError):  # outside the main thread the host program minds its signals
-        signal.signal(signal.SIGTERM, _interrupted)
-        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where it is ignored
-            signal.signal(signal.SIGINT, _interrupted)
+        for number in ENDING:
+            if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler, start_up.stop):
+                signal.signal(number, _interrupted)  # not where it is ignored, as nohup has it
 
 
 def _interrupted(number: int, frame: Any) -> None:
@@ -46,7 +50,7 @@ def asking(say: Callable[[str], None]) -> Iterator[Callable[[], bool]]:
         say("stopping after the frame at hand; once more stops at once")
 
     with suppress(ValueError):  # as above
-        for caught in (signal.SIGINT, signal.SIGTERM):
+        for caught in ENDING:
             handler = signal.getsignal(caught)
             if callable(handler):  # not where it is ignored
                 before[caught] = handler

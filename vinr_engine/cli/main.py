@@ -17,7 +17,7 @@ from vinr_engine.cli.info import info
 from vinr_engine.cli.prepare import prepare
 from vinr_engine.cli.train import train
 from vinr_engine.cli.upscale import upscale
-from vinr_engine.errors import Cancelled, UsageError, VinrError, WeightsError
+from vinr_engine.errors import Cancelled, UsageError, VinrError, WeightsError, printable, reason
 
 app = typer.Typer(
     name="vinr",
@@ -68,6 +68,10 @@ def main(argv: list[str] | None = None) -> int:
     command = (sys.argv[1:] if argv is None else argv)[:1]
     interruption.watch(KEEPING.get(command[0] if command else "", INTERRUPTED))
     try:
+        os.getcwd()
+    except OSError as error:  # relative names mean nothing then, and MKL ends the process
+        return _fail(f"the working directory cannot be entered any more ({reason(error)}): change to another one", 1)
+    try:
         code = app(args=argv, standalone_mode=False)
     except BaseException as error:
         if interruption.came() or isinstance(error, (KeyboardInterrupt, typer.Abort)):
@@ -96,5 +100,5 @@ def _failure(error: BaseException) -> int:
 
 
 def _fail(message: str, code: int) -> int:
-    print(f"vinr: {message}", file=sys.stderr)
+    print(f"vinr: {printable(message)}", file=sys.stderr)
     return code

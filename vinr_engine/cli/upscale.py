@@ -55,7 +55,8 @@ def upscale(
         typer.Option(
             metavar="SUFFIX",
             show_default=False,
-            help="What --output-dir gets: .mp4, ..., or png for folders of images [default: SRC's suffix, else .mkv].",
+            help="What --output-dir gets: .mp4, .gif, ...; or png, tif, ... for images, a folder of each clip's "
+            "[default: SRC's suffix, else .mkv].",
         ),
     ] = None,
     ray: Annotated[
@@ -71,6 +72,7 @@ def upscale(
         int | None,
         typer.Option(metavar="N", show_default=False, help="CPUs for each segment with --ray [default: 1]."),
     ] = None,
+    no_audio: Annotated[bool, typer.Option("--no-audio", help="The same as --audio none.")] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print what was done as JSON, and nothing else on standard output.")
     ] = False,
@@ -95,11 +97,11 @@ def upscale(
     """Enlarge a clip in space and time, or with --output-dir many.
 
     A video of N frames becomes one of k N frames with --time k: the last k - 1 hold the last picture, so that the
-    duration stays. A folder of PNG gets (N - 1) k + 1 frames and no copies. With --fps, output frame n lies at n / fps
+    duration stays. Images get (N - 1) k + 1 frames and no copies. With --fps, output frame n lies at n / fps
     after the first. Across a scene cut the earlier picture is held. A single frame is enlarged and held.
 
     Sides made by --space are rounded to even numbers where the video format needs that (4:2:0). Colour tags and
-    sample aspect ratio are kept, rotation tags are applied, audio is copied packet by packet, alpha is dropped
+    sample aspect ratio are kept, rotation tags are applied, everything else in SRC is kept or named, alpha is dropped
     (images: laid over black). DST appears complete or not at all.
 
     What is done is kept in .NAME.vinr beside DST until then. After Ctrl-C, a crash or a full disk the same command goes
@@ -111,6 +113,10 @@ def upscale(
     paths = [*(src or []), *([] if dst is None else [dst])]  # with --output-dir the last one is a SRC as well
     if not paths:
         raise UsageError("SRC and DST are missing")
+    if no_audio:
+        if options["audio"] not in (Job.audio, "none"):
+            raise UsageError("--no-audio and --audio exclude each other")
+        options["audio"] = "none"
     job = Job("", "", **options)
     wanted(job)  # numbers that are wrong are said at once
     exported = (runtime, model, provider)
@@ -126,6 +132,8 @@ def upscale(
         raise UsageError("--ray-cpus is for --ray")
     if ray is not None and exported != (None, None, None):
         raise UsageError("--ray excludes --runtime: it sends networks of PyTorch alone")
+    if ray is not None and paths[-1] == "-" and out is None:
+        raise UsageError("--ray does not write to standard output: name a file")
     where = partial(_rendering, ray, 1 if ray_cpus is None else ray_cpus)
     if out is not None:
         _queue(job, where, exported, paths, out, to, as_json, quiet)
@@ -169,11 +177,13 @@ def _one(job: Job, where: Where, exported: tuple[str | None, ...], as_json: bool
     with where() as renders, Bar(quiet) as bar, interruption.asking(bar.note) as asked:
         summary = (renders or render)(replace(job, progress=bar.update, stages=bar.stages, cancel=asked, note=bar.note))
     entry = queue.Entry(queue.Pair(job.src, job.dst), queue.DONE, summary)
+    beside = job.dst == "-"  # pictures are on standard output
     if as_json:
-        typer.echo(report.as_json([entry]))
+        typer.echo(report.as_json([entry]), err=beside)
     elif not quiet:
-        typer.echo(report.as_line(entry))
-        typer.echo(report.stages(summary.stages))
+        typer.echo(report.as_line(entry), err=beside)
+        typer.echo(report.fidelity(summary), err=beside)
+        typer.echo(report.stages(summary.stages), err=beside)
 
 
 def _queue(

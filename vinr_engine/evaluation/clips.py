@@ -6,7 +6,7 @@ import math
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import islice, pairwise
 from pathlib import Path
@@ -15,13 +15,12 @@ from PIL import Image
 
 from vinr_engine import files
 from vinr_engine.errors import SourceError, UsageError, reason
-from vinr_engine.video.io import image_source
+from vinr_engine.video.io import image_files
 from vinr_engine.video.io.containers import VIDEO_SUFFIXES
 from vinr_engine.video.io.image_source import ImageSource
-from vinr_engine.video.io.inputs import source_kind
+from vinr_engine.video.io.inputs import open_source, source_kind
 from vinr_engine.video.io.reading import STOP, Reading
 from vinr_engine.video.io.source import OpenSource, Picture, SourceInfo
-from vinr_engine.video.io.video_source import VideoSource
 
 
 @dataclass(frozen=True)
@@ -52,10 +51,11 @@ class Clip:
 
     def open(self) -> OpenSource:
         """SourceError where it cannot be read."""
+        reading = Reading(on_error=STOP)
         if isinstance(self.source, Path):
-            source: OpenSource = VideoSource(self.source, Reading(on_error=STOP))
+            source = open_source(str(self.source), reading)
         else:
-            source = ImageSource(list(self.source[: 1 if self.still else None]), Fraction(1))
+            source = ImageSource(list(self.source[: 1 if self.still else None]), replace(reading, rate=Fraction(1)))
         return Still(source) if self.still else source
 
 
@@ -109,23 +109,25 @@ def find(sources: list[str], layout: str = "auto", names: str | None = None, sti
 
 def _has_images(folder: Path) -> bool:
     try:
-        return any(p.name.lower().endswith(image_source.SUFFIXES) for p in folder.iterdir())
+        return any(image_files.is_image(p.name) for p in folder.iterdir())
     except OSError as error:
         raise SourceError(f"cannot read {folder}: {reason(error)}") from None
 
 
 def _single(source: str) -> Clip:
     kind = source_kind(source)
-    if kind == "video":
+    if kind in ("video", "animation"):
         return Clip(Path(source).stem, Path(source))
+    if kind == "image":
+        raise SourceError(f"{source} is one image: --still takes photographs, else give a folder of frames")
     if kind == "pattern":
-        return Clip(Path(source).name, tuple(image_source.by_pattern(source)))
-    return Clip(Path(os.path.abspath(source)).name, tuple(image_source.in_folder(Path(source))))
+        return Clip(Path(source).name, tuple(image_files.by_pattern(source).paths))
+    return Clip(Path(os.path.abspath(source)).name, tuple(image_files.in_folder(Path(source)).paths))
 
 
 def _stills(source: str) -> list[Clip]:
     path = Path(source)
-    if path.is_file() and source.lower().endswith(image_source.SUFFIXES):
+    if path.is_file() and image_files.is_image(source):
         return [Clip(path.stem, (path,), still=True)]
     one = _single(source)
     if isinstance(one.source, Path):
@@ -164,14 +166,14 @@ def _in_data_set(root: Path, layout: Layout, names: list[str] | None) -> list[Cl
         elif entry.name.lower().endswith(VIDEO_SUFFIXES):
             found.setdefault(entry.stem, entry)
     if names is None:
-        names = sorted(found, key=image_source.natural)
+        names = sorted(found, key=image_files.natural)
     for name in names:
         if name not in found:
             raise SourceError(f"{base} holds no clip {name}")
     if not names:
         raise SourceError(f"{base} holds no clips: neither folders of frames nor videos")
     return [
-        Clip(name, tuple(image_source.in_folder(found[name])) if found[name].is_dir() else found[name])
+        Clip(name, tuple(image_files.in_folder(found[name]).paths) if found[name].is_dir() else found[name])
         for name in names
     ]
 

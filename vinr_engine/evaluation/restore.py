@@ -22,12 +22,14 @@ NETWORK, BLEND, NEAREST = "VideoINR", "bicubic + blend", "bicubic, nearest"
 
 
 def true_size(height: int, width: int, crop: tuple[int, int] | None, protocol: Protocol, name: str) -> tuple[int, int]:
-    """(height, width) of what is measured: at most `crop` (width, height), and shrinking gives whole pixels.
+    """(height, width) of what is measured: `crop` (width, height) if there is one, and shrinking gives whole pixels.
 
-    SourceError naming the clip if too little is left to measure.
+    SourceError naming the clip if it is smaller than `crop`, or too little is left to measure.
     """
     if crop is not None:
-        height, width = min(height, crop[1]), min(width, crop[0])
+        if height < crop[1] or width < crop[0]:
+            raise SourceError(f"the clip {name} is {width}x{height}, smaller than --crop {crop[0]}x{crop[1]}")
+        height, width = crop[1], crop[0]
     unit = protocol.scale.numerator
     size = height // unit * unit, width // unit * unit
     border = max(v.border for v in protocol.variants())

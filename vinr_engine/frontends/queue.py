@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING
 from vinr_engine import files
 from vinr_engine.errors import Cancelled, UsageError, VinrError, reason
 from vinr_engine.video import journal
-from vinr_engine.video.io import image_source, inputs, outputs
+from vinr_engine.video.io import image_files, inputs, outputs
+from vinr_engine.video.io.animation_files import is_animation
 from vinr_engine.video.io.containers import CONTAINERS, VIDEO_SUFFIXES, listed
+from vinr_engine.video.io.image_formats import ANIMATIONS, FRAMES_PATTERN, IMAGE_FORMATS
 from vinr_engine.video.job import Job
 from vinr_engine.video.plan import wanted
 
@@ -26,8 +28,12 @@ if TYPE_CHECKING:
 
 OTHERWISE = ".mkv"
 """The container of clips that come in none that is written here: it holds about every sound."""
+IMAGE = ".png"
+"""The format of single images that come in none that is written here."""
 FRAMES = "png"
-"""What asks for folders of images in place of a container."""
+"""What asks for folders of images in place of a container; other formats of images do, too."""
+MOVING = (".gif", ".apng")
+"""Of images that are clips of their own."""
 STATUSES = DONE, SKIPPED, FAILED, INTERRUPTED, WAITING = ("done", "skipped", "failed", "interrupted", "waiting")
 
 
@@ -42,7 +48,17 @@ class Pair:
     @property
     def images(self) -> bool:
         """Whether its frames are files of their own."""
-        return os.path.isdir(self.src) or image_source.is_pattern(self.src)
+        return os.path.isdir(self.src) or image_files.is_pattern(self.src) or self.still
+
+    @property
+    def still(self) -> bool:
+        """Whether it is one image."""
+        return _is_one_image(self.src) and not is_animation(Path(self.src))
+
+    @property
+    def place(self) -> str:
+        """The file or folder that appears."""
+        return os.path.dirname(self.dst) if image_files.is_pattern(self.dst) else self.dst
 
 
 @dataclass(frozen=True)
@@ -64,7 +80,8 @@ def plan(sources: Sequence[str], out: str, to: str | None = None) -> list[Pair]:
 
     A source is a video, a folder, a pattern such as frame_%04d.png, or a glob. A folder that holds videos stands for
     these, without its subfolders; one that holds images alone is one clip. Outputs are called as their inputs, with
-    the suffix ``to`` (a container's, or FRAMES), by default the input's own where it is a container's.
+    the suffix ``to`` (a container's, an animation's, or an image's), by default the input's own where it is written.
+    Images of a clip go into a folder.
 
     UsageError: ``to`` is none of these, two clips would be one output, or an output is an input.
     """
@@ -78,18 +95,21 @@ def plan(sources: Sequence[str], out: str, to: str | None = None) -> list[Pair]:
 
 
 def _suffix(to: str) -> str:
-    """ ".mp4" for "mp4", "" for FRAMES; UsageError."""
-    name = to.lower().removeprefix(".")
-    if name != FRAMES and f".{name}" not in CONTAINERS:
-        raise UsageError(f"--to must be {listed([*CONTAINERS, f'{FRAMES} (folders of images)'])}, got {to!r}")
-    return "" if name == FRAMES else f".{name}"
+    """ ".mp4" for "mp4"; UsageError."""
+    suffix = f".{to.lower().removeprefix('.')}"
+    if suffix not in (*CONTAINERS, *ANIMATIONS, *IMAGE_FORMATS):
+        images = [s for s in IMAGE_FORMATS if s not in ANIMATIONS]
+        raise UsageError(
+            f"--to must be {listed([*CONTAINERS, *ANIMATIONS])}, or of images {listed(images)}, got {to!r}"
+        )
+    return suffix
 
 
 def _clips(source: str) -> Iterator[tuple[str, str]]:
     """(src, why it cannot be a clip or "") of all that a source names."""
     found = [source]
-    if glob.has_magic(source) and not os.path.lexists(source) and not image_source.is_pattern(source):
-        found = sorted(glob.glob(source, recursive=True), key=image_source.natural)
+    if glob.has_magic(source) and not os.path.lexists(source) and not image_files.is_pattern(source):
+        found = sorted(glob.glob(source, recursive=True), key=image_files.natural)
         if not found:
             yield source, f"no file matches {source}"
     for path in found:
@@ -103,30 +123,44 @@ def _clips(source: str) -> Iterator[tuple[str, str]]:
             yield path, f"cannot read {path}: {reason(error)}"
             continue
         if videos := [name for name in names if name.lower().endswith(VIDEO_SUFFIXES)]:
-            yield from ((os.path.join(path, name), "") for name in sorted(videos, key=image_source.natural))
+            yield from ((os.path.join(path, name), "") for name in sorted(videos, key=image_files.natural))
         else:
-            images = any(name.lower().endswith(image_source.SUFFIXES) for name in names)
-            yield path, "" if images else f"{path} holds neither videos nor images"
+            images = [name for name in names if image_files.is_image(name)]
+            if images and all(name.lower().endswith(MOVING) for name in images):
+                yield from ((os.path.join(path, name), "") for name in sorted(images, key=image_files.natural))
+            else:
+                yield path, "" if images else f"{path} holds neither videos nor images"
+
+
+def _is_one_image(src: str) -> bool:
+    """Whether a name is one of an image, which may be animated."""
+    return image_files.is_image(src) and not os.path.isdir(src) and not image_files.is_pattern(src)
 
 
 def _place(src: str, out: str, suffix: str | None) -> str:
     path = Path(os.path.abspath(src))
-    if image_source.is_pattern(src):
+    if image_files.is_pattern(src):
         name = re.sub(r"%0?\d*d", "", path.stem).strip(" ._-") or path.parent.name
     else:
         name = path.name if path.is_dir() else path.stem
+    one = _is_one_image(src)
     if suffix is None:
-        own = path.suffix.lower()
-        suffix = own if own in CONTAINERS and not path.is_dir() else OTHERWISE
-    return os.path.join(out, name + (suffix or os.sep))
+        own = "" if path.is_dir() else path.suffix.lower()
+        if one:
+            suffix = own if own in ANIMATIONS or own in IMAGE_FORMATS else IMAGE
+        else:
+            suffix = own if own in CONTAINERS else OTHERWISE
+    if suffix in IMAGE_FORMATS and suffix not in ANIMATIONS and not one:
+        return os.path.join(out, name, "" if suffix == f".{FRAMES}" else f"{FRAMES_PATTERN}{suffix}")
+    return os.path.join(out, name + suffix)
 
 
 def _check_places(pairs: list[Pair]) -> None:
     taken: dict[str, Pair] = {}
     read = {os.path.realpath(pair.src) for pair in pairs}
     for pair in pairs:
-        inputs.check_distinct(pair.src, pair.dst)
-        place = os.path.normcase(os.path.realpath(pair.dst))
+        inputs.check_distinct(pair.src, pair.place)
+        place = os.path.normcase(os.path.realpath(pair.place))
         other = taken.setdefault(place, pair)
         if other is not pair:
             raise UsageError(
@@ -161,7 +195,7 @@ def run(
     if options.input_fps is not None and not any(pair.images for pair in pairs):
         raise UsageError("--input-fps is for images; a video has its own timestamps")
     enlarge.check(options, options.untrained)
-    for folder in {os.path.dirname(pair.dst.rstrip(os.sep)) or "." for pair in pairs}:
+    for folder in {os.path.dirname(pair.place.rstrip(os.sep)) or "." for pair in pairs}:
         files.check_writable(Path(os.path.abspath(folder)))
     return _each(pairs, options, begin or (lambda number, pair: None), stopped, renders)
 
@@ -178,8 +212,8 @@ def _each(
         if pair.refused:
             yield Entry(pair, FAILED, reason=pair.refused, error="SourceError")
             continue
-        if not options.overwrite and _is_there(pair.dst):
-            journal.sweep(pair.dst)
+        if not options.overwrite and _is_there(pair.place):
+            journal.sweep(pair.place)
             yield Entry(pair, SKIPPED, reason=f"{pair.dst} exists (--overwrite replaces it)")
             continue
         try:
@@ -193,7 +227,7 @@ def _each(
 
 
 def _is_there(dst: str) -> bool:
-    if not dst.endswith(os.sep):
+    if not dst.endswith(os.sep) and not os.path.isdir(dst):
         return os.path.isfile(dst)
     try:
         return bool(os.listdir(dst))
@@ -219,15 +253,18 @@ def _rendered(pair: Pair, options: Job, stopped: Callable[[], bool], renders: Ca
     from vinr_engine.video.render import render
 
     note = options.note
+    unmoved = pair.still and not pair.dst.lower().endswith(tuple(CONTAINERS))
     job = replace(
         options,
         src=pair.src,
         dst=pair.dst,
         input_fps=options.input_fps if pair.images else None,
+        time=None if unmoved else options.time,
+        fps=None if unmoved else options.fps,
         note=None if note is None else lambda text: note(f"{pair.src}: {text}"),
     )
     try:
-        files.make_folder(Path(os.path.abspath(pair.dst)).parent)
+        files.make_folder(Path(os.path.abspath(pair.place)).parent)
         return Entry(pair, DONE, (renders or render)(job))
     except Exception as error:
         if stopped():

@@ -184,7 +184,7 @@ class _Spread(render.Run):
     def compute(self, backend: str) -> None:
         """See Run."""
         job, journal, cluster = self.job, self.journal, self.cluster
-        self.output.check(self.target, self.sound)
+        self.output.check(self.target, self.streams)
         if not cluster.at_once(self.where):
             gpu = " and a GPU" if self.where == "cuda" else ""
             raise UsageError(f"--ray: no machine of the cluster has {cluster.cpus} CPUs{gpu} (see --ray-cpus)")
@@ -221,8 +221,8 @@ class _Spread(render.Run):
             except Cancelled:
                 tasks.keep_ready()
                 self._interrupted()
-            except SinkError as error:
-                raise SinkError(f"{error}{self._kept()}") from None
+            except (SinkError, SourceError) as error:
+                raise type(error)(f"{error}{self._kept()}") from None
 
     def failed(self, text: str) -> VinrError:
         """The error of tasks that cannot be done; what is done stays."""

@@ -8,8 +8,11 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from vinr_engine.video.io.carried import CONVERTED, COPIED, LEFT_OUT, Carried
+
 if TYPE_CHECKING:
     from vinr_engine.video.job import Seconds
+    from vinr_engine.video.summary import Summary
 
 from .queue import STATUSES, Entry
 
@@ -37,6 +40,29 @@ def stages(seconds: Seconds) -> str:
         f"compute {seconds.compute:.1f} s, beside it decode {seconds.decode:.1f} s and encode {seconds.encode:.1f} s; "
         f"waiting {seconds.waiting:.1f} s, joining {seconds.join:.1f} s"
     )
+
+
+def fidelity(summary: Summary) -> str:
+    """What of the input is in the output, and what is not, on one line."""
+    faults = summary.faults
+    counts = {"repaired": faults.repaired, "held": faults.held, "dropped": faults.dropped, "repeats": summary.repeats}
+    found = [f"read {summary.frames_read} frames", *(f"{count} {name}" for name, count in counts.items() if count)]
+    parts = [", ".join(found)]
+    for became in (COPIED, CONVERTED, LEFT_OUT):
+        streams = [_stream(stream) for stream in summary.streams if stream.became == became]
+        if streams:
+            parts.append(f"{became}: {', '.join(streams)}")
+    for name, properties in (("kept", summary.kept), ("not kept", summary.left_out)):
+        if properties:
+            parts.append(f"{name}: {', '.join(properties)}")
+    return "; ".join(parts)
+
+
+def _stream(stream: Carried) -> str:
+    """A stream in a few words, such as "audio eng (ac3 to aac)"."""
+    codec = f"{stream.codec} to {stream.to}" if stream.to and stream.to != stream.codec else stream.codec
+    about = ": ".join(text for text in (codec, stream.why) if text)
+    return " ".join(text for text in (stream.kind, stream.language, f"({about})" if about else "") if text)
 
 
 def as_text(entries: Sequence[Entry]) -> str:
@@ -69,7 +95,8 @@ def _row(entry: Entry) -> tuple[str, ...]:
 def _job(entry: Entry) -> dict[str, Any]:
     facts: dict[str, Any] = {"src": entry.pair.src, "dst": entry.pair.dst, "status": entry.status}
     if entry.summary is not None:
-        facts |= asdict(entry.summary) | {"audio_streams": entry.summary.audio_streams}
+        summary = entry.summary
+        facts |= asdict(summary) | {"frames_read": summary.frames_read, "audio_streams": summary.audio_streams}
     if entry.reason:
         facts["reason"] = entry.reason
     if entry.error:

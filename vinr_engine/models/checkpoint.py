@@ -147,6 +147,15 @@ def _check_names_and_shapes(path: pathlib.Path, state: Mapping[str, Tensor], mod
         raise CheckpointError(f"{path}: not the parameters of this {type(model).__name__}; {'; '.join(problems)}")
 
 
+def _check_finite(path: pathlib.Path, state: Mapping[str, Tensor]) -> None:
+    """One NaN among the parameters can leave pictures black that are finite: later layers may clamp it away."""
+    found = [name for name, tensor in state.items() if not torch.isfinite(tensor).all()]
+    if found:
+        raise CheckpointError(
+            f"{path}: NaN or infinite values in {_listed(found)}: the file is damaged, or its training went wrong"
+        )
+
+
 class _Undrawn(TorchFunctionMode):
     """A context in which initial weights are not drawn.
 
@@ -191,6 +200,7 @@ def load_network(path: str | os.PathLike[str] | None = None) -> NetworkModule:
     except (TypeError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"{path}: its constructor values make no {network.__name__}: {error}") from None
     _check_names_and_shapes(path, state, model)
+    _check_finite(path, state)
     for name, tensor in model.state_dict().items():
         if name.startswith(model.unused) and name not in state:
             state[name] = torch.zeros(tensor.shape)

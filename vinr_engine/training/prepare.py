@@ -12,8 +12,9 @@ from pathlib import Path
 
 from vinr_engine import files
 from vinr_engine.errors import DataError, SinkError, VinrError, reason
-from vinr_engine.video.io.coders import PngCoder
-from vinr_engine.video.io.containers import FRAME_NAME, VIDEO_SUFFIXES
+from vinr_engine.video.io.containers import VIDEO_SUFFIXES
+from vinr_engine.video.io.image_coders import ImageCoder
+from vinr_engine.video.io.image_formats import FRAME_NAME
 from vinr_engine.video.io.outputs import Frames
 from vinr_engine.video.io.reading import STOP, Reading
 from vinr_engine.video.io.target import Target
@@ -40,7 +41,7 @@ def extract(video: Path, clip: Path) -> int:
         VideoSource(video, Reading(on_error=STOP)) as source,
     ):
         info = source.info
-        coder = PngCoder(Target((info.width, info.height), info))
+        coder = ImageCoder(Target((info.width, info.height), info))
         for picture in source.pictures():
             (image,) = coder.code(picture.rgb, picture.time, picture.duration)
             with files.reported(clip):

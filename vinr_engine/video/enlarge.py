@@ -210,9 +210,9 @@ class Pair:
 
         with enlarger.autocast():
             if len(positions) == 1:
-                self._made[positions[0]] = _checked(enlarger.begin(lambda: query()[0, 0].float().clamp(0, 1)))
+                self._made[positions[0]] = _checked(enlarger.begin(lambda: query()[0, 0].float()))
                 return
-            pictures = query()[0].float().clamp_(0, 1)
+            pictures = query()[0].float()
             for position, colours in zip(positions, pictures, strict=True):
                 self._made[position] = _checked(enlarger.transfers.download(colours))
 
@@ -222,7 +222,7 @@ def _checked(arrived: Callable[[], Array]) -> Callable[[], Array]:
         rgb = arrived()
         if not np.isfinite(rgb).all():
             raise VinrError("the network's output is not finite: the weights are damaged, or --dtype is too narrow")
-        return rgb
+        return np.clip(rgb, 0, 1)
 
     return picture
 

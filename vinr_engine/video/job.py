@@ -77,9 +77,10 @@ class NetworkOptions:
 class Job(NetworkOptions):
     """A clip to enlarge in space and time.
 
-    ``src`` is a video file, a folder of images (natural order) or a printf pattern; ``dst`` a video file, or a folder
-    for frame_000000.png and so on. It appears complete or not at all. What is done of it is kept beside it meanwhile,
-    in ``.NAME.vinr``: the same job, after whatever stopped it, goes on from there.
+    ``src`` is a video file, an image, which may be animated, a folder of images (natural order) or a printf pattern;
+    ``dst`` a video file, an animation (.gif, .webp, .apng), a folder for frame_000000.png and so on, a printf pattern
+    in a folder of its own, or for one image an image. It appears complete or not at all. What is done of it is kept
+    beside it meanwhile, in ``.NAME.vinr``: the same job, after whatever stopped it, goes on from there.
 
     ``space`` and ``size``, ``time`` and ``fps`` exclude each other. Where the pixel format needs even sides (4:2:0),
     sizes made by ``space`` are rounded to even numbers and an odd ``size`` is refused. With ``fps`` output frame n is
@@ -88,8 +89,10 @@ class Job(NetworkOptions):
 
     Counts: N input frames with ``time=k`` give a video of k N frames, of which the last k - 1 repeat the last input
     frame's picture so that the duration stays; a folder gets (N - 1) k + 1 frames. With ``fps`` a video gets every n
-    before the last frame's end, a folder every n up to the last frame. A one-frame clip is enlarged and held. Across
-    a scene cut the earlier frame is held (``cuts=False`` interpolates there too).
+    before the last frame's end, a folder every n up to the last frame. A one-frame clip is enlarged and held; one image
+    is by default not multiplied (``time=1``), and an animation has 50 pictures a second unless told otherwise. Across
+    a scene cut the earlier frame is held (``cuts=False`` interpolates there too). Frames that repeat the one before are
+    held; where they are few, motion goes on through them (``repeats=False`` holds those too).
 
     Colour matrix, range, primaries, transfer and sample aspect ratio are kept, rotation tags are applied to the
     picture, more than 8 bits stay where the encoder has them, alpha is not kept.
@@ -99,13 +102,17 @@ class Job(NetworkOptions):
     done; ``note(text)`` gets remarks of one line.
     """
 
-    src: str = argument("SRC", "Video file, folder of images, or pattern such as frame_%04d.png.")
+    src: str = argument(
+        "SRC", "Video, animated or single image, folder of images, pattern such as frame_%04d.png, or - for a pipe."
+    )
     dst: str = argument("DST", f"A{outputs.titles(', or ')[1:]}.")
     space: float | None = option(f"Enlargement in space, any positive number [default: {DEFAULT_SPACE:g}].", float)
     size: str | tuple[int, int] | None = option(
         "Output size in pixels instead of --space, such as 1280x720.", str, metavar="WxH"
     )
-    time: int | None = option(f"Output frames per input frame [default: {DEFAULT_TIME}].", int)
+    time: int | None = option(
+        f"Output frames per input frame [default: {DEFAULT_TIME}; 1 of one image; --fps 50 for animations].", int
+    )
     fps: Moment | None = option("Output rate instead of --time: 60, 24000/1001, 29.97.", str, metavar="RATE")
     codec: str | None = option(f"FFmpeg video encoder [default: {containers.default_codecs()}].", str)
     crf: float | None = option(f"Encoder quality, lower is better [default: {containers.default_quality()}].", float)
@@ -131,8 +138,15 @@ class Job(NetworkOptions):
         "If interrupted, write what is done to a file of its own, NAME.partial.EXT, that plays.", bool, False,
         name="--keep-partial", alters=False,
     )  # fmt: skip
+    repeats: bool = option(
+        "Hold frames that the input repeats, instead of letting motion go on through a few of them.", bool, True,
+        name="--no-repeats",
+    )  # fmt: skip
     cuts: bool = option("Interpolate across scene cuts too.", bool, True, name="--no-cuts")
-    audio: bool = option("Leave the audio out.", bool, True, name="--no-audio")
+    audio: str = option(
+        "What becomes of sound: auto copies it, or converts what the container does not hold; copy leaves that out; "
+        f"{containers.listed((*containers.AUDIO, 'none'))} for all of it.", str, "auto", metavar="CODEC",
+    )  # fmt: skip
     untrained: bool = option(
         "Random weights: tries the tool; the picture means nothing.", bool, False, name="--untrained"
     )

@@ -37,8 +37,8 @@ class Mark:
     ``frame``: number of the input frame whose span goes on, which lies at ``time``; ``emitted`` of the span's output
     frames are done. ``since``: the time of the first frame to read, that one or the one before, which a hold looks back
     at. ``first``: the first frame's time. ``digest``: of the frame, see `files.digest`. ``frames_out`` and ``cuts``:
-    output frames before the segment, scene cuts before the span. ``faults``: up to the input frame, its own among them.
-    All times in seconds.
+    output frames before the segment, scene cuts before the span. ``repeats`` and ``faults``: see Counts; up to the
+    input frame, its own among them. All times in seconds.
     """
 
     frame: int
@@ -49,6 +49,7 @@ class Mark:
     digest: str
     frames_out: int
     cuts: int
+    repeats: int = 0
     faults: Faults = field(default_factory=Faults)
 
     def as_json(self) -> dict[str, Any]:
@@ -78,11 +79,12 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Counts:
-    """Frames used and written, scene cuts found, and faults of the input."""
+    """Frames used and written, scene cuts, frames that repeat the one before, and faults of the input."""
 
     frames_in: int
     frames_out: int
     cuts: int
+    repeats: int = 0
     faults: Faults = field(default_factory=Faults)
 
     @classmethod
@@ -100,7 +102,7 @@ class Journal:
     def __init__(self, dst: str) -> None:
         self.dst = dst
         self.final = Path(os.path.abspath(dst))
-        self.folder = self.final.with_name(f".{self.final.name}.vinr")
+        self.folder = files.beside(self.final, ".", ".vinr")
         self.head: dict[str, Any] | None = None
         self.chunks: list[Chunk] = []
         self.counts: Counts | None = None
@@ -371,13 +373,23 @@ class Journal:
         )
         self.chunks, self.counts, self.joined = self.chunks[: chunk.number], None, False
 
-    def rename(self, ours: re.Pattern[str] | None) -> None:
-        """Put the result in the output's place, safely on the disk; see `files.draft` for ``ours``. SinkError."""
+    def rename(self, ours: re.Pattern[str] | None, overwrite: bool) -> None:
+        """Put the result in the output's place, safely on the disk; see `files.draft` for ``ours``.
+
+        SinkError, also where something has appeared there since the run began, without ``overwrite``.
+        """
         with files.reported(self.dst):
             files.sync(self.result)
             if not self.joined:
                 self._write({"joined": True})
                 self.joined = True
+            if not overwrite:
+                try:
+                    files.rename_new(self.result, self.final)
+                except FileExistsError:
+                    raise SinkError(f"{self.dst} has appeared meanwhile: --overwrite replaces it") from None
+                files.sync(self.final.parent)
+                return
             if self.result.is_dir() and self.final.exists():
                 if ours is not None and files.foreign(self.final, ours) is not None:
                     raise SinkError(f"{self.dst} holds other files now: empty it, and the same command goes on")
@@ -393,7 +405,7 @@ class Journal:
 
     @property
     def _partial_path(self) -> Path:
-        return self.final.with_name(f"{self.final.stem}.partial{self.final.suffix}")
+        return files.beside(self.final.with_suffix(""), "", f".partial{self.final.suffix}")
 
     def partial(self) -> Path:
         """Where to write what is done so far; it goes when the output is complete. SinkError."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any, Protocol
+
+import numpy as np
 
 from vinr_engine.errors import Cancelled
 
@@ -15,7 +17,7 @@ from .io.colour import Array
 from .io.source import Faults, Picture
 from .journal import Counts, Mark
 from .plan import Plan
-from .schedule import Span, last_span, pair_span
+from .schedule import STILL_FRAMES, STILL_SECONDS, Moment, last_moments, moments, motion
 
 Awaited = Callable[[], Array]
 """Gives a picture once it is there."""
@@ -62,19 +64,55 @@ def digest(rgb: Array) -> str:
     return hashlib.sha256(rgb.tobytes()).hexdigest()
 
 
+ALIKE = 3.5 / 255
+"""Two pictures that differ by no more anywhere are about the same, as one that was coded twice."""
+SOME_ROWS = 16
+"""Every so many rows tell most pictures apart."""
+
+
+def differ(first: Array, second: Array, most: float) -> bool:
+    """Whether two pictures differ by more than ``most`` anywhere."""
+    return any(float(np.abs(first[:, ::rows] - second[:, ::rows]).max()) > most for rows in (SOME_ROWS, 1))
+
+
 @dataclass
 class _Left:
-    """The frame that a span begins with: ``slot``, and the pair that ends with it, if a hold may look back at that."""
+    """The frame that a span begins with: ``slot``, and the pair that ends with it, if a hold may look back at that.
+
+    ``times``: its own or that up to which it is held already, and those of its repeats since then. ``emitted``: output
+    frames of the span that are done, of which ``shown`` says that the last one was the held picture.
+    ``repeats`` so far, all of which are ``exact`` or not, have ``faults``; where not, ``latest`` is the last one, and
+    ``settled`` are the faults of those before it. ``counts``: of the clip up to it.
+    """
 
     picture: Picture
     slot: Any
+    counts: Counts
     before: PairOf | None = None
     before_time: Fraction | None = None
+    emitted: int = 0
+    shown: bool = False
+    exact: bool = True
+    latest: Picture | None = None
+    repeats: int = 0
+    faults: Faults = field(default_factory=Faults)
+    settled: Faults = field(default_factory=Faults)
+    times: list[Fraction] = field(default_factory=list)
+    duration: Fraction = Fraction(0)
+
+    def __post_init__(self) -> None:
+        self.times, self.duration = [self.picture.time], self.picture.duration
+
+    def stands_still(self, until: Fraction | None = None) -> bool:
+        """Whether the repeats, with one at ``until``, are too many to be motion at a lower rate."""
+        repeats = self.repeats + (until is not None)
+        last = self.times[-1] if until is None else until
+        return repeats > STILL_FRAMES or last - self.picture.time > STILL_SECONDS
 
 
 class Pipeline:
-    """Feeds a sink from pictures; holds two pictures, two pairs' features and one output frame at any time, beside what
-    waits for the threads that read and write, and up to three queries of a model that answers several at once."""
+    """Feeds a sink from pictures; holds three pictures, two pairs' features and one output frame at any time, beside
+    what waits for the threads that read and write, and up to three queries of a model that answers several at once."""
 
     def __init__(
         self, enlarger: Enlarges, plan: Plan, sink: Output, detector: CutDetector | None, lead: Fraction,
@@ -85,11 +123,10 @@ class Pipeline:
         self.enlarger, self.plan, self.sink, self.detector = enlarger, plan, sink, detector
         self.lead, self.progress, self.cancel = lead, progress, cancel
         self.mark = mark
-        self.frame = mark.frame if mark else 0
-        """Number of the frame that the present span begins with."""
-        self.frames_out = mark.frames_out if mark else 0
-        self.cuts = mark.cuts if mark else 0
-        self.faults = mark.faults if mark else Faults()
+        self.counts = Counts(0, 0, 0)
+        if mark is not None:
+            self.counts = Counts(mark.frame, mark.frames_out, mark.cuts, mark.repeats, mark.faults)
+        """Of the clip so far; the input frames are those before the present span."""
         self.first = mark.first if mark else Fraction(0)
         self.until: int | None = None
 
@@ -100,83 +137,170 @@ class Pipeline:
         that is its end. Errors: Cancelled, after what is done is kept, and those of source and sink.
         """
         self.until = until
-        left = None
+        left: _Left | None = None
         for picture in pictures:
-            right = _Left(picture, self.enlarger.slot(picture.rgb))
-            counted = self.mark is not None and picture.time <= self.mark.time
-            if left is None or counted:
-                if left is None and self.mark is None:
-                    self.first = picture.time
-                if left is not None:  # a hold goes on, and looks back
-                    right.before, right.before_time = self.enlarger.pair(left.slot, right.slot), left.picture.time
-                if self.detector is not None:
-                    self.detector.see(picture.rgb)
+            if left is None or (self.mark and picture.time <= self.mark.time):
+                left = self._begun(left, picture)
+            elif self._repeats(left, picture):
+                self._repeat(left, picture)
             else:
                 cut = self.detector is not None and self.detector.cut_before(picture.rgb)
-                span = pair_span(self.plan.clock, self.first, self.frame, left.picture.time, picture.time, cut)
-                pair = self.enlarger.pair(left.slot, right.slot)
-                if not cut:  # only a hold looks back: the features of the pair before are released early
-                    left.before = None
-                self._emit(span, pair, left, picture.time)
-                if self.frames_out == until:
-                    return self._counts()
-                self.cuts += cut
-                self.frame += 1
-                if not cut:
-                    right.before, right.before_time = pair, left.picture.time
-            if not counted:  # only now: a mark in the span before this picture knows nothing of it
-                self.faults += picture.faults
-            left = right
+                if cut:
+                    left = self._settled(left)
+                if not self._done:
+                    left = self._next(left, picture, cut)
+            if self._done:
+                return self.counts
         if left is not None:
-            last = left.picture
-            end = last.time + last.duration
-            span = last_span(self.plan.clock, self.first, self.frame, last.time, last.duration, self.plan.copies)
-            self._emit(span, None, left, end)
-            self.frame += 1
-        return self._counts()
+            self._end(left)
+        return self.counts
 
-    def _counts(self) -> Counts:
-        return Counts(self.frame, self.frames_out, self.cuts, self.faults)
+    def _begun(self, left: _Left | None, picture: Picture) -> _Left:
+        """The clip's first picture; of one that goes on, those up to the mark's, which hold no new output frames."""
+        if left is None and self.mark is None:
+            self.first = picture.time
+            self._count(faults=picture.faults)
+        elif left is not None and picture.time != self.mark.time:  # type: ignore[union-attr]
+            return left  # a repeat of it
+        right = _Left(picture, self.enlarger.slot(picture.rgb), self.counts)
+        if left is not None:  # a hold goes on, and looks back
+            right.before, right.before_time = self.enlarger.pair(left.slot, right.slot), left.picture.time
+        if self.detector is not None:
+            self.detector.see(picture.rgb)
+        return right
 
-    def _emit(self, span: Span, pair: PairOf | None, left: _Left, until: Fraction) -> None:
-        """Write a span's frames; a hold shows its left picture as the end of the pair before, or paired with itself."""
-        written = False
-        done = self.mark.emitted if self.mark and self.mark.frame == span.left else 0
-        if pair is not None and not span.hold:
-            pair.expect([position for _, position in span.moments[done:]])
-        for n, (time, position) in enumerate(span.moments[done:], done):
+    def _repeats(self, left: _Left, picture: Picture) -> bool:
+        """Whether it is the left picture again.
+
+        Those about the same count while motion goes on through them: holding them would show a slow fade in steps.
+        """
+        first, second = left.picture.rgb, picture.rgb
+        if left.exact and not differ(first, second, 0):
+            return True
+        through = self.plan.through and left.times[0] == left.picture.time and not left.stands_still(picture.time)
+        return through and not differ(first, second, ALIKE)
+
+    def _repeat(self, left: _Left, picture: Picture) -> None:
+        """Held where it is clear that the picture stands still, else put off until something moves."""
+        if self.detector is not None:
+            self.detector.see(picture.rgb)
+        left.exact = left.exact and not differ(left.picture.rgb, picture.rgb, 0)
+        left.times.append(picture.time)
+        left.duration = picture.duration
+        left.repeats += 1
+        left.settled, left.faults = left.faults, left.faults + picture.faults
+        left.latest = None if left.exact else picture
+        if left.stands_still() or not self.plan.through:
+            self._hold(left)
+
+    def _settled(self, left: _Left) -> _Left:
+        """Nothing moves on from here: where repeats were not exact, what moved up to the last one is shown."""
+        picture = left.latest
+        if picture is None:
+            return left
+        left.times.pop()
+        left.repeats -= 1
+        left.faults = left.settled
+        return self._next(left, picture, cut=False)
+
+    def _next(self, left: _Left, picture: Picture, cut: bool) -> _Left:
+        """A picture of something else."""
+        right = _Left(picture, self.enlarger.slot(picture.rgb), self.counts)
+        pair = self.enlarger.pair(left.slot, right.slot)
+        times = [*left.times, picture.time]
+        since = None if cut else motion(times, self.plan.interval, self.plan.through and not left.stands_still())
+        if since == left.picture.time and not left.emitted:  # the features of the pair before are released early
+            left.before = None
+        self._emit(left, moments(self.plan.clock, self.first, times, since), pair, picture.time)
+        if self._done:
+            return left
+        self._pass(left)
+        self._count(cuts=int(cut), faults=picture.faults)
+        right.counts = self.counts
+        if not cut:
+            right.before, right.before_time = pair, left.picture.time
+        return right
+
+    def _end(self, left: _Left) -> None:
+        """Nothing follows."""
+        left = self._settled(left)
+        if self._done:
+            return
+        self._hold(left)
+        if self._done:
+            return
+        last, duration = left.times[-1], left.duration
+        found = last_moments(self.plan.clock, self.first, last, duration, self.plan.copies)
+        self._emit(left, found, None, last + duration)
+        if not self._done:
+            self._pass(left)
+
+    def _pass(self, left: _Left) -> None:
+        """Its span is done."""
+        self._count(frames_in=1 + left.repeats, repeats=left.repeats, faults=left.faults)
+
+    def _hold(self, left: _Left) -> None:
+        """Output frames up to the last repeat."""
+        found = moments(self.plan.clock, self.first, left.times, None)
+        left.times = left.times[-1:]
+        self._emit(left, found, None, left.times[0])
+
+    def _count(self, **more: Any) -> None:
+        self.counts = replace(self.counts, **{name: getattr(self.counts, name) + n for name, n in more.items()})
+
+    @property
+    def _done(self) -> bool:
+        """Whether all output frames are there that are wanted."""
+        return self.counts.frames_out == self.until
+
+    def _emit(self, left: _Left, found: list[Moment], pair: PairOf | None, until: Fraction) -> None:
+        """Write frames of a span, the last one shown up to ``until``, and no more than are wanted.
+
+        A hold shows the left picture as the end of the pair before, or paired with itself.
+        """
+        done = self.mark.emitted if self.mark and self.mark.frame == left.counts.frames_in else 0
+        skipped = min(max(0, done - left.emitted), len(found))
+        left.emitted += skipped
+        found = found[skipped:]
+        if pair is not None:
+            pair.expect([position for _, position in found if position is not None])
+        for n, (time, position) in enumerate(found):
             if self.cancel is not None and self.cancel():
-                self.sink.commit(self._mark(span, n, left))
+                self.sink.commit(self._mark(left))
                 raise Cancelled("cancelled")
-            if not span.hold:
+            picture: Awaited | None = None
+            if position is not None:
                 assert pair is not None
                 picture = pair.begin(position)
-            elif written:
-                picture = None
-            elif left.before is not None:
-                picture = left.before.begin(Fraction(1))
-            else:
-                picture = self.enlarger.pair(left.slot, left.slot).begin(Fraction(0))
-            written = True
-            following = span.moments[n + 1][0] if n + 1 < len(span.moments) else until
+            elif not left.shown:
+                picture = self._held(left)
+            left.shown = position is None
+            following = found[n + 1][0] if n + 1 < len(found) else until
             self.sink.write(picture, time - self.first + self.lead, following - time)
-            self.frames_out += 1
-            if self.frames_out % self.plan.segment == 0:
-                self.sink.commit(self._mark(span, n + 1, left))
+            left.emitted += 1
+            self._count(frames_out=1)
+            if self.counts.frames_out % self.plan.segment == 0:
+                self.sink.commit(self._mark(left))
             if self.progress is not None:
-                self.progress(self.frames_out, self.plan.total)
-            if self.frames_out == self.until:
+                self.progress(self.counts.frames_out, self.plan.total)
+            if self._done:
                 return
 
-    def _mark(self, span: Span, emitted: int, left: _Left) -> Mark:
+    def _held(self, left: _Left) -> Awaited:
+        if left.before is not None:
+            return left.before.begin(Fraction(1))
+        return self.enlarger.pair(left.slot, left.slot).begin(Fraction(0))
+
+    def _mark(self, left: _Left) -> Mark:
         return Mark(
-            frame=span.left,
-            emitted=emitted,
+            frame=left.counts.frames_in,
+            emitted=left.emitted,
             time=left.picture.time,
-            since=left.picture.time if left.before_time is None or not span.hold else left.before_time,
+            since=left.picture.time if left.before is None or left.before_time is None else left.before_time,
             first=self.first,
             digest=digest(left.picture.rgb),
-            frames_out=self.frames_out,
-            cuts=self.cuts,
-            faults=self.faults,
+            frames_out=self.counts.frames_out,
+            cuts=left.counts.cuts,
+            repeats=left.counts.repeats,
+            faults=left.counts.faults,
         )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from vinr_engine.errors import UsageError
 
 from . import parse
+from .io.containers import AUDIO_CHOICES, listed
 from .io.reading import HOLD, SKIP, STOP, Reading
 from .job import DEFAULT_SPACE, DEFAULT_TIME, Job
 from .schedule import Clock, Multiply, Rate, common_unit
@@ -36,6 +37,7 @@ class Wanted:
     segment: int | None
     on_error: str = HOLD
     deinterlace: bool = True
+    repeats: bool = True
 
     @property
     def reading(self) -> Reading:
@@ -63,9 +65,11 @@ def wanted(job: Job) -> Wanted:
     rate = None if job.input_fps is None else parse.rate(job.input_fps, "--input-fps")
     if job.on_error not in (HOLD, SKIP, STOP):
         raise UsageError(f"--on-error must be {HOLD}, {SKIP} or {STOP}, got {job.on_error}")
+    if job.audio not in AUDIO_CHOICES:
+        raise UsageError(f"--audio must be {listed(AUDIO_CHOICES)}, got {job.audio}")
     if job.segment is not None and job.segment < 1:
         raise UsageError(f"--segment must be at least 1 frame, got {job.segment}")
-    return Wanted(scale, size, clock, rate, start, end, job.segment, job.on_error, job.deinterlace)
+    return Wanted(scale, size, clock, rate, start, end, job.segment, job.on_error, job.deinterlace, job.repeats)
 
 
 @dataclass(frozen=True)
@@ -73,7 +77,8 @@ class Plan:
     """What will be made: ``size`` is (width, height), ``rate`` the nominal output rate.
 
     ``copies``: the last picture is repeated until its end. ``total``: about how many frames, None if that is unknown.
-    ``segment``: output frames of a segment.
+    ``segment``: output frames of a segment. ``interval``: the input's, nominally. ``through``: motion goes on through
+    frames that are repeated. ``aspect``: the sample aspect ratio, None for square ones.
     """
 
     size: tuple[int, int]
@@ -83,6 +88,9 @@ class Plan:
     total: int | None
     step: Fraction
     segment: int
+    interval: Fraction = Fraction(1, 25)
+    through: bool = True
+    aspect: Fraction | None = None
 
     def tick(self, lead: Fraction) -> Fraction:
         """The unit of output timestamps, in seconds: all times are whole multiples where 32 bits allow it.
@@ -96,6 +104,7 @@ def plan(wanted: Wanted, info: SourceInfo, accepts: Accepts) -> Plan:
     """The plan for a source and an output; UsageError for a size that is too large, or odd where it must be even."""
     clock = wanted.clock
     rate = info.rate or Fraction(25)
+    interval = 1 / rate
     total = info.count
     if isinstance(clock, Multiply):
         step = info.tick / clock.factor
@@ -109,7 +118,21 @@ def plan(wanted: Wanted, info: SourceInfo, accepts: Accepts) -> Plan:
         rate = clock.fps
     size = _size(wanted, info, accepts)
     segment = wanted.segment or min(max(SEGMENT_PIXELS // (size[0] * size[1]), SHORTEST), LONGEST)
-    return Plan(size, clock, rate, accepts.timed, total, step, segment)
+    through = wanted.repeats and rate * interval > 1  # else only frames of the input are shown
+    aspect = _aspect(wanted, info, size)
+    return Plan(size, clock, rate, accepts.timed, total, step, segment, interval, through, aspect)
+
+
+def _aspect(wanted: Wanted, info: SourceInfo, size: tuple[int, int]) -> Fraction | None:
+    """The shape of the output's pixels: the input's with --space; with --size such that the picture keeps its own."""
+    aspect = info.aspect or Fraction(1)
+    if wanted.size is not None:
+        width, height = size
+        aspect *= Fraction(info.width * height, info.height * width)
+        if abs(aspect - 1) * max(width, height) <= 1:  # less than a pixel
+            return None
+        aspect = aspect if max(aspect.numerator, aspect.denominator) < 256 else aspect.limit_denominator(255)
+    return None if aspect == 1 else aspect
 
 
 def _size(wanted: Wanted, info: SourceInfo, accepts: Accepts) -> tuple[int, int]:

@@ -7,6 +7,8 @@ import time
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from vinr_engine.errors import printable
+
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
@@ -98,6 +100,7 @@ class Bar:
 
     def say(self, text: str) -> None:
         """One line on standard error, ``quiet`` or not."""
+        text = printable(text)
         if self._progress is not None:
             self._progress.console.print(f"vinr: {text}", markup=False, highlight=False, soft_wrap=True)
         else:

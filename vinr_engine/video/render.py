@@ -13,14 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 from vinr_engine import files, memory
 from vinr_engine._version import __version__
-from vinr_engine.errors import Cancelled, SinkError, is_full
+from vinr_engine.errors import Cancelled, SinkError, SourceError, is_full
 
 from . import enlarge
 from .chunks import ChunkWriter, Kept
 from .cuts import CutDetector
-from .io import inputs, outputs
-from .io.audio import AudioCopy
+from .io import inputs, outputs, spool
+from .io.selection import Part
 from .io.source import OpenSource, Picture
+from .io.streams import Streams
 from .io.target import Target
 from .io.video_source import VideoSource
 from .job import Job, Seconds
@@ -49,20 +50,26 @@ def upscale(src: str | os.PathLike[str], dst: str | os.PathLike[str], **options:
 def render(job: Job, runs: Callable[..., Run] | None = None) -> Summary:
     """See `upscale`. ``runs``: what is called in place of `Run`."""
     began = clock_time.monotonic()
-    numbers = wanted(job)
-    inputs.source_kind(job.src)
+    wanted(job)
+    if job.src == spool.STANDARD:
+        with spool.spooled(job.dst) as path:
+            return render(replace(job, src=path), runs)
+    kind = inputs.source_kind(job.src)
     output = outputs.kind_of(job.dst)(job.dst, job.codec, job.crf)
-    inputs.check_distinct(job.src, job.dst)
+    time, fps = output.times(kind == "image", job.time, job.fps)
+    job = replace(job, time=time, fps=fps)
+    numbers = wanted(job)
+    inputs.check_distinct(job.src, output.place)
     backend = enlarge.check(job, job.untrained)
-    journal = Journal(job.dst)
+    journal = Journal(output.place)
     journal.tidy()
     if not journal.exists:
-        files.check_new(job.dst, output.folder, job.overwrite, output.ours)
+        files.check_new(output.place, output.folder, job.overwrite, output.ours)
     try:
         with journal, ExitStack() as stack:
             run = (runs or Run)(job, numbers, output, journal, stack)
             if not journal.finished:
-                files.check_new(job.dst, output.folder, job.overwrite, output.ours)
+                files.check_new(output.place, output.folder, job.overwrite, output.ours)
                 if journal.counts is None:
                     run.compute(backend)
                 run.join()
@@ -92,16 +99,17 @@ class Run:
         if job.model is not None:  # before anything is computed
             job.model.check((height, width), self.plan.clock.positions(), (info.height, info.width))
         self.source = source
-        self.sound: AudioCopy | None = None
-        if isinstance(source, VideoSource) and job.audio and accepts.audio:
-            self.sound = AudioCopy(
-                Path(job.src),
+        self.accepts = accepts
+        self.streams: Streams | None = None
+        if isinstance(source, VideoSource):
+            part = Part(
                 begin=source.origin + self._first_time(),
                 end=None if numbers.end is None else source.origin + numbers.end,
                 trim=bool(numbers.start) or numbers.end is not None,
             )
-            stack.callback(self.sound.close)
-        self.lead = self.sound.lead if self.sound else Fraction(0)
+            self.streams = Streams(Path(job.src), source.stream.index, part, accepts.container, job.audio)
+            stack.callback(self.streams.close)
+        self.lead = self.streams.lead if self.streams else Fraction(0)
         self.model = enlarge.load(job.weights, job.untrained) if job.model is None else job.model
         self.device, limit = self._place()
         threads = min(MOST_THREADS, -(-3 * (os.cpu_count() or 1) // 2))
@@ -109,14 +117,20 @@ class Run:
         settled = journal.begin(self._head({"threads": threads, "memory": limit}), job.restart)
         self.memory = limit if job.memory is not None or settled["memory"] is None else settled["memory"]
         self.resumed = journal.frames
-        self.target = Target(self.plan.size, info, self.plan.rate, self.plan.tick(self.lead), settled["threads"])
+        constant = accepts.container is not None and accepts.container.constant
+        tick = 1 / self.plan.rate if constant else self.plan.tick(self.lead)
+        self.target = Target(
+            self.plan.size, replace(info, aspect=self.plan.aspect), self.plan.rate, tick, settled["threads"]
+        )
         if self.resumed:
             self.say(f"{self.resumed} output frames are done: going on from there")
-        for text in (*info.notes, *accepts.notes):
+        alone = [f"left out: {', '.join(accepts.left_out)}"] if accepts.left_out else []
+        left_out = self.streams.notes(accepts.left_out) if self.streams else alone
+        for text in (*info.notes, *accepts.notes, *output.remarks(self.target), *left_out):
             self.say(text)
 
     def _open(self) -> OpenSource:
-        return inputs.open_source(self.job.src, self.numbers.reading)
+        return inputs.open_source(self.job.src, self.numbers.reading, self.output.scene)
 
     def _place(self) -> tuple[torch.device | None, int | None]:
         """The device, None for the model's own, and the bytes to stay within."""
@@ -151,7 +165,7 @@ class Run:
     def compute(self, backend: str) -> None:
         """All chunks that are not there yet."""
         job, journal = self.job, self.journal
-        self.output.check(self.target, self.sound)
+        self.output.check(self.target, self.streams)
         with ExitStack() as stack:
             pictures = ReadAhead(remarked(pictures_from(self.source, journal.mark, self._open, self.say), self.say))
             stack.callback(pictures.close)
@@ -190,8 +204,8 @@ class Run:
                     self._interrupted()
                 else:
                     writer.finish(counts)
-            except SinkError as error:
-                raise SinkError(f"{error}{self._kept()}") from None
+            except (SinkError, SourceError) as error:
+                raise type(error)(f"{error}{self._kept()}") from None
             self.stages = stages()
 
     def _kept(self) -> str:
@@ -210,7 +224,7 @@ class Run:
             path = self.journal.partial()
             files.check_new(str(path), self.output.folder, overwrite=True, ours=self.output.ours)
             with files.draft(path, self.output.folder, self.output.ours, SinkError) as new:
-                self.output.join(Kept(self.journal, whole=False), new, self.target, self.sound)
+                self.output.join(Kept(self.journal, whole=False), new, self.target, self.streams)
             partial = f"; {path} holds them, and plays"
         raise Cancelled(f"interrupted{self._kept()}{partial}")
 
@@ -219,8 +233,10 @@ class Run:
         began = clock_time.monotonic()
         try:
             if not self.journal.joined:
-                self.output.join(Kept(self.journal), self.journal.result, self.target, self.sound)
-            self.journal.rename(self.output.ours)
+                self.output.join(Kept(self.journal), self.journal.result, self.target, self.streams)
+            for text in self.output.late:
+                self.say(text)
+            self.journal.rename(self.output.ours, self.job.overwrite)
         except SinkError as error:
             self.journal.discard()
             raise SinkError(f"{error}{self._kept()}") from None
@@ -237,12 +253,15 @@ class Run:
             size=self.plan.size,
             rate=self.plan.rate,
             cuts=counts.cuts,
+            repeats=counts.repeats,
             seconds=seconds,
             weights=self.weights,
             resumed=self.resumed,
             stages=replace(self.stages, total=seconds),
             faults=counts.faults,
-            streams=self.sound.carried if self.sound else (),
+            streams=self.streams.carried if self.streams else (),
+            kept=(*self.accepts.kept, *(self.streams.kept if self.streams else ())),
+            left_out=(*self.accepts.left_out, *(self.streams.left_out if self.streams else ())),
         )
 
 

@@ -23,7 +23,8 @@ def pictures_from(
     begun: list[Picture] = []
     pictures = source.pictures(mark.since)
     for picture in pictures:
-        begun.append(picture)
+        if not begun or picture.time >= mark.time:  # between them lie repeats of the first, maybe many
+            begun.append(picture)
         if picture.time >= mark.time:
             break
     if begun and begun[0].time == mark.since and begun[-1].time == mark.time and digest(begun[-1].rgb) == mark.digest:

@@ -1,30 +1,27 @@
 """Which output frame shows which moment: exact times, no pictures.
 
-Input frames have times t_0 < t_1 < ... in seconds, as fractions. Output times are cut into spans. A span between two
-frames of one scene is a pair: its output times are interpolated. A span before a scene cut, and the one after the
-last frame, is a hold: its output times all show its left frame. Everything streams: a span is known once
-the next frame is.
+Input frames have times t_0 < t_1 < ... in seconds, as fractions. Output times between two frames of one scene are
+interpolated. Before a scene cut, and after the last frame, they show the frame before: it is held. So they do while
+nothing moves: where a frame is repeated for long, or comes long after the one before.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 
+Moment = tuple[Fraction, Fraction | None]
+"""An output time in seconds, and its position in [0, 1) of the way from one frame to the next; None: held."""
 
-@dataclass(frozen=True)
-class Span:
-    """Output times from one input frame up to the next.
-
-    ``left`` is the input frame's number; ``moments`` are (time in seconds, position) with position in [0, 1) of the
-    way to the next frame, 0 in a hold.
-    """
-
-    left: int
-    hold: bool
-    moments: tuple[tuple[Fraction, Fraction], ...]
+STILL_FRAMES, STILL_SECONDS = 3, Fraction(1, 4)
+"""More repeats of a frame, or a longer time of them, are a picture that stands still. Fewer are motion that was drawn
+or filmed at a lower rate than the file's: it goes on through them."""
+GAP_FRAMES, GAP_SECONDS = 8, Fraction(1)
+"""A frame that comes more such steps, and more seconds, after the one before follows a still, whose repeats the file
+leaves out, as recordings of screens do."""
 
 
 @dataclass(frozen=True)
@@ -62,36 +59,32 @@ class Rate:
 Clock = Multiply | Rate
 
 
-def pair_span(clock: Clock, first: Fraction, index: int, left: Fraction, right: Fraction, cut: bool) -> Span:
-    """The span from frame ``index`` at ``left`` to the next at ``right``; ``cut`` when a scene cut lies between."""
-    zero = Fraction(0)
-    moments = [(t, zero if cut else (t - left) / (right - left)) for t in clock.times(first, left, right)]
-    return Span(index, cut, tuple(moments))
+def moments(clock: Clock, first: Fraction, times: Sequence[Fraction], since: Fraction | None) -> list[Moment]:
+    """Output times from a frame to the next.
+
+    ``times`` are the frame's, its repeats', and the next one's; ``since`` is when the picture begins to move to that,
+    None: not at all. ``first`` is the clip's first frame's.
+    """
+    found = [time for left, right in pairwise(times) for time in clock.times(first, left, right)]
+    if since is None:
+        return [(time, None) for time in found]
+    return [(time, None if time < since else (time - since) / (times[-1] - since)) for time in found]
 
 
-def last_span(clock: Clock, first: Fraction, index: int, left: Fraction, duration: Fraction, copies: bool) -> Span:
-    """The span of the last frame, shown for ``duration``; without ``copies`` only a time on the frame itself counts."""
-    times = clock.times(first, left, left + duration)
-    if not copies:
-        times = [t for t in times if t == left]
-    return Span(index, True, tuple((t, Fraction(0)) for t in times))
+def motion(times: Sequence[Fraction], step: Fraction, through: bool) -> Fraction:
+    """When the picture begins to move to the last of ``times``, which are as for `moments`.
+
+    ``step`` is the input's nominal one. ``through``: motion goes on through the repeats.
+    """
+    since = times[0] if through else times[-2]
+    if times[-1] - since > max(GAP_FRAMES * step, GAP_SECONDS):
+        return times[-1] - step
+    return since
 
 
-def spans(
-    clock: Clock, stamps: Iterable[tuple[Fraction, bool]], duration: Fraction, copies: bool = True
-) -> Iterator[Span]:
-    """All spans of a clip from its frames' (time, cut before this frame); ``duration`` is the last frame's."""
-    first = left = None
-    index = 0
-    for time, cut in stamps:
-        if first is None or left is None:
-            first = left = time
-            continue
-        yield pair_span(clock, first, index, left, time, cut)
-        left = time
-        index += 1
-    if first is not None and left is not None:
-        yield last_span(clock, first, index, left, duration, copies)
+def last_moments(clock: Clock, first: Fraction, time: Fraction, duration: Fraction, copies: bool) -> list[Moment]:
+    """Those of the last frame, shown for ``duration``; without ``copies`` only a time on the frame itself counts."""
+    return [(t, None) for t in clock.times(first, time, time + duration) if copies or t == time]
 
 
 def common_unit(values: Iterable[Fraction], limit: int = 2**31 - 1) -> Fraction | None:

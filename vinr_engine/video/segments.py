@@ -65,7 +65,7 @@ class Made:
 class Clip:
     """All that is known of a clip before its pictures are read, so that any process can make its segments.
 
-    ``src`` is a path that all of them see; ``lead`` see AudioCopy; ``cuts`` and ``backend`` see Job.
+    ``src`` is a path that all of them see; ``lead`` see Streams; ``cuts`` and ``backend`` see Job.
     """
 
     src: str
@@ -81,7 +81,7 @@ class Clip:
 
     def open(self) -> OpenSource:
         """The source; SourceError."""
-        return inputs.open_source(self.src, self.numbers.reading)
+        return inputs.open_source(self.src, self.numbers.reading, self.output.scene)
 
     def check(self) -> None:
         """That this process can make its segments; SourceError, UsageError."""

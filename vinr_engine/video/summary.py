@@ -14,9 +14,9 @@ from .job import Seconds
 class Summary:
     """What was done. ``size`` is (width, height), ``rate`` the mean frames per second, None for images.
 
-    ``frames_in`` were used of those that were read, ``faults`` counts what was wrong with them. ``resumed``: how many
-    of ``frames_out`` an earlier run made. ``streams``: what became of those beside the picture. ``kept`` and
-    ``left_out``: properties of the input that the output has, and those that it lacks.
+    ``frames_in`` were used of those that were read; ``repeats`` of them show what the one before does; ``faults``
+    counts what was wrong with them. ``resumed``: how many of ``frames_out`` an earlier run made. ``streams``: what
+    became of those beside the picture. ``kept`` and ``left_out``: properties of the input that the output has or lacks.
     """
 
     path: str
@@ -25,6 +25,7 @@ class Summary:
     size: tuple[int, int]
     rate: Fraction | None
     cuts: int
+    repeats: int
     seconds: float
     weights: str
     resumed: int = 0
@@ -33,6 +34,11 @@ class Summary:
     streams: tuple[Carried, ...] = ()
     kept: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
+
+    @property
+    def frames_read(self) -> int:
+        """Those of the input, also where nothing could be made of them."""
+        return self.frames_in + self.faults.dropped
 
     @property
     def audio_streams(self) -> int:

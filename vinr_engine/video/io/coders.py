@@ -1,21 +1,23 @@
-"""Pictures to coded packets: by an encoder of video, or as PNG."""
+"""Pictures to coded packets of video; image_coders has those of images."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any, Protocol
 
 import av
-import numpy as np
 
 from vinr_engine.errors import SinkError, reason
 from vinr_engine.memory import encoder_options
 
 from . import planes
-from .colour import Array, Colour, for_encoding
+from .colour import RGB, Array, Colour, for_encoding
+from .containers import ENCODERS, Encoder
 from .encoders import Encoding
 from .packets import Packet
+from .said import listening
 from .target import Target
 
 
@@ -46,31 +48,54 @@ class Coder(Protocol):
 def options(encoding: Encoding, target: Target) -> dict[str, str]:
     """Of the encoder, for pictures of that size."""
     width, height = target.size
-    return {**encoding.options, **encoder_options(encoding.codec, (height, width))}
+    found = {**encoding.options, **encoder_options(encoding.codec, (height, width))}
+    if encoding.codec == "libx265" and min(width, height) < 64:
+        # It writes beyond its memory there (4.1), while it follows blocks from picture to picture.
+        found["x265-params"] += ":no-cutree=1"
+    return found
 
 
 def configure(context: av.VideoCodecContext, encoding: Encoding, target: Target, dst: str) -> Colour:
     """Set up and open an encoder; the colour in which it takes pictures. SinkError."""
-    colour = for_encoding(target.info.colour)
+    colour = colour_of(encoding, target.info.colour)
     context.width, context.height = target.size
     context.pix_fmt = encoding.pixel_format
-    context.time_base = target.tick
+    # Packets are counted in the target's ticks whatever this is: pictures give their times in this unit unchanged.
+    units = ENCODERS.get(encoding.codec, Encoder()).units
+    context.time_base = target.tick if units is None else max(Fraction(1, units), target.tick.limit_denominator(units))
     # The packets depend on the number of threads; what it is by itself depends on the machine.
     context.thread_type, context.thread_count = "AUTO", target.threads
+    if encoding.container.constant:
+        context.max_b_frames = 0  # decoding times are all that it has
+    if encoding.codec in encoding.container.marks:
+        context.codec_tag = encoding.container.marks[encoding.codec]
     if target.info.aspect is not None:
         context.sample_aspect_ratio = target.info.aspect
-    form = planes.layout(encoding.pixel_format)
-    if form is not None and form.kind == "yuv":
-        context.colorspace, context.color_range = colour.matrix, colour.range
+    context.colorspace, context.color_range = colour.matrix, colour.range
     context.color_primaries, context.color_trc = colour.primaries, colour.transfer
     try:
-        context.open()
+        with listening() as said:
+            context.open()
     except (av.error.FFmpegError, ValueError, OverflowError) as error:
-        width, height = target.size
-        raise SinkError(
-            f"cannot write {dst}: {encoding.codec} does not take {width}x{height} {context.pix_fmt}: {reason(error)}"
-        ) from None
+        raise SinkError(f"cannot write {dst}: {refusal(encoding, target, said, error)}") from None
     return colour
+
+
+def colour_of(encoding: Encoding, source: Colour) -> Colour:
+    """The colour in which an encoder takes pictures."""
+    if av.VideoFormat(encoding.pixel_format).is_rgb:
+        return replace(source, matrix=RGB, full=True)
+    return replace(for_encoding(source), place=encoding.place)
+
+
+def refusal(encoding: Encoding, target: Target, said: list[str], error: BaseException) -> str:
+    """Why an encoder does not open, on one line."""
+    width, height = target.size
+    largest = ENCODERS.get(encoding.codec, Encoder()).largest
+    why = said[0].rstrip(".") if said else reason(error)
+    if largest is not None and (width > largest[0] or height > largest[1]):
+        why = f"at most {largest[0]}x{largest[1]}"
+    return f"{encoding.codec} does not take {width}x{height} {encoding.pixel_format}: {why}"
 
 
 class VideoCoder:
@@ -97,7 +122,7 @@ class VideoCoder:
         frame = self.held
         assert frame is not None
         self.last = self.target.pts(self.last, time)
-        frame.pts, frame.time_base = self.last, self.tick
+        frame.pts, frame.time_base = self.last, self.context.time_base
         frame.duration = max(1, round(duration / self.tick))
         frame.colorspace, frame.color_range = self.colour.matrix, self.colour.range
         frame.color_primaries, frame.color_trc = self.colour.primaries, self.colour.transfer
@@ -113,38 +138,3 @@ class VideoCoder:
         except (OSError, ValueError, av.error.FFmpegError) as error:
             raise SinkError(f"cannot write {self.dst}: {reason(error)}") from None
         return [Packet(int(p.pts or 0), p.dts, int(p.duration or 0), p.is_keyframe, bytes(p)) for p in coded]
-
-
-class PngCoder:
-    """PNG images, numbered in place of times: 16 bits a channel where the input has more than 8, else 8."""
-
-    def __init__(self, target: Target, held: Any = None, last: int = -1) -> None:
-        self.size = target.size
-        self.format = "rgb48be" if target.info.bits > 8 else "rgb24"
-        self.held: bytes | None = held
-        self.last = last
-        self.facts = {"codec": "png", "format": self.format}
-
-    def code(self, rgb: Array | None, time: Fraction, duration: Fraction) -> list[Packet]:
-        """See Coder; the times are not stored."""
-        if rgb is not None:
-            self.held = self._encode(rgb)
-        assert self.held is not None
-        self.last += 1
-        return [Packet(self.last, self.last, 1, True, self.held)]
-
-    def _encode(self, rgb: Array) -> bytes:
-        context = av.CodecContext.create("png", "w")
-        assert isinstance(context, av.VideoCodecContext)
-        context.width, context.height = self.size
-        context.pix_fmt = self.format
-        context.time_base = Fraction(1, 25)
-        peak, dtype = (65535, np.uint16) if self.format == "rgb48be" else (255, np.uint8)
-        pixels = np.rint(np.clip(rgb, 0, 1) * np.float32(peak)).astype(dtype)
-        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels.transpose(1, 2, 0)), self.format)
-        frame.pts = 0
-        return b"".join(bytes(p) for p in [*context.encode(frame), *context.encode(None)])
-
-    def finish(self) -> list[Packet]:
-        """See Coder."""
-        return []

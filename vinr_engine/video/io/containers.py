@@ -2,36 +2,57 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 MAX_CRF = 63
-FRAME_NAME = "frame_{:06d}.png"
-FRAME_NAMES = re.compile(r"frame_\d{6,}\.png")
+AUDIO = {"aac": "aac", "opus": "libopus", "flac": "flac"}
+"""The encoders of sound, by the names that are asked for."""
+AUDIO_CHOICES = ("auto", "copy", *AUDIO, "none")
 
 
 @dataclass(frozen=True)
 class Encoder:
     """Options of one of FFmpeg's encoders.
 
-    ``crf`` is the default quality, None where there is no such option; ``deep``: it keeps 10 bits a channel.
+    ``crf`` is the default quality, None where there is no such option. ``formats``: the pixel formats that players
+    take, None for all that it has. ``light``: the option that holds HDR10's metadata, with the name of each part;
+    ``places``: whether it says where chroma lies. ``units``: how many units of time a second may have at most;
+    ``largest``: (width, height) at most.
     """
 
     crf: float | None = None
     options: Mapping[str, str] = field(default_factory=dict)
-    deep: bool = False
+    formats: tuple[str, ...] | None = None
+    light: tuple[str, str, str] | None = None
+    places: bool = False
+    units: int | None = None
+    largest: tuple[int, int] | None = None
 
 
+_EVERYWHERE = ("yuv420p",)
+_DEEP = ("yuv420p", "yuv420p10le")
 ROWS = {"row-mt": "1", "cpu-used": "3"}
 ENCODERS = {
-    "libx264": Encoder(17),
-    "libx265": Encoder(18, {"x265-params": "log-level=error"}, deep=True),  # it writes to standard error by itself
-    "libvpx-vp9": Encoder(22, ROWS),
-    "libvpx": Encoder(8),
-    "libsvtav1": Encoder(22, deep=True),
-    "libaom-av1": Encoder(20, ROWS),
-}
+    "libx264": Encoder(
+        17, formats=_EVERYWHERE, light=("x264-params", "mastering-display", "cll"), places=True, largest=(16384, 16384)
+    ),
+    "libx264rgb": Encoder(0, largest=(16384, 16384)),
+    "libx265": Encoder(  # it writes to standard error by itself
+        18, {"x265-params": "log-level=none"}, _DEEP, ("x265-params", "master-display", "max-cll"), places=True
+    ),
+    "libvpx-vp9": Encoder(22, ROWS, _EVERYWHERE, largest=(65535, 65535)),
+    "libvpx": Encoder(8, formats=_EVERYWHERE, largest=(16383, 16383)),
+    "libsvtav1": Encoder(
+        22, formats=_DEEP, light=("svtav1-params", "mastering-display", "content-light"), places=True,
+        largest=(16384, 8704),
+    ),
+    "libaom-av1": Encoder(20, ROWS, _DEEP, places=True),
+    "mpeg4": Encoder(
+        options={"flags": "+qscale", "global_quality": str(2 * 118)}, formats=_EVERYWHERE, units=65535,
+        largest=(8191, 8191),
+    ),
+}  # fmt: skip
 """Those with options of their own; any other encoder of FFmpeg runs too."""
 
 
@@ -39,24 +60,45 @@ ENCODERS = {
 class Container:
     """A file format: FFmpeg's ``muxer`` with its options, and the encoders to suggest, the first as the default.
 
-    ``any_audio``: it holds about every audio codec there is.
+    ``seed`` is a codec of pictures that its muxer surely takes. Where sound or subtitles of text do not fit, they are
+    converted by the encoders ``audio`` and ``text``, in this order; ``attachments``: files lie within it. ``constant``:
+    it has no timestamps, only a rate for each stream, all of which begin together. ``marks`` are codec tags that
+    players want to see, by encoder.
     """
 
     muxer: str
     encoders: tuple[str, ...]
     options: Mapping[str, str] = field(default_factory=dict)
-    any_audio: bool = False
+    seed: str = "mpeg4"
+    audio: tuple[str, ...] = ("aac",)
+    text: tuple[str, ...] = ("mov_text",)
+    attachments: bool = False
+    constant: bool = False
+    marks: Mapping[str, str] = field(default_factory=dict)
 
 
+_FAST = {"movflags": "+faststart"}
+_APPLE = {"libx265": "hvc1"}
+_MP4 = Container("mp4", ("libx264", "libx265", "libsvtav1", "libaom-av1"), _FAST, marks=_APPLE)
 CONTAINERS = {
-    ".mp4": Container("mp4", ("libx264", "libx265", "libsvtav1", "libaom-av1"), {"movflags": "+faststart"}),
+    ".mp4": _MP4,
     ".mkv": Container(
-        "matroska", ("libx264", "libx265", "libvpx-vp9", "libsvtav1", "ffv1", "prores_ks"), any_audio=True
+        "matroska", ("libx264", "libx265", "libvpx-vp9", "libsvtav1", "ffv1", "prores_ks", "libx264rgb"),
+        audio=("aac", "flac"), text=("subrip", "ass"), attachments=True,
     ),
-    ".webm": Container("webm", ("libvpx-vp9", "libvpx", "libsvtav1", "libaom-av1")),
-}
+    ".webm": Container(
+        "webm", ("libvpx-vp9", "libvpx", "libsvtav1", "libaom-av1"), seed="libvpx", audio=("libopus",), text=("webvtt",)
+    ),
+    ".mov": Container("mov", ("libx264", "libx265", "prores_ks", "png", "qtrle"), _FAST, marks=_APPLE),
+    ".m4v": replace(_MP4),
+    ".avi": Container(
+        # FFmpeg, and what plays by it, shows H.264 in AVI a frame too late.
+        "avi", ("mpeg4", "libx264", "huffyuv", "utvideo", "ffv1"),
+        audio=("libmp3lame",), text=(), constant=True, marks={"mpeg4": "XVID"},
+    ),
+}  # fmt: skip
 """By the suffix of the output's name."""
-VIDEO_SUFFIXES = (*CONTAINERS, ".mov", ".avi", ".m4v", ".mpg", ".mpeg", ".ts", ".y4m")
+VIDEO_SUFFIXES = (*CONTAINERS, ".mpg", ".mpeg", ".ts", ".y4m")
 """What names of video files in a folder end in; a file that is named by itself may have any name."""
 
 
@@ -66,9 +108,9 @@ def listed(words: Iterable[str]) -> str:
     return f"{', '.join(first)} or {last}" if first else last
 
 
-def suffixes(any_audio: bool = False) -> str:
-    """The suffixes of all containers, or of those that hold any audio, as text."""
-    return listed(suffix for suffix, container in CONTAINERS.items() if container.any_audio >= any_audio)
+def suffixes() -> str:
+    """Those of all containers, as text."""
+    return listed(CONTAINERS)
 
 
 def default_codecs() -> str:

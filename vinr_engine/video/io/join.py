@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import IO
 
@@ -13,65 +14,79 @@ import av
 from vinr_engine import files
 from vinr_engine.errors import SinkError, reason
 
-from .audio import AudioCopy
 from .coders import configure, options
-from .containers import FRAME_NAME, suffixes
-from .encoders import Encoding
+from .encoders import Encoding, add_stream
 from .packets import Packet, PacketFile
+from .streams import Streams
 from .target import Target
+from .tracks import REFUSED
 
 
 class Muxer:
-    """A video file whose header is written, for packets of one encoder and the source's audio. SinkError."""
+    """A video file whose header is written, for packets of one encoder and the source's other streams. SinkError.
+
+    Streams that it does not take together with the picture are dropped, all of them.
+    """
 
     def __init__(
-        self, to: str | IO[bytes], dst: str, encoding: Encoding, target: Target, audio: AudioCopy | None
+        self, to: str | IO[bytes], dst: str, encoding: Encoding, target: Target, streams: Streams | None
     ) -> None:
-        self.dst, self.audio, self.tick = dst, audio, target.tick
+        self.dst, self.streams, self.tick = dst, streams, target.tick
+        try:
+            self._open(to, encoding, target)
+        except REFUSED as error:
+            if streams is None:
+                raise self._failed(error) from None
+            streams.drop(f"the output does not take it: {reason(error)}")
+            try:
+                self._open(to, encoding, target)
+            except REFUSED as other:
+                raise self._failed(other) from None
+
+    def _open(self, to: str | IO[bytes], encoding: Encoding, target: Target) -> None:
         container = encoding.container
         try:
             self.out = av.open(to, "w", format=container.muxer, container_options=dict(container.options))
         except (OSError, av.error.FFmpegError) as error:
-            raise SinkError(f"cannot write {dst}: {reason(error)}") from None
+            raise self._failed(error) from None
         try:
-            stream = self.out.add_stream(encoding.codec, rate=target.nominal_rate, options=options(encoding, target))
-            assert isinstance(stream, av.VideoStream)
+            stream, coder = add_stream(
+                self.out, encoding.codec, container, target.nominal_rate, options(encoding, target),
+                lambda context: configure(context, encoding, target, self.dst),
+            )  # fmt: skip
             self.stream = stream
-            configure(stream.codec_context, encoding, target, dst)
-            self.extradata = bytes(stream.codec_context.extradata or b"").hex()
-            if audio is not None:
-                audio.attach(self.out, dst)
-            try:
-                self.out.start_encoding()
-            except (av.error.FFmpegError, ValueError) as error:
-                hint = (
-                    f"; --no-audio or a {suffixes(any_audio=True)} output may help" if audio and audio.streams else ""
-                )
-                raise SinkError(f"cannot write {dst}: {reason(error)}{hint}") from None
+            stream.time_base = target.tick
+            self.extradata = bytes(coder.extradata or b"").hex()
+            if self.streams is not None:
+                self.streams.attach(self.out, stream)
+            self.out.start_encoding()
         except BaseException:
             self.close()
             raise
 
+    def _failed(self, error: BaseException) -> SinkError:
+        return SinkError(f"cannot write {self.dst}: {reason(error)}")
+
     def write(self, packet: Packet) -> None:
-        """Add a packet, after the audio that belongs before it."""
+        """Add a packet, after those of other streams that belong before it."""
         coded = av.Packet(packet.data)
         coded.pts, coded.dts, coded.duration = packet.pts, packet.dts, packet.duration
         coded.time_base, coded.stream, coded.is_keyframe = self.tick, self.stream, packet.key
         try:
-            if self.audio is not None:
-                self.audio.pump(self.out, packet.pts * self.tick)
+            if self.streams is not None:
+                self.streams.pump(self.out, packet.pts * self.tick)
             self.out.mux(coded)
         except (OSError, ValueError, av.error.FFmpegError) as error:
-            raise SinkError(f"cannot write {self.dst}: {reason(error)}") from None
+            raise self._failed(error) from None
 
     def finish(self) -> None:
-        """Add what audio is left, and complete the file."""
+        """Add what is left of other streams, and complete the file."""
         try:
-            if self.audio is not None:
-                self.audio.pump(self.out, None)
+            if self.streams is not None:
+                self.streams.pump(self.out, None)
             self.out.close()
         except (OSError, ValueError, av.error.FFmpegError) as error:
-            raise SinkError(f"cannot write {self.dst}: {reason(error)}") from None
+            raise self._failed(error) from None
 
     def close(self) -> None:
         """Release the file, complete or not."""
@@ -94,23 +109,21 @@ def decoding_times(chunks: Sequence[PacketFile], ahead: int) -> Iterator[Packet]
     Each encoder counts its own from a little before its first picture, into the chunk before. The rule here is theirs:
     a packet is decoded at the time of the picture that is shown ``ahead`` pictures earlier.
     """
-    shown: deque[int] = deque()
-    for number, chunk in enumerate(chunks):
-        times = sorted(chunk.order())
-        if number == 0:
-            lead = times[ahead] - times[0]
-            shown.extend(pts - lead for pts in times[:ahead])
-        shown.extend(times)
+    every = (pts for chunk in chunks for pts in sorted(chunk.order()))
+    begin = list(islice(every, ahead + 1))  # the first chunk may hold fewer
+    shown: deque[int] = deque(pts - (begin[-1] - begin[0]) for pts in begin[:-1])
+    for chunk in chunks:
+        shown.extend(sorted(chunk.order()))
         for packet in chunk:
             yield replace(packet, dts=shown.popleft())
 
 
 def join_video(
-    chunks: Sequence[PacketFile], path: Path, dst: str, encoding: Encoding, target: Target, audio: AudioCopy | None
-) -> None:
-    """One file of chunks, with the source's audio. SinkError."""
+    chunks: Sequence[PacketFile], path: Path, dst: str, encoding: Encoding, target: Target, streams: Streams | None
+) -> list[str]:
+    """One file of chunks, with the source's other streams; remarks of one line on it. SinkError."""
     ahead = max(delay(list(chunk.order())) for chunk in chunks)
-    muxer = Muxer(str(path), dst, encoding, target, audio)
+    muxer = Muxer(str(path), dst, encoding, target, streams)
     try:
         for chunk in chunks:
             if chunk.facts != {"codec": encoding.codec, "extradata": muxer.extradata}:
@@ -122,14 +135,18 @@ def join_video(
         muxer.finish()
     finally:
         muxer.close()
+    late = [] if streams is None else streams.late_notes()
+    if encoding.container.constant and any(b - a != 1 for chunk in chunks for a, b in pairwise(sorted(chunk.order()))):
+        late.append(f"{Path(dst).suffix} has one rate: pictures are at the nearest multiple of {target.tick} s")
+    return late
 
 
-def place_images(chunk: PacketFile, folder: Path, dst: str) -> None:
+def place_images(chunk: PacketFile, folder: Path, dst: str, name: Callable[[int], str]) -> None:
     """A chunk's images as files of a folder, on the disk when this returns. SinkError."""
     with files.reported(dst):
         paths = []
         for packet in chunk:
-            paths.append(folder / FRAME_NAME.format(packet.pts))
+            paths.append(folder / name(packet.pts))
             paths[-1].write_bytes(packet.data)
         for path in (*paths, folder):  # after all are written: the system has begun to store them meanwhile
             files.sync(path)

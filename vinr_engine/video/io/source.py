@@ -62,7 +62,9 @@ class SourceInfo:
     ``width`` and ``height`` are upright, after any rotation tag. ``aspect`` is the sample aspect ratio. ``bits`` and
     ``chroma`` (subsampling across, down; None for RGB) describe the stored pictures; ``count`` is an estimate;
     ``rate`` is None where timestamps alone say when a picture is shown. ``light``: of HDR10. ``profile``: an ICC
-    profile.
+    profile. ``scene``: linear light, of which 1 is white, gave the pictures' values by `light.coded`. ``still``: it is
+    one image, and no clip; ``exif`` is its EXIF. ``plays``: how often an animation is shown, 0 for endlessly; None for
+    what is none.
     """
 
     width: int
@@ -77,6 +79,10 @@ class SourceInfo:
     notes: tuple[str, ...] = ()
     light: Light | None = None
     profile: bytes | None = None
+    scene: bool = False
+    still: bool = False
+    exif: bytes | None = None
+    plays: int | None = None
 
 
 class Source(Protocol):

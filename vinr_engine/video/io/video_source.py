@@ -105,14 +105,13 @@ class VideoSource(OpenSource):
                 f"{self.path.name} has no timestamps: it is taken to run at {float(1 / self._step):g} fps "
                 "(--input-fps says otherwise)"
             )
-        form = planes.layout(first.format.name)
         self.info = SourceInfo(
             width=first.height if sideways else first.width,
             height=first.width if sideways else first.height,
             aspect=aspect if aspect and aspect != 1 else None,
             colour=self.colour,
             bits=max(c.bits for c in first.format.components),
-            chroma=None if video_tags.is_rgb(first) else form.ratio if form else (2, 2),
+            chroma=None if video_tags.is_rgb(first) else planes.subsampling(first.format),
             rate=rate,
             tick=self._step / 2 if self._bare else self._tick,
             count=self._estimate(),

@@ -1,0 +1,123 @@
+"""Every container holds the same pictures at the same times, with sound that is in time."""
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from video.clips import Blend, av, panning, read, seconds, write
+from video.rich import Sound, onset, rich, streams
+from vinr_engine.video.io.containers import CONTAINERS
+from vinr_engine.video.render import upscale
+
+
+def run(source, target, **options):
+    """(the summary, the notes)"""
+    notes = []
+    options = {"space": 1, "time": 1, "model": Blend(), **options}
+    return upscale(source, target, note=notes.append, **options), notes
+
+
+@pytest.mark.parametrize("suffix", [s for s in CONTAINERS if s not in (".gif", ".webp", ".apng")])
+@pytest.mark.parametrize("codec", ["aac", "pcm_s16le", "mp2"])
+def test_pictures_and_sound(tmp_path, suffix, codec):
+    source = rich(tmp_path / "in.mkv", sounds=[Sound(codec, {"language": "ger"}, begin=0.7)], tags={"title": "T"})
+    done, notes = run(source, tmp_path / f"out{suffix}", time=3, segment=25)
+    frames = read(tmp_path / f"out{suffix}")
+    assert done.frames_out == len(frames) == 60
+    times = seconds(frames)
+    assert all(abs(t - Fraction(n, 30)) <= Fraction(1, 1000) for n, t in enumerate(times))
+    given = read(source)
+    for n in (0, 7, 19):
+        a, b = (np.asarray(f.to_image()).astype(int) for f in (given[n], frames[3 * n]))
+        assert np.abs(a - b).mean() < 3
+    assert onset(tmp_path / f"out{suffix}") == pytest.approx(onset(source), abs=0.03 if suffix == ".avi" else 0.006)
+    with av.open(str(tmp_path / f"out{suffix}")) as out:
+        assert {k.lower(): v for k, v in out.metadata.items()}["title"] == "T"
+        assert abs(out.streams.video[0].average_rate - 30) < Fraction(1, 10)
+    assert all("converted" in note or "language of audio" in note for note in notes)
+
+
+@pytest.mark.parametrize("codec", ["mpeg4", "libx264", "huffyuv", "ffv1", "utvideo"])
+def test_avi_has_no_reordered_pictures(tmp_path, codec):
+    source = write(tmp_path / "in.mp4", panning(20))
+    run(source, tmp_path / "out.avi", codec=codec, segment=7)
+    with av.open(str(tmp_path / "out.avi")) as out:
+        stamps = [p.dts for p in out.demux(video=0) if p.size]
+    assert stamps == list(range(20))
+    assert seconds(read(tmp_path / "out.avi")) == [Fraction(n, 10) for n in range(20)]
+
+
+def test_avi_places_pictures_of_varying_times_at_its_rate_and_says_so(tmp_path):
+    source = write(tmp_path / "in.mkv", panning(6), stamps=[0, 100, 200, 400, 500, 600])
+    done, notes = run(source, tmp_path / "out.avi", fps=None)
+    times = seconds(read(tmp_path / "out.avi"))
+    assert done.frames_out == len(times) == 6
+    assert all(
+        abs(a - b) <= 1 / done.rate
+        for a, b in zip(times, map(Fraction, ("0", "0.1", "0.2", "0.4", "0.5", "0.6")), strict=True)
+    )
+    assert [note for note in notes if note.startswith(".avi has one rate")]
+
+
+def test_sound_that_begins_late_is_in_time_in_avi(tmp_path):
+    source = rich(tmp_path / "in.mkv", 30, sounds=[Sound("mp2", begin=1.5)])
+    late = tmp_path / "late.mkv"
+    with av.open(str(source)) as given, av.open(str(late), "w") as out:
+        pairs = {s.index: out.add_stream_from_template(s, opaque=True) for s in given.streams}
+        for packet in given.demux():
+            if packet.dts is not None and (packet.stream.type == "video" or packet.pts * packet.time_base > 1):
+                packet.stream = pairs[packet.stream.index]
+                out.mux(packet)
+    done, notes = run(late, tmp_path / "out.avi")
+    assert notes == ["converted: audio 1 (mp2) to mp3"]
+    assert onset(tmp_path / "out.avi") == pytest.approx(1.5, abs=0.06)
+
+
+def test_sound_before_the_picture_does_not_shift_avi(tmp_path):
+    source = rich(tmp_path / "in.mkv", 30, sounds=[Sound("mp2", begin=1.5)])
+    late = tmp_path / "late.mkv"
+    with av.open(str(source)) as given, av.open(str(late), "w") as out:
+        pairs = {s.index: out.add_stream_from_template(s, opaque=True) for s in given.streams}
+        for packet in given.demux():
+            if packet.dts is None:
+                continue
+            if packet.stream.type == "video":
+                packet.pts, packet.dts = packet.pts + 500, packet.dts + 500
+            packet.stream = pairs[packet.stream.index]
+            out.mux(packet)
+    assert onset(late) == pytest.approx(1.0, abs=0.01)
+    for suffix in (".avi", ".mov", ".mp4"):
+        run(late, tmp_path / f"out{suffix}")
+        assert onset(tmp_path / f"out{suffix}") == pytest.approx(1.0, abs=0.06)
+
+
+def test_hevc_has_the_mark_that_players_ask_for(tmp_path):
+    source = write(tmp_path / "in.mp4", panning(3, 64, 64))
+    for suffix in ("mp4", "mov"):
+        run(source, tmp_path / f"out.{suffix}", codec="libx265", segment=2)
+        with av.open(str(tmp_path / f"out.{suffix}")) as out:
+            assert out.streams.video[0].codec_context.codec_tag == "hvc1"
+        assert len(read(tmp_path / f"out.{suffix}")) == 3
+
+
+def test_gaps_in_sound_stay_where_it_is_converted(tmp_path):
+    source = rich(tmp_path / "in.mkv", 40, sounds=[Sound("flac", begin=3)])
+    holed = tmp_path / "holed.mkv"
+    with av.open(str(source)) as given, av.open(str(holed), "w") as out:
+        pairs = {s.index: out.add_stream_from_template(s, opaque=True) for s in given.streams}
+        for packet in given.demux():
+            if packet.dts is not None and not (packet.stream.type == "audio" and 1 < packet.pts * packet.time_base < 2):
+                packet.stream = pairs[packet.stream.index]
+                out.mux(packet)
+    for suffix in ("mkv", "webm", "mp4", "avi"):
+        run(holed, tmp_path / f"out.{suffix}", audio="auto" if suffix in ("webm", "avi") else "aac")
+        assert onset(tmp_path / f"out.{suffix}") == pytest.approx(3, abs=0.06)
+        assert streams(tmp_path / f"out.{suffix}")[1].codec != "flac" or suffix == "avi"
+
+
+@pytest.mark.parametrize("suffix", ["avi", "mp4"])
+def test_units_of_time_that_an_encoder_does_not_have(tmp_path, suffix):
+    source = write(tmp_path / "in.mp4", panning(4), rate=Fraction(24000, 1001))
+    run(source, tmp_path / f"out.{suffix}", time=8, codec="mpeg4")
+    assert seconds(read(tmp_path / f"out.{suffix}")) == [Fraction(1001 * n, 192000) for n in range(32)]

@@ -1,0 +1,211 @@
+"""Streams that an output does not hold as they are: sound and text by another codec."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import av
+
+from .containers import Container
+from .tracks import REFUSED, Track
+
+APART = Fraction(1, 10)
+"""Seconds by which a sound may be early or late, as rounded times are, before it is a gap or an overlap."""
+BIT_RATES = {"aac": 96_000, "libopus": 80_000, "libmp3lame": 96_000}
+"""Of a channel: little is lost that one hears."""
+LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "quad", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
+SILENCE = 48_000
+"""Samples made at a time at most."""
+
+
+@dataclass
+class Sound(Track):
+    """Decoded, and coded again by ``encoder``; gaps become silence, so that it stays in time."""
+
+    encoder: str = "aac"
+
+    @property
+    def to(self) -> str:
+        """See Track."""
+        return av.Codec(self.encoder, "w").canonical_name
+
+    def _add(self, out: av.container.OutputContainer, container: Container, stream: Any) -> Any:
+        self._decoder = stream.codec_context
+        if self._decoder is None or not self._decoder.sample_rate:
+            raise ValueError("no decoder")
+        settings = _settings(self.encoder, self._decoder)
+        target = out.add_stream(self.encoder, rate=settings["sample_rate"])
+        context: Any = target.codec_context
+        for name, value in settings.items():
+            setattr(context, name, value)
+        context.open()
+        self._context = context
+        self._rate = settings["sample_rate"]
+        self._shape = settings["format"], settings["layout"], self._rate
+        self._resampler: Any = None
+        self._fifo = av.AudioFifo()
+        # Samples from the output's time 0: of the next one to come, and to be coded.
+        self._next: int | None = 0 if container.constant else None
+        self._coded = 0
+        return target
+
+    def take(self, packet: av.Packet, shift: Fraction) -> Iterator[av.Packet]:
+        """See Track. A packet that cannot be decoded leaves a gap."""
+        try:
+            frames = self._decoder.decode(packet)
+        except REFUSED:
+            self.refused += 1
+            return
+        for frame in frames:
+            yield from self._code(frame, shift)
+
+    def finish(self) -> Iterator[av.Packet]:
+        """See Track."""
+        try:
+            rest = self._decoder.decode(None)
+        except REFUSED:
+            rest = []
+        for frame in rest:
+            yield from self._code(frame, None)
+        if self._resampler is not None:
+            for part in self._resampler.resample(None):
+                self._write(part)
+        yield from self._drain(partial=True)
+        if self._next is not None:
+            yield from self._sent(None)
+
+    def _code(self, frame: av.AudioFrame, shift: Fraction | None) -> Iterator[av.Packet]:
+        if frame.pts is not None and frame.time_base and shift is not None:
+            at = round((frame.pts * Fraction(frame.time_base) + shift) * self._rate)
+            if self._next is None:
+                self._next = self._coded = at
+            late = at - self._next
+            if late > APART * self._rate:
+                yield from self._silence(late)
+            elif late < -APART * self._rate:
+                return  # said before
+        elif self._next is None:
+            self._next = self._coded = 0
+        frame.pts = None
+        for part in self._resampled(frame):
+            self._write(part)
+        yield from self._drain(partial=False)
+
+    def _resampled(self, frame: av.AudioFrame) -> list[Any]:
+        if self._resampler is None:
+            self._resampler = av.AudioResampler(*self._shape)
+        try:
+            return list(self._resampler.resample(frame))
+        except ValueError:  # its format or layout changes
+            rest = self._resampler.resample(None)
+            self._resampler = av.AudioResampler(*self._shape)
+            return [*rest, *self._resampler.resample(frame)]
+
+    def _silence(self, samples: int) -> Iterator[av.Packet]:
+        form, layout, rate = self._shape
+        while samples > 0:
+            part = av.AudioFrame(form, layout, min(samples, SILENCE))
+            part.sample_rate = rate
+            for plane in part.planes:
+                plane.update(bytes(plane.buffer_size))
+            samples -= part.samples
+            self._write(part)
+            yield from self._drain(partial=False)
+
+    def _write(self, part: Any) -> None:
+        assert self._next is not None
+        part.pts = None
+        self._next += part.samples
+        self._fifo.write(part)
+
+    def _drain(self, partial: bool) -> Iterator[av.Packet]:
+        if self._next is None:
+            return
+        size = self._context.frame_size or 4096
+        while (part := self._fifo.read(size)) or (partial and (part := self._fifo.read(size, partial=True))):
+            part.pts, part.time_base = self._coded, Fraction(1, self._rate)
+            self._coded += part.samples
+            yield from self._sent(part)
+
+    def _sent(self, part: Any) -> Iterator[av.Packet]:
+        for packet in self._context.encode(part):
+            packet.stream = self.target
+            yield packet
+
+
+def _settings(encoder: str, source: Any) -> dict[str, Any]:
+    """What the encoder takes that is nearest to the source; one of REFUSED if it takes nothing."""
+    codec = av.Codec(encoder, "w")
+    rates = sorted(codec.audio_rates or [])
+    rate = int(source.sample_rate)
+    if rates and rate not in rates:
+        rate = next((other for other in rates if other >= rate), rates[-1])
+    forms = [form.name for form in codec.audio_formats or []]
+    wide = source.format is not None and source.format.bytes > 2
+    form = next((name for name in forms if name.startswith("s16") != wide), forms[0])
+    channels = source.layout.nb_channels
+    wanted = source.layout.name, LAYOUTS.get(channels), "stereo"
+    for layout in dict.fromkeys(name for name in wanted if name):
+        settings: dict[str, Any] = {"sample_rate": rate, "format": form, "layout": layout}
+        settings["time_base"] = Fraction(1, rate)
+        if encoder in BIT_RATES:
+            settings["bit_rate"] = BIT_RATES[encoder] * av.AudioLayout(layout).nb_channels
+        trial: Any = av.CodecContext.create(encoder, "w")
+        try:
+            for name, value in settings.items():
+                setattr(trial, name, value)
+            trial.open()
+        except REFUSED:
+            continue
+        return settings
+    raise ValueError(f"{encoder} takes no such sound")
+
+
+@dataclass
+class Text(Track):
+    """Subtitles of text, written by another ``encoder``; their style may be lost with it."""
+
+    encoder: str = "subrip"
+
+    @property
+    def to(self) -> str:
+        """See Track."""
+        return av.Codec(self.encoder, "w").canonical_name
+
+    def _add(self, out: av.container.OutputContainer, container: Container, stream: Any) -> Any:
+        decoder = stream.codec_context
+        if decoder is None or not av.codec.Codec(decoder.name, "r").text_sub:
+            raise ValueError("no text")
+        decoder.open(strict=False)
+        self._decoder = decoder
+        target = out.add_stream(self.encoder)
+        context: Any = target.codec_context
+        context.time_base = Fraction(1, 1000)
+        target.time_base = Fraction(1, 1000)
+        context.subtitle_header = decoder.subtitle_header or b""
+        context.open()
+        self._context = context
+        self._last = 0
+        return target
+
+    def take(self, packet: av.Packet, shift: Fraction) -> Iterator[av.Packet]:
+        """See Track."""
+        try:
+            text = self._decoder.decode2(packet)
+            if text is None or packet.pts is None or not len(text):
+                return
+            coded = self._context.encode_subtitle(text)
+        except REFUSED:
+            self.refused += 1
+            return
+        base = Fraction(packet.time_base)
+        length = (packet.duration or 0) * base or Fraction(max(0, text.end_display_time), 1000)
+        self._last = max(self._last, round((packet.pts * base + shift) * 1000))
+        coded.time_base = Fraction(1, 1000)
+        coded.pts = coded.dts = self._last
+        coded.duration = max(1, round(length * 1000))
+        coded.stream = self.target
+        yield coded

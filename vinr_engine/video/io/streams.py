@@ -1,0 +1,200 @@
+"""The input's streams beside the picture, packet by packet into the output file."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+
+from vinr_engine.errors import reason
+
+from .carried import CONVERTED, LEFT_OUT, Carried
+from .containers import Container
+from .opening import open_container
+from .selection import Part, select
+from .timeline import Timeline
+from .tracks import REFUSED, Attachment, Cover, Track
+
+OF_THE_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EPIPE, errno.EBADF}
+"""Errors in writing that no packet is the cause of."""
+BEFORE, TEXT_BEFORE = 1, 60
+"""Seconds before a part's beginning from which a file is read: subtitles stay for a while."""
+
+
+class Streams:
+    """All streams of a file but one, read through a handle of their own so that nothing is stored.
+
+    ``picture`` is the index of the one that is enlarged, ``container`` what is written, None for images; ``audio`` see
+    Job. With ``part.trim`` only sound that lies within the part is carried, in whole packets; subtitles and chapters
+    are cut at its borders.
+    """
+
+    def __init__(self, path: Path, picture: int, part: Part, container: Container | None, audio: str) -> None:
+        self.path, self.picture, self.container = path, picture, container
+        self._open()
+        try:
+            part = replace(part, lead=self._lead(part, audio if container is not None else "none"))
+            chosen = select(self.source, picture, part, container, audio)
+        except BaseException:
+            self.close()
+            raise
+        self.part, self.extras, self.carried = part, chosen.extras, chosen.carried
+        self.kept, self.left_out = chosen.kept, chosen.left_out
+        self._packets: Iterator[tuple[Fraction, list[av.Packet]]] = iter(())
+        self._waiting: tuple[Fraction, list[av.Packet]] | None = None
+        self._refused = ""
+
+    def _open(self) -> None:
+        self.source, self._file = open_container(self.path)
+
+    @property
+    def lead(self) -> Fraction:
+        """How much later than the sound the picture begins, in seconds."""
+        return self.part.lead
+
+    def _lead(self, part: Part, audio: str) -> Fraction:
+        if part.trim or audio == "none" or (self.container is not None and self.container.constant):
+            return Fraction(0)
+        streams = self.source.streams.audio
+        starts = [s.start_time * s.time_base for s in streams if s.start_time is not None and s.time_base]
+        return max(Fraction(0), part.begin - min(starts)) if starts else Fraction(0)
+
+    def notes(self, besides: Sequence[str] = ()) -> list[str]:
+        """What is converted and what is left out, on a line each; nothing that was asked for.
+
+        ``besides``: what the output leaves out, to be named with it.
+        """
+        lines = []
+        changed = [f"{_title(c)} to {c.to}" for c in self.carried if c.became == CONVERTED]
+        if changed:
+            lines.append(f"converted: {', '.join(changed)}")
+        gone: dict[str, list[str]] = {}
+        for stream in self.carried:
+            if stream.became == LEFT_OUT and not stream.why.startswith("--"):
+                gone.setdefault(stream.why, []).append(_title(stream))
+        parts = [f"{', '.join(names)} ({why})" for why, names in gone.items()]
+        if names := [*besides, *self.left_out]:
+            parts.append(", ".join(names))
+        if parts:
+            lines.append(f"left out: {'; '.join(parts)}")
+        return lines
+
+    def late_notes(self) -> list[str]:
+        """What went wrong while packets were written."""
+        rest = [f"the rest of sound and subtitles cannot be read: {self._refused}"] if self._refused else []
+        bad = [f"{track.refused} of {track.kind} {track.index}" for track in self.extras.tracks if track.refused]
+        return [*rest, *([f"packets that could not be carried: {', '.join(bad)}"] if bad else [])]
+
+    def drop(self, why: str) -> None:
+        """Carry nothing at all, as the output does not take it together with the picture."""
+        self.extras.tracks.clear()
+        self.carried = tuple(replace(c, became=LEFT_OUT, to="", why=why) for c in self.carried)
+        self.left_out = tuple(dict.fromkeys([*self.left_out, *self.kept]))
+        self.kept = ()
+        self.extras.tags.clear()
+        self.extras.picture_tags.clear()
+        self.extras.chapters.clear()
+
+    def attach(self, out: av.container.OutputContainer, picture: Any) -> None:
+        """Add everything to an output whose header is not written yet. One of tracks.REFUSED."""
+        assert self.container is not None
+        self.close()
+        self._open()
+        self.extras.attach(out, self.container, self.source.streams, picture)
+        for track in self.extras.tracks:
+            track.refused = 0
+        self._waiting = None
+        self._packets = self._read()
+
+    def _read(self) -> Iterator[tuple[Fraction, list[av.Packet]]]:
+        """Packets of the output with their places on its time line, in the order of the file."""
+        tracks = {t.index: t for t in self.extras.tracks if not isinstance(t, (Attachment, Cover))}
+        yield from ((Fraction(0), [t.first()]) for t in self.extras.tracks if isinstance(t, Cover))
+        if not tracks:
+            return
+        self._enter(tracks)
+        line = Timeline(self.source)
+        at = Fraction(0)
+        try:
+            for packet in self.source.demux():
+                if packet.dts is None and packet.pts is None:
+                    continue
+                offset = line.see(packet)
+                track = tracks.get(packet.stream.index)
+                found = None if track is None else self._within(packet, track, offset)
+                if track is not None and found is not None:
+                    at = found
+                    yield at, list(track.take(packet, self.part.shift + offset))
+        except (av.error.FFmpegError, OSError) as error:  # the picture's reader says so; what came before is carried
+            self._refused = reason(error)
+        for track in tracks.values():
+            yield at, list(track.finish())
+
+    def _enter(self, tracks: dict[int, Track]) -> None:
+        """Jump to a little before the part, where timestamps do not start again."""
+        loose: Any = av.format.Flags.ts_discont.value
+        if not self.part.trim or self.source.format.flags & loose:
+            return
+        before = TEXT_BEFORE if any(t.kind == "subtitle" for t in tracks.values()) else BEFORE
+        if self.part.begin > before:
+            try:
+                self.source.seek(int((self.part.begin - before) * 1_000_000), backward=True)
+            except av.error.FFmpegError:
+                self.source.seek(0)
+
+    def _within(self, packet: av.Packet, track: Track, offset: Fraction) -> Fraction | None:
+        """Where a packet begins on the output's time line, None outside of the part. Subtitles are cut."""
+        part, base = self.part, Fraction(packet.time_base)
+        stamp = packet.pts if packet.pts is not None else packet.dts
+        assert stamp is not None
+        at = stamp * base + offset
+        assert self.container is not None
+        if part.trim or track.kind == "subtitle" or self.container.constant:
+            until = at + (packet.duration or 0) * base
+            if track.kind == "subtitle":
+                if (part.end is not None and at >= part.end) or until <= part.begin - part.lead:
+                    return None
+                first, last = max(at, part.begin - part.lead), until if part.end is None else min(until, part.end)
+                packet.pts = packet.dts = round((first - offset) / base)
+                packet.duration = round((last - first) / base)
+                at = first
+            elif at < part.begin or (part.end is not None and until > part.end):
+                return None
+        return at + part.shift
+
+    def pump(self, out: av.container.OutputContainer, until: Fraction | None) -> None:
+        """Write packets up to a time on the output's time line; all that are left for None."""
+        while True:
+            if self._waiting is None:
+                self._waiting = next(self._packets, None)
+            if self._waiting is None or (until is not None and self._waiting[0] > until):
+                return
+            packets, self._waiting = self._waiting[1], None
+            for packet in packets:
+                self._write(out, packet)
+
+    def _write(self, out: av.container.OutputContainer, packet: av.Packet) -> None:
+        try:
+            out.mux(packet)
+        except REFUSED as error:
+            if getattr(error, "errno", None) in OF_THE_DISK:
+                raise
+            for track in self.extras.tracks:
+                if track.target is packet.stream:
+                    track.refused += 1
+
+    def close(self) -> None:
+        """Release the file."""
+        self.source.close()
+        self._file.close()
+
+
+def _title(stream: Carried) -> str:
+    """ "audio 1 (aac, eng)"."""
+    about = ", ".join(word for word in (stream.codec, stream.language) if word)
+    return f"{stream.kind} {stream.index}{f' ({about})' if about else ''}"
