@@ -19,7 +19,7 @@ from .decoding import decode
 from .deinterlace import Deinterlacer
 from .demuxing import Demuxer, is_bare, is_unordered
 from .moments import Rising, Shown
-from .opening import open_container
+from .opening import open_container, other_file
 from .reading import STOP, Reading
 from .remarks import Remarks
 from .source import Faults, OpenSource, Picture, SourceInfo
@@ -258,6 +258,9 @@ class VideoSource(OpenSource):
         """What is wrong with the file's end, once it is reached."""
         if self._demuxer.problem is not None:
             return [("rest", self._demuxer.problem)]
+        other = None if self._bare or self._demuxer.loose else other_file(self.path, self._demuxer.reached)
+        if other is not None:
+            return [("more", str(self.path.stat().st_size - other))]
         short = self._demuxer.cut_short(self._step)
         if short is None:
             return []
