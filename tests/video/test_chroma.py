@@ -1,9 +1,13 @@
 """Chroma is taken, and put, where the file says that it lies."""
 
+import io
+from fractions import Fraction
+
 import numpy as np
 import pytest
+from PIL import Image, ImageCms
 
-from video.clips import Blend, panning, read, write
+from video.clips import Blend, av, panning, read, write
 from vinr_engine.video.io import colour, planes
 from vinr_engine.video.io.colour import Colour
 from vinr_engine.video.io.video_source import VideoSource
@@ -136,3 +140,20 @@ def test_hdr10_is_read(tmp_path):
 def test_other_video_has_no_such_metadata(tmp_path):
     with VideoSource(write(tmp_path / "in.mp4", panning(2))) as source:
         assert source.info.light is None
+
+
+def test_a_colour_profile_is_read(tmp_path):
+    """Of Motion JPEG, whose pictures may have one."""
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    with av.open(str(tmp_path / "in.mkv"), "w") as out:
+        stream = out.add_stream("mjpeg", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 48, 32, "yuvj420p"
+        out.start_encoding()
+        for n, picture in enumerate(panning(3)):
+            data = io.BytesIO()
+            Image.fromarray(picture).save(data, "jpeg", icc_profile=profile)
+            packet = av.Packet(data.getvalue())
+            packet.stream, packet.pts, packet.dts, packet.time_base = stream, n, n, Fraction(1, 10)
+            out.mux(packet)
+    with VideoSource(tmp_path / "in.mkv") as source:
+        assert source.info.profile == profile

@@ -238,3 +238,20 @@ def test_each_frame_has_its_own_pixel_format(tmp_path):
     assert len(pictures) == 6
     for one, other in zip(pictures[:3], pictures[3:], strict=True):
         assert np.abs(one.rgb - other.rgb).max() < 3 / 255
+
+
+def test_what_follows_a_fault_of_the_container(tmp_path):
+    """Whether reading goes on behind it or not, it is said."""
+    path = write(tmp_path / "a.y4m", brighter(10), codec="wrapped_avframe", options={})
+    data = bytearray(path.read_bytes())
+    place = -1
+    for _ in range(7):
+        place = data.index(b"FRAME", place + 1)
+    data[place : place + 5] = b"SHAME"
+    (tmp_path / "in.y4m").write_bytes(data)
+    times, means, faults, notes = found(tmp_path / "in.y4m")
+    assert len(times) == 6
+    assert (means, faults) == (sorted(means), Faults())
+    assert sum("cannot be read" in note for note in notes) == 1
+    with pytest.raises(SourceError, match=r"cannot be read beyond 0\.5"):
+        found(tmp_path / "in.y4m", on_error="stop")

@@ -1,10 +1,14 @@
 """Of several video streams the film is enlarged, not a cover or a preview."""
 
+from fractions import Fraction
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from av.stream import Disposition
 
 from video.clips import Blend, av, panning, read, write
+from video.test_timestamps import brighter, found
 from vinr_engine.errors import SourceError
 from vinr_engine.video.io.video_source import VideoSource
 from vinr_engine.video.render import upscale
@@ -95,3 +99,40 @@ def test_one_stream_is_opened_as_it_is(tmp_path):
     with VideoSource(write(tmp_path / "in.mp4", panning(3), audio="aac")) as source:
         assert source.index == 0
         assert source.stream.type == "video"
+
+
+def capture(path, pictures, pid, codec="libx264"):
+    """A transport stream with its film under a number of its own."""
+    with av.open(str(path), "w", options={"mpegts_start_pid": str(pid)}) as out:
+        stream = out.add_stream(codec, rate=25, options={"crf": "1"} if codec == "libx264" else {"qscale": "1"})
+        stream.height, stream.width = pictures[0].shape[:2]
+        stream.pix_fmt = "yuv420p"
+        for picture in pictures:
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(picture, "rgb24")))
+        out.mux(stream.encode(None))
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize(("codec", "size"), [("libx264", (48, 32)), ("mpeg2video", (48, 32)), ("libx264", (96, 64))])
+def test_a_film_goes_on_in_another_stream(tmp_path, codec, size):
+    """As where captures of two channels are put one behind the other."""
+    pictures = brighter(150)
+    data = capture(tmp_path / "a.ts", pictures[:75], 256)
+    data += capture(tmp_path / "b.ts", brighter(150, *size)[75:], 300, codec)
+    (tmp_path / "in.ts").write_bytes(data)
+    times, means, faults, notes = found(tmp_path / "in.ts")
+    # The end of the first one is known to be complete only at the end of the file: it is counted if it comes too late.
+    assert 148 <= len(times) == 150 - faults.dropped
+    assert means == sorted(means)
+    assert all(0 < b - a < Fraction(1, 5) for a, b in pairwise(times))
+    assert any("another one goes on" in note for note in notes)
+    assert any("changes size" in note for note in notes) == (size != (48, 32))
+
+
+def test_two_films_at_once_are_not_mixed(tmp_path):
+    path = film(tmp_path / "in.ts", (40, 64, 48, NONE, "libx264"), (50, 32, 24, NONE, "libx264"))
+    with VideoSource(path) as source:
+        assert source.index == 0
+        pictures = list(source.pictures())
+    assert len(pictures) == 40
+    assert all(picture.notes == () for picture in pictures)

@@ -120,3 +120,9 @@ def light(frame: av.VideoFrame) -> Light | None:
     if primaries is None and luminance is None and levels is None:
         return None
     return Light(primaries, luminance, levels)
+
+
+def profile(frame: av.VideoFrame) -> bytes | None:
+    """The ICC profile of a frame."""
+    data: Any = frame.side_data.get("ICC_PROFILE")
+    return None if data is None else bytes(memoryview(data))
