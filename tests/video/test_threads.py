@@ -14,6 +14,7 @@ import pytest
 
 from video.clips import Blend, leftovers, panning, read, write
 from vinr_engine.errors import Cancelled, SinkError, SourceError, VinrError
+from vinr_engine.video import threads
 from vinr_engine.video.io import coders, image_coders, video_source
 from vinr_engine.video.journal import Counts
 from vinr_engine.video.render import upscale
@@ -159,6 +160,28 @@ def test_closing_drops_what_has_not_begun_and_waits_for_what_has():
     writer.close()
     assert [t for _, t, _ in recorder.written] == [0]
     assert recorder.closed
+
+
+def test_closing_commits_nothing_of_which_a_part_is_dropped(monkeypatch):
+    """The thread may take a commit that waits while what waits before it is dropped."""
+    sink = Recorder()
+    committed = []
+    sink.commit = committed.append
+    writer = WriteBehind(sink)
+    for n in range(2):
+        writer.write(lambda n=n: np.float32(n), Fraction(n), Fraction(1))
+    writer.commit("mark")
+    dropped = writer._waiting[1]
+
+    def join(thread):
+        assert dropped.cancel()
+        sink.allowed.release(10)
+        thread.shutdown(wait=True)
+
+    monkeypatch.setattr(threads, "join", join)
+    writer.close()
+    assert [time for _, time, _ in sink.written] == [0]
+    assert committed == []
 
 
 def test_nothing_is_released_while_it_is_in_use_even_when_interrupted(monkeypatch):

@@ -139,6 +139,9 @@ class WriteBehind:
 
     def close(self) -> None:
         """Stop the thread, then see Sink.close."""
+        # While what waits is dropped from its front, the thread may still take a later one, such as a commit of
+        # pictures some of which were dropped.
+        self._failed = True
         join(self._thread)
         self._sink.close()
 

@@ -14,6 +14,9 @@ from .demuxing import Coded
 _IN_SLICES = {"vp9"}
 """Codecs whose pictures several threads decode in parts, with the same result; so do those that code each by itself."""
 
+_EACH_SHOWN = {"hevc", "mpeg1video", "mpeg2video", "libdav1d"}
+"""Codecs each of whose coded pictures gives a frame, as do those that code each by itself."""
+
 
 @dataclass
 class Fed:
@@ -65,6 +68,7 @@ def prepare(context: av.VideoCodecContext) -> None:
 def decode(context: av.VideoCodecContext, packets: Iterable[tuple[Coded, av.Packet]]) -> Iterator[Event]:
     """All that comes of coded pictures, frames in the order of showing."""
     held = 0
+    each_shown = context.name in _EACH_SHOWN or context.codec.intra_only
     for coded, packet in packets:
         yield Fed(coded)
         packet.opaque = coded  # PyAV tells such objects apart by where they lie: it must be one of its own
@@ -76,7 +80,7 @@ def decode(context: av.VideoCodecContext, packets: Iterable[tuple[Coded, av.Pack
         held += 1 - len(frames)
         if not frames and held > context.reorder_depth:
             held -= 1
-            yield Silent(coded)
+            yield Lost(coded, "nothing can be made of it") if each_shown else Silent(coded)
         for frame in frames:
             yield _decoded(frame)
     try:

@@ -32,7 +32,8 @@ class Deinterlacer:
     """
 
     def __init__(self) -> None:
-        self._graph: tuple[av.filter.context.FilterContext, av.filter.context.FilterContext] | None = None
+        self._graph: av.filter.Graph | None = None
+        self._ends: tuple[av.filter.context.FilterContext, av.filter.context.FilterContext] | None = None
         self._waiting: deque[Shown | None] = deque()
         self._before: av.VideoFrame | None = None
         self._plain = 0
@@ -79,23 +80,23 @@ class Deinterlacer:
         source.link_to(filter_)
         filter_.link_to(sink)
         graph.configure()
-        self._graph = source, sink
+        self._graph, self._ends = graph, (source, sink)  # which do not keep their graph alive
         if self._before is not None and _shape(self._before) == _shape(frame):
             self._waiting.append(None)  # a neighbour, which has been given already
             self._push(self._before)
 
     def _push(self, frame: av.VideoFrame) -> None:
-        assert self._graph is not None
+        assert self._ends is not None
         frame.pts, frame.time_base = self._count, Fraction(1, 1000)
         self._count += 1
-        self._graph[0].push(frame)
+        self._ends[0].push(frame)
 
     def _pulled(self) -> Iterator[Shown]:
         """What the filter gives, each for the first that waits for it."""
-        assert self._graph is not None
+        assert self._ends is not None
         while True:
             try:
-                frame = self._graph[1].pull()
+                frame = self._ends[1].pull()
             except (av.error.BlockingIOError, av.error.EOFError):
                 return
             assert isinstance(frame, av.VideoFrame)
@@ -111,9 +112,10 @@ class Deinterlacer:
     def _drained(self) -> Iterator[Shown]:
         """All that is in the filter, which is put away."""
         if self._graph is not None:
-            self._graph[0].push(None)
+            assert self._ends is not None
+            self._ends[0].push(None)
             yield from self._pulled()
-            self._graph = None
+            self._graph = self._ends = None
         yield from self._ready()
 
     def _ready(self) -> Iterator[Shown]:

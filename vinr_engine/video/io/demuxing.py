@@ -15,9 +15,18 @@ from .timeline import Timeline
 
 _TRIES = 16
 """How often in a row reading may fail before the rest of a file is given up."""
-_SLACK = Fraction(1, 2)
+_SLACK = Fraction(1, 10)
 """Seconds that a file may be shorter than it says, where it says so for all its streams at once."""
 _BARE = cast(int, av.format.Flags.no_timestamps.value)
+
+
+_UNORDERED = {"avi", "asf"}
+"""Formats that store times of decoding alone; what FFmpeg makes of those is no time of showing."""
+
+
+def is_unordered(container: av.container.InputContainer) -> bool:
+    """Whether a file says when its pictures are decoded, and not when they are shown."""
+    return container.format.name in _UNORDERED
 
 
 def is_bare(container: av.container.InputContainer) -> bool:
@@ -53,6 +62,7 @@ class Demuxer:
         self._container, self._stream, self._skip = container, stream, skip
         self._tick = stream.time_base or Fraction(1, 1000)
         self._timeline = Timeline(container)
+        self._unordered = is_unordered(container)
         self._end: Fraction | None = None
         self._last: Fraction | None = None
         self._problem: str | None = None
@@ -62,7 +72,8 @@ class Demuxer:
         for packet in self._packets():
             offset = self._timeline.see(packet)
             length = (packet.duration or 0) * Fraction(packet.time_base)
-            stamp = packet.pts if packet.pts is not None else packet.dts
+            shown = None if self._unordered else packet.pts
+            stamp = shown if shown is not None else packet.dts
             if stamp is not None:
                 end = stamp * Fraction(packet.time_base) + offset + length
                 self._last = end if self._last is None else max(self._last, end)
@@ -70,10 +81,11 @@ class Demuxer:
                 continue
             # in its own unit of time, of which all times stay whole multiples
             moved = round(offset / self._tick)
-            pts = None if packet.pts is None else (packet.pts + moved) * self._tick
+            pts = None if shown is None else (shown + moved) * self._tick
             dts = None if packet.dts is None else (packet.dts + moved) * self._tick
-            if pts is not None:
-                self._end = pts + length if self._end is None else max(self._end, pts + length)
+            at = pts if pts is not None else dts
+            if at is not None:
+                self._end = at + length if self._end is None else max(self._end, at + length)
             joined, joins = self._timeline.joins > joins, self._timeline.joins
             if number >= self._skip:
                 yield (
@@ -108,18 +120,20 @@ class Demuxer:
                 failed += 1
                 self._problem = reason(error)
 
-    def cut_short(self) -> Fraction | None:
-        """After the last one: where the file says that it ends, in seconds of its time line, if it ends before that."""
+    def cut_short(self, step: Fraction) -> Fraction | None:
+        """After the last one: where the file says that it ends, in seconds of its time line, if it ends before that.
+
+        ``step``: seconds that a picture is shown where the file does not say.
+        """
         stream, container = self._stream, self._container
-        if self._timeline.loose:
-            return None  # FFmpeg guesses where it ends from where it does
-        if stream.duration and self._end is not None:
+        if self._timeline.loose or self._end is None or self._last is None:
+            return None  # FFmpeg guesses where such files end from where they do
+        if stream.frames and stream.duration:
             says = (stream.start_time or 0) * self._tick + stream.duration * self._tick
-            step = 1 / Fraction(stream.average_rate) if stream.average_rate else Fraction(1, 25)
             return says if self._end + step < says else None
-        if container.duration and self._last is not None:
+        if container.duration:
             says = Fraction(container.duration + (container.start_time or 0), 1_000_000)
-            return says if self._last + _SLACK < says else None
+            return says if max(self._last, self._end + step) + step + _SLACK < says else None
         return None
 
     @property

@@ -20,7 +20,16 @@ Timed = Iterator[tuple[Decoded | Lost, Fraction | None]]
 
 def as_stored(events: Iterable[Event]) -> Timed:
     """Each frame at the time that the file gives it."""
+    silent: list[Silent] | None = []
     for event in events:
+        if isinstance(event, Silent) and silent is not None:
+            silent.append(event)
+        if isinstance(event, Decoded) and silent is not None:
+            # Before the first frame it is no second field: what it builds on is not in the file.
+            for one in silent:
+                if one.coded.pts is not None and event.coded.pts is not None and one.coded.pts < event.coded.pts:
+                    yield Lost(one.coded, "what it builds on is not in the file"), one.coded.pts
+            silent = None
         if isinstance(event, Decoded | Lost):
             yield event, event.coded.pts
 
@@ -61,8 +70,9 @@ def one_by_one(events: Iterable[Event], step: Fraction, fixed: bool) -> Timed:
         if isinstance(event, Silent):
             more += length
         elif isinstance(event, Decoded | Lost):
+            coded.length = step if fixed else length + more
             yield event, now
-            now += step if fixed else length + more
+            now += coded.length
             more = Fraction(0)
 
 

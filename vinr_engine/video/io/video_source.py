@@ -17,15 +17,13 @@ from .colour import Array
 from .damage import Concealer, Unreadable
 from .decoding import decode, prepare
 from .deinterlace import Deinterlacer
-from .demuxing import Demuxer, is_bare
+from .demuxing import Demuxer, is_bare, is_unordered
 from .moments import Rising, Shown
 from .opening import open_container
 from .reading import STOP, Reading
 from .remarks import Remarks
 from .source import Faults, OpenSource, Picture, SourceInfo
 
-_UNORDERED = {"avi", "asf"}
-"""Formats that store times of decoding alone."""
 _LOOKED_AHEAD = 3
 """Frames whose tags are looked at."""
 _NEAR = 2
@@ -147,7 +145,7 @@ class VideoSource(OpenSource):
         events = decode(context, self._demuxer)
         if self._bare:
             timed = moments.one_by_one(events, self._step, self.reading.rate is not None)
-        elif self.container.format.name in _UNORDERED:
+        elif is_unordered(self.container):
             timed = moments.in_order(events)
         else:
             timed = moments.as_stored(events)
@@ -207,7 +205,9 @@ class VideoSource(OpenSource):
         self._reopen()
         number = 0
         for coded, _ in Demuxer(self.container, self.stream):
-            at, shown = (coded.before, coded.before) if self._bare else (coded.dts, coded.pts)
+            at, shown = coded.dts, coded.pts
+            if self._bare:
+                at = shown = coded.before
             if coded.key and shown is not None and shown <= target:
                 number = coded.number
             if at is not None and at > target:
@@ -259,7 +259,7 @@ class VideoSource(OpenSource):
         """What is wrong with the file's end, once it is reached."""
         if self._demuxer.problem is not None:
             return [("rest", self._demuxer.problem)]
-        short = self._demuxer.cut_short()
+        short = self._demuxer.cut_short(self._step)
         if short is None:
             return []
         return [("end", f"where it says that it lasts {float(short - self.origin):.3f} s")]

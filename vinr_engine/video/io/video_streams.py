@@ -58,10 +58,8 @@ def _counts(container: av.container.InputContainer, streams: list[av.VideoStream
 def rate(stream: av.VideoStream, bare: bool) -> Fraction | None:
     """The nominal rate that the file states; None where it states none that can be. ``bare``: without timestamps,
     where FFmpeg's mean is no more than its default."""
-    for found in (stream.guessed_rate,) if bare else (stream.average_rate, stream.guessed_rate):
-        if found and 0 < found <= _FASTEST:
-            return Fraction(found)
-    return None
+    found = stream.guessed_rate if bare else stream.average_rate or stream.guessed_rate
+    return Fraction(found) if found and 0 < found <= _FASTEST else None
 
 
 def measured_rate(container: av.container.InputContainer, stream: av.VideoStream) -> Fraction | None:
