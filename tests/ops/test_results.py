@@ -145,3 +145,10 @@ def test_bad_arguments():
         new_maps(2, 3)
     with pytest.raises(RuntimeError, match=r"new_maps: sizes must not be negative, got \[1, -1, 2, 2\]"):
         new_maps(1, -1, 2, 2)
+
+
+@pytest.mark.parametrize("sizes", [(2, (1 << 63) - 1, 16, 16), (1 << 31, 1 << 31, 4, 1), (1 << 62, 1, 1, 4)])
+def test_sizes_whose_product_is_no_number(sizes):
+    """In 64 bits it is small again."""
+    with pytest.raises(RuntimeError, match="is larger than memory can be"):
+        new_maps(*sizes)

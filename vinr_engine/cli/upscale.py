@@ -132,6 +132,8 @@ def upscale(
         raise UsageError("--ray-cpus is for --ray")
     if ray is not None and exported != (None, None, None):
         raise UsageError("--ray excludes --runtime: it sends networks of PyTorch alone")
+    if ray is not None and paths[-1] == "-" and out is None:
+        raise UsageError("--ray does not write to standard output: name a file")
     where = partial(_rendering, ray, 1 if ray_cpus is None else ray_cpus)
     if out is not None:
         _queue(job, where, exported, paths, out, to, as_json, quiet)
@@ -175,12 +177,13 @@ def _one(job: Job, where: Where, exported: tuple[str | None, ...], as_json: bool
     with where() as renders, Bar(quiet) as bar, interruption.asking(bar.note) as asked:
         summary = (renders or render)(replace(job, progress=bar.update, stages=bar.stages, cancel=asked, note=bar.note))
     entry = queue.Entry(queue.Pair(job.src, job.dst), queue.DONE, summary)
+    beside = job.dst == "-"  # pictures are on standard output
     if as_json:
-        typer.echo(report.as_json([entry]))
+        typer.echo(report.as_json([entry]), err=beside)
     elif not quiet:
-        typer.echo(report.as_line(entry))
-        typer.echo(report.fidelity(summary))
-        typer.echo(report.stages(summary.stages))
+        typer.echo(report.as_line(entry), err=beside)
+        typer.echo(report.fidelity(summary), err=beside)
+        typer.echo(report.stages(summary.stages), err=beside)
 
 
 def _queue(

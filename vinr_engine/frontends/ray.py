@@ -221,8 +221,8 @@ class _Spread(render.Run):
             except Cancelled:
                 tasks.keep_ready()
                 self._interrupted()
-            except SinkError as error:
-                raise SinkError(f"{error}{self._kept()}") from None
+            except (SinkError, SourceError) as error:
+                raise type(error)(f"{error}{self._kept()}") from None
 
     def failed(self, text: str) -> VinrError:
         """The error of tasks that cannot be done; what is done stays."""

@@ -102,7 +102,9 @@ class Job(NetworkOptions):
     done; ``note(text)`` gets remarks of one line.
     """
 
-    src: str = argument("SRC", "Video, animated or single image, folder of images, or pattern such as frame_%04d.png.")
+    src: str = argument(
+        "SRC", "Video, animated or single image, folder of images, pattern such as frame_%04d.png, or - for a pipe."
+    )
     dst: str = argument("DST", f"A{outputs.titles(', or ')[1:]}.")
     space: float | None = option(f"Enlargement in space, any positive number [default: {DEFAULT_SPACE:g}].", float)
     size: str | tuple[int, int] | None = option(

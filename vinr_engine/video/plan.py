@@ -78,7 +78,7 @@ class Plan:
 
     ``copies``: the last picture is repeated until its end. ``total``: about how many frames, None if that is unknown.
     ``segment``: output frames of a segment. ``interval``: the input's, nominally. ``through``: motion goes on through
-    frames that are repeated.
+    frames that are repeated. ``aspect``: the sample aspect ratio, None for square ones.
     """
 
     size: tuple[int, int]
@@ -90,6 +90,7 @@ class Plan:
     segment: int
     interval: Fraction = Fraction(1, 25)
     through: bool = True
+    aspect: Fraction | None = None
 
     def tick(self, lead: Fraction) -> Fraction:
         """The unit of output timestamps, in seconds: all times are whole multiples where 32 bits allow it.
@@ -118,7 +119,20 @@ def plan(wanted: Wanted, info: SourceInfo, accepts: Accepts) -> Plan:
     size = _size(wanted, info, accepts)
     segment = wanted.segment or min(max(SEGMENT_PIXELS // (size[0] * size[1]), SHORTEST), LONGEST)
     through = wanted.repeats and rate * interval > 1  # else only frames of the input are shown
-    return Plan(size, clock, rate, accepts.timed, total, step, segment, interval, through)
+    aspect = _aspect(wanted, info, size)
+    return Plan(size, clock, rate, accepts.timed, total, step, segment, interval, through, aspect)
+
+
+def _aspect(wanted: Wanted, info: SourceInfo, size: tuple[int, int]) -> Fraction | None:
+    """The shape of the output's pixels: the input's with --space; with --size such that the picture keeps its own."""
+    aspect = info.aspect or Fraction(1)
+    if wanted.size is not None:
+        width, height = size
+        aspect *= Fraction(info.width * height, info.height * width)
+        if abs(aspect - 1) * max(width, height) <= 1:  # less than a pixel
+            return None
+        aspect = aspect if max(aspect.numerator, aspect.denominator) < 256 else aspect.limit_denominator(255)
+    return None if aspect == 1 else aspect
 
 
 def _size(wanted: Wanted, info: SourceInfo, accepts: Accepts) -> tuple[int, int]:

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from vinr_engine import files, memory
 from vinr_engine._version import __version__
-from vinr_engine.errors import Cancelled, SinkError, is_full
+from vinr_engine.errors import Cancelled, SinkError, SourceError, is_full
 
 from . import enlarge
 from .chunks import ChunkWriter, Kept
 from .cuts import CutDetector
-from .io import inputs, outputs
+from .io import inputs, outputs, spool
 from .io.selection import Part
 from .io.source import OpenSource, Picture
 from .io.streams import Streams
@@ -51,6 +51,9 @@ def render(job: Job, runs: Callable[..., Run] | None = None) -> Summary:
     """See `upscale`. ``runs``: what is called in place of `Run`."""
     began = clock_time.monotonic()
     wanted(job)
+    if job.src == spool.STANDARD:
+        with spool.spooled(job.dst) as path:
+            return render(replace(job, src=path), runs)
     kind = inputs.source_kind(job.src)
     output = outputs.kind_of(job.dst)(job.dst, job.codec, job.crf)
     time, fps = output.times(kind == "image", job.time, job.fps)
@@ -116,7 +119,9 @@ class Run:
         self.resumed = journal.frames
         constant = accepts.container is not None and accepts.container.constant
         tick = 1 / self.plan.rate if constant else self.plan.tick(self.lead)
-        self.target = Target(self.plan.size, info, self.plan.rate, tick, settled["threads"])
+        self.target = Target(
+            self.plan.size, replace(info, aspect=self.plan.aspect), self.plan.rate, tick, settled["threads"]
+        )
         if self.resumed:
             self.say(f"{self.resumed} output frames are done: going on from there")
         alone = [f"left out: {', '.join(accepts.left_out)}"] if accepts.left_out else []
@@ -199,6 +204,10 @@ class Run:
                     self._interrupted()
                 else:
                     writer.finish(counts)
+            except SourceError as error:
+                with suppress(SinkError):
+                    writer.flush()  # what lies before is not in vain
+                raise SourceError(f"{error}{self._kept()}") from None
             except SinkError as error:
                 raise SinkError(f"{error}{self._kept()}") from None
             self.stages = stages()

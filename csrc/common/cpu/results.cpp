@@ -105,8 +105,12 @@ std::vector<int64_t> strides_of(const std::vector<int64_t>& sizes, bool channels
 }  // namespace
 
 Tensor new_result(const Tensor& like, const std::vector<int64_t>& sizes, bool channels_last) {
-    size_t bytes = like.element_size();
-    for (const int64_t size : sizes) bytes *= size_t(size);
+    int64_t bytes_asked = int64_t(like.element_size());
+    for (const int64_t size : sizes) {
+        const bool fits = size >= 0 && !__builtin_mul_overflow(bytes_asked, size, &bytes_asked);
+        STD_TORCH_CHECK(fits, "a result of sizes ", shape_string(sizes), " is larger than memory can be");
+    }
+    size_t bytes = size_t(bytes_asked);
     if (bytes >= kLeast) {
         bytes = (bytes + kPage - 1) / kPage * kPage;
         if (void* const pages = pool().take(bytes)) {

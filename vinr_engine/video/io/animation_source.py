@@ -37,7 +37,9 @@ class AnimationSource(OpenSource):
             raise SourceError(f"cannot read {path}: {reason(error)}") from None
         self._timing = timing(self._data) or _of_avif(path, self._data)
         durations = self._timing.durations
-        self._times = [sum(durations[:n], Fraction(0)) for n in range(len(durations))]
+        if not durations:
+            raise SourceError(f"{path} holds no frames")
+        self._times = list(accumulate(durations[:-1], initial=Fraction(0)))
         self._chosen = [
             n for n, time in enumerate(self._times) if (start is None or time >= start) and (end is None or time < end)
         ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any, Protocol
 
@@ -12,10 +13,11 @@ from vinr_engine.errors import SinkError, reason
 from vinr_engine.memory import encoder_options
 
 from . import planes
-from .colour import Array, Colour, for_encoding
+from .colour import RGB, Array, Colour, for_encoding
 from .containers import ENCODERS, Encoder
 from .encoders import Encoding
 from .packets import Packet
+from .said import listening
 from .target import Target
 
 
@@ -46,12 +48,16 @@ class Coder(Protocol):
 def options(encoding: Encoding, target: Target) -> dict[str, str]:
     """Of the encoder, for pictures of that size."""
     width, height = target.size
-    return {**encoding.options, **encoder_options(encoding.codec, (height, width))}
+    found = {**encoding.options, **encoder_options(encoding.codec, (height, width))}
+    if encoding.codec == "libx265" and min(width, height) < 64:
+        # It writes beyond its memory there (4.1), while it follows blocks from picture to picture.
+        found["x265-params"] += ":no-cutree=1"
+    return found
 
 
 def configure(context: av.VideoCodecContext, encoding: Encoding, target: Target, dst: str) -> Colour:
     """Set up and open an encoder; the colour in which it takes pictures. SinkError."""
-    colour = for_encoding(target.info.colour)
+    colour = colour_of(encoding, target.info.colour)
     context.width, context.height = target.size
     context.pix_fmt = encoding.pixel_format
     # Packets are counted in the target's ticks whatever this is: pictures give their times in this unit unchanged.
@@ -65,18 +71,31 @@ def configure(context: av.VideoCodecContext, encoding: Encoding, target: Target,
         context.codec_tag = encoding.container.marks[encoding.codec]
     if target.info.aspect is not None:
         context.sample_aspect_ratio = target.info.aspect
-    form = planes.layout(encoding.pixel_format)
-    if form is not None and form.kind == "yuv":
-        context.colorspace, context.color_range = colour.matrix, colour.range
+    context.colorspace, context.color_range = colour.matrix, colour.range
     context.color_primaries, context.color_trc = colour.primaries, colour.transfer
     try:
-        context.open()
+        with listening() as said:
+            context.open()
     except (av.error.FFmpegError, ValueError, OverflowError) as error:
-        width, height = target.size
-        raise SinkError(
-            f"cannot write {dst}: {encoding.codec} does not take {width}x{height} {context.pix_fmt}: {reason(error)}"
-        ) from None
+        raise SinkError(f"cannot write {dst}: {refusal(encoding, target, said, error)}") from None
     return colour
+
+
+def colour_of(encoding: Encoding, source: Colour) -> Colour:
+    """The colour in which an encoder takes pictures."""
+    if av.VideoFormat(encoding.pixel_format).is_rgb:
+        return replace(source, matrix=RGB, full=True)
+    return replace(for_encoding(source), place=encoding.place)
+
+
+def refusal(encoding: Encoding, target: Target, said: list[str], error: BaseException) -> str:
+    """Why an encoder does not open, on one line."""
+    width, height = target.size
+    largest = ENCODERS.get(encoding.codec, Encoder()).largest
+    why = said[0].rstrip(".") if said else reason(error)
+    if largest is not None and (width > largest[0] or height > largest[1]):
+        why = f"at most {largest[0]}x{largest[1]}"
+    return f"{encoding.codec} does not take {width}x{height} {encoding.pixel_format}: {why}"
 
 
 class VideoCoder:

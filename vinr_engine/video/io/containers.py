@@ -15,26 +15,44 @@ AUDIO_CHOICES = ("auto", "copy", *AUDIO, "none")
 class Encoder:
     """Options of one of FFmpeg's encoders.
 
-    ``crf`` is the default quality, None where there is no such option; ``deep``: it keeps 10 bits a channel;
-    ``units``: how many units of time a second may have at most.
+    ``crf`` is the default quality, None where there is no such option. ``formats``: the pixel formats that players
+    take, None for all that it has. ``light``: the option that holds HDR10's metadata, with the name of each part;
+    ``places``: whether it says where chroma lies. ``units``: how many units of time a second may have at most;
+    ``largest``: (width, height) at most.
     """
 
     crf: float | None = None
     options: Mapping[str, str] = field(default_factory=dict)
-    deep: bool = False
+    formats: tuple[str, ...] | None = None
+    light: tuple[str, str, str] | None = None
+    places: bool = False
     units: int | None = None
+    largest: tuple[int, int] | None = None
 
 
+_EVERYWHERE = ("yuv420p",)
+_DEEP = ("yuv420p", "yuv420p10le")
 ROWS = {"row-mt": "1", "cpu-used": "3"}
 ENCODERS = {
-    "libx264": Encoder(17),
-    "libx265": Encoder(18, {"x265-params": "log-level=error"}, deep=True),  # it writes to standard error by itself
-    "libvpx-vp9": Encoder(22, ROWS),
-    "libvpx": Encoder(8),
-    "libsvtav1": Encoder(22, deep=True),
-    "libaom-av1": Encoder(20, ROWS),
-    "mpeg4": Encoder(options={"flags": "+qscale", "global_quality": str(2 * 118)}, units=65535),
-}
+    "libx264": Encoder(
+        17, formats=_EVERYWHERE, light=("x264-params", "mastering-display", "cll"), places=True, largest=(16384, 16384)
+    ),
+    "libx264rgb": Encoder(0, largest=(16384, 16384)),
+    "libx265": Encoder(  # it writes to standard error by itself
+        18, {"x265-params": "log-level=none"}, _DEEP, ("x265-params", "master-display", "max-cll"), places=True
+    ),
+    "libvpx-vp9": Encoder(22, ROWS, _EVERYWHERE, largest=(65535, 65535)),
+    "libvpx": Encoder(8, formats=_EVERYWHERE, largest=(16383, 16383)),
+    "libsvtav1": Encoder(
+        22, formats=_DEEP, light=("svtav1-params", "mastering-display", "content-light"), places=True,
+        largest=(16384, 8704),
+    ),
+    "libaom-av1": Encoder(20, ROWS, _DEEP, places=True),
+    "mpeg4": Encoder(
+        options={"flags": "+qscale", "global_quality": str(2 * 118)}, formats=_EVERYWHERE, units=65535,
+        largest=(8191, 8191),
+    ),
+}  # fmt: skip
 """Those with options of their own; any other encoder of FFmpeg runs too."""
 
 
@@ -65,7 +83,7 @@ _MP4 = Container("mp4", ("libx264", "libx265", "libsvtav1", "libaom-av1"), _FAST
 CONTAINERS = {
     ".mp4": _MP4,
     ".mkv": Container(
-        "matroska", ("libx264", "libx265", "libvpx-vp9", "libsvtav1", "ffv1", "prores_ks"),
+        "matroska", ("libx264", "libx265", "libvpx-vp9", "libsvtav1", "ffv1", "prores_ks", "libx264rgb"),
         audio=("aac", "flac"), text=("subrip", "ass"), attachments=True,
     ),
     ".webm": Container(

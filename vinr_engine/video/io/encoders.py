@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import io
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +15,19 @@ import av
 from vinr_engine.errors import UsageError
 from vinr_engine.info import cpu_flags
 
-from . import planes
-from .containers import CONTAINERS, ENCODERS, MAX_CRF, Container, Encoder, listed
+from . import formats, planes, properties
+from .containers import CONTAINERS, ENCODERS, MAX_CRF, Container, Encoder
+from .said import listening
 from .source import SourceInfo
+from .tracks import like
 
 
 @dataclass(frozen=True)
 class Encoding:
-    """An encoder that exists and fits its container."""
+    """An encoder that exists and fits its container.
+
+    ``notes``, ``kept`` and ``left_out`` see Accepts. ``place``: where samples of subsampled chroma lie, see Colour.
+    """
 
     codec: str
     container: Container
@@ -27,6 +36,7 @@ class Encoding:
     notes: tuple[str, ...] = ()
     kept: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
+    place: str = "left"
 
     @property
     def global_header(self) -> bool:
@@ -53,7 +63,7 @@ def choose(dst: str, codec: str | None, crf: float | None, info: SourceInfo) -> 
     """The encoder for DST; UsageError names alternatives when ``codec`` is unknown or does not fit."""
     suffix = Path(dst).suffix.lower()
     container = CONTAINERS[suffix]
-    name = codec or container.encoders[0]
+    name, notes = (codec, []) if codec else _default(container, info)
     found = _codec(name)
     choices = ", ".join(other for other in container.encoders if _codec(other) is not None)
     if found is None:
@@ -66,53 +76,73 @@ def choose(dst: str, codec: str | None, crf: float | None, info: SourceInfo) -> 
     if crf is not None and not 0 <= crf <= MAX_CRF:
         raise UsageError(f"--crf must be from 0 (best) to {MAX_CRF}, got {crf:g}")
     options = dict(encoder.options)
-    if name == "libx264" and "avx2" in cpu_flags():
+    if name.startswith("libx264") and "avx2" in cpu_flags():
         # Its code for AVX-512 decides by chance in small frames and after scene cuts (build 165): a run that is taken
         # up would write other packets than one that went through.
         options["x264-params"] = "asm=avx2"
     value = encoder.crf if crf is None else crf
     if value is not None:
         options["crf"] = f"{value:g}"
-    pixel_format = _pixel_format(found, info)
-    form = planes.layout(pixel_format)
-    bits = form.bits if form else 8
-    notes = []
-    if info.bits > bits:
-        deep = [other for other in container.encoders if other in ENCODERS and ENCODERS[other].deep]
-        hint = f" (--codec {listed(deep)} keeps 10)" if bits == 8 and deep else ""
-        notes.append(f"the input has {info.bits} bits a channel, {name} writes {bits}{hint}")
-    return Encoding(name, container, pixel_format, options, tuple(notes))
+    form = formats.nearest(found, encoder.formats, info.bits, info.chroma)
+    about = properties.carried(name, container, form, info)
+    for key, text in about.options.items():
+        options[key] = f"{options[key]}:{text}" if key in options else text
+    notes = [*notes, *formats.losses(name, form, info, container)]
+    return Encoding(name, container, form, options, tuple(notes), about.kept, about.left_out, about.place)
+
+
+def _default(container: Container, info: SourceInfo) -> tuple[str, list[str]]:
+    """The container's first encoder; for more than 8 bits a channel the first that players take with them."""
+    usual = container.encoders[0]
+    if info.bits <= 8 or info.chroma is None:
+        return usual, []
+    for name in container.encoders:
+        known = ENCODERS.get(name, Encoder()).formats
+        if known is not None and any("10le" in form for form in known) and _codec(name) is not None:
+            note = f"the input has {info.bits} bits a channel: {name} in place of {usual}, of which players take 8"
+            return name, [note] if name != usual else []
+    return usual, []
+
+
+def add_stream(
+    out: av.container.OutputContainer, codec: str, container: Container, rate: Fraction,
+    options: dict[str, str] | None, configure: Callable[[av.VideoCodecContext], object],
+) -> tuple[av.VideoStream, av.VideoCodecContext]:  # fmt: skip
+    """A stream for an encoder's packets in an output whose header is not written, and the encoder, by ``configure``.
+
+    ValueError or FFmpegError where it does not go in there, and what ``configure`` raises.
+    """
+    stream: Any
+    try:
+        stream = out.add_stream(codec, rate=rate, options=options)
+    except ValueError:  # also for what Matroska holds by the codes of AVI
+        with av.open(io.BytesIO(), "w", format="nut") as other:
+            inner: Any = other.add_stream(codec, rate=rate, options=options)
+            configure(inner.codec_context)
+            other.start_encoding()
+            return like(inner, out, container, tagged=True), inner.codec_context
+    configure(stream.codec_context)
+    return stream, stream.codec_context
 
 
 def _fits(codec: str, container: Container) -> bool:
-    import io
+    """Whether there is a way for its packets into the container."""
+    out = av.open(io.BytesIO(), "w", format=container.muxer)
+    with suppress(ValueError):
+        out.add_stream(codec, rate=25)
+        return True
+    form = formats.nearest(av.Codec(codec, "w"), None, 8, None)
 
-    with av.open(io.BytesIO(), "w", format=container.muxer) as out:
+    def configure(context: av.VideoCodecContext) -> None:
+        context.width, context.height, context.pix_fmt, context.time_base = 128, 96, form, Fraction(1, 25)
+
+    with listening():
         try:
-            out.add_stream(codec, rate=25)
+            add_stream(out, codec, container, Fraction(25), {}, configure)
+            out.start_encoding()
         except (ValueError, av.error.FFmpegError):
             return False
+        finally:
+            with suppress(ValueError, av.error.FFmpegError):
+                out.close()
     return True
-
-
-def _pixel_format(codec: av.Codec, info: SourceInfo) -> str:
-    """The encoder's format nearest to the input's depth and chroma; 4:2:0 for RGB input, which every player shows."""
-    names = [f.name for f in codec.video_formats or []]
-    forms = [
-        f
-        for f in map(planes.layout, names)
-        if (f and f.kind == "yuv" and max(f.ratio) == 2) or (f and f.ratio == (1, 1))
-    ]
-    forms = [
-        f for f in forms if f and f.kind == "yuv" and "a" not in f.name and "j" not in f.name and f.ratio != (1, 2)
-    ]
-    if not forms:
-        return names[0] if names else "yuv420p"
-    wanted = info.chroma if info.chroma in ((2, 2), (2, 1), (1, 1)) else (2, 2)
-    depth = 8 if info.bits <= 8 or info.chroma is None else info.bits
-
-    def cost(form: planes.Layout) -> tuple[bool, int, bool, int]:
-        # first enough depth with as little excess as can be, then the input's chroma, then 4:2:0
-        return form.bits < depth, abs(form.bits - depth), form.ratio != wanted, -form.ratio[0] * form.ratio[1]
-
-    return min(forms, key=cost).name

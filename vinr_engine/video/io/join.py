@@ -15,7 +15,7 @@ from vinr_engine import files
 from vinr_engine.errors import SinkError, reason
 
 from .coders import configure, options
-from .encoders import Encoding
+from .encoders import Encoding, add_stream
 from .packets import Packet, PacketFile
 from .streams import Streams
 from .target import Target
@@ -50,12 +50,13 @@ class Muxer:
         except (OSError, av.error.FFmpegError) as error:
             raise self._failed(error) from None
         try:
-            stream = self.out.add_stream(encoding.codec, rate=target.nominal_rate, options=options(encoding, target))
-            assert isinstance(stream, av.VideoStream)
+            stream, coder = add_stream(
+                self.out, encoding.codec, container, target.nominal_rate, options(encoding, target),
+                lambda context: configure(context, encoding, target, self.dst),
+            )  # fmt: skip
             self.stream = stream
-            configure(stream.codec_context, encoding, target, self.dst)
             stream.time_base = target.tick
-            self.extradata = bytes(stream.codec_context.extradata or b"").hex()
+            self.extradata = bytes(coder.extradata or b"").hex()
             if self.streams is not None:
                 self.streams.attach(self.out, stream)
             self.out.start_encoding()

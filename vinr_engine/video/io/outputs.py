@@ -17,6 +17,7 @@ from vinr_engine.errors import UsageError
 from .containers import CONTAINERS, suffixes
 from .image_outputs import Frames, ImageFile
 from .output import Accepts, Chunks, Output
+from .pipe_output import Pipe
 
 if TYPE_CHECKING:
     from .coders import Coder
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from .streams import Streams
     from .target import Target
 
-__all__ = ["OUTPUTS", "Accepts", "Chunks", "Frames", "ImageFile", "Output", "Video", "kind_of", "titles"]
+__all__ = ["OUTPUTS", "Accepts", "Chunks", "Frames", "ImageFile", "Output", "Pipe", "Video", "kind_of", "titles"]
 
 
 class Video(Output):
@@ -70,11 +71,13 @@ class Video(Output):
         Muxer(io.BytesIO(), self.dst, self.encoding, target, streams).close()
 
 
-OUTPUTS: tuple[type[Output], ...] = (Video, Frames, ImageFile)
+OUTPUTS: tuple[type[Output], ...] = (Video, Frames, ImageFile, Pipe)
 
 
 def kind_of(dst: str) -> type[Output]:
     """The kind of output that DST names; UsageError, which lists them."""
+    if Pipe.is_named(dst):  # which a folder could be called as well
+        return Pipe
     for kind in OUTPUTS:
         if kind.is_named(dst):
             return kind

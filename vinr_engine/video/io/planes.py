@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,6 +41,13 @@ def layout(name: str) -> Layout | None:
     return None
 
 
+def subsampling(form: av.VideoFormat) -> tuple[int, int]:
+    """Of a format's chroma (across, down); grey has none to lose, as 4:2:0 has least."""
+    if len(form.components) < 3:
+        return 2, 2
+    return 64 // form.chroma_width(64), 64 // form.chroma_height(64)
+
+
 def planar(frame: av.VideoFrame) -> tuple[av.VideoFrame, Layout]:
     """The frame itself, or the same samples rearranged into a planar format."""
     found = layout(frame.format.name)
@@ -55,8 +63,7 @@ def planar(frame: av.VideoFrame) -> tuple[av.VideoFrame, Layout]:
     elif name.endswith("be") and layout(name[:-2] + "le"):
         target = name[:-2] + "le"
     else:
-        across, down = fmt.width // fmt.chroma_width(fmt.width), fmt.height // fmt.chroma_height(fmt.height)
-        chroma = {(2, 2): "420", (2, 1): "422"}.get((min(across, 2), min(down, 2)), "444")
+        chroma = {(2, 2): "420", (2, 1): "422"}.get(subsampling(fmt), "444")
         bits = max(c.bits for c in fmt.components)
         target = f"yuv{chroma}p" + (f"{bits}le" if bits in (10, 12, 16) else "16le" if bits > 8 else "")
     frame = frame.reformat(format=target)
@@ -94,15 +101,23 @@ def from_rgb(rgb: Array, name: str, meaning: Colour) -> av.VideoFrame:
     """A frame in pixel format ``name`` from RGB [3, h, w] in [0, 1]; planar YCbCr goes through our own formulae."""
     height, width = rgb.shape[1:]
     form = layout(name)
+    if form is not None and form.kind == "rgb":
+        values = np.rint(np.clip(rgb[[1, 2, 0]], 0, 1) * np.float32(2**form.bits - 1))
+        return _filled(av.VideoFrame(width, height, name), list(values), form.bits)
     if form is None or form.kind != "yuv" or max(form.ratio) > 2 or "a" in name:
         deep = max(c.bits for c in av.VideoFormat(name).components) > 8
         peak, kind = (65535, "rgb48le") if deep else (255, "rgb24")
         pixels = np.rint(np.clip(rgb, 0, 1) * peak).astype(np.uint16 if deep else np.uint8)
         frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(pixels.transpose(1, 2, 0)), kind)
         return frame if name == kind else frame.reformat(format=name)
-    frame = av.VideoFrame(width, height, name)
-    for plane, values in zip(frame.planes, colour.rgb_to_planes(rgb, form.bits, meaning, form.ratio), strict=False):
-        size = 1 if form.bits == 8 else 2
+    planes = colour.rgb_to_planes(rgb, form.bits, meaning, form.ratio)
+    return _filled(av.VideoFrame(width, height, name), planes, form.bits)
+
+
+def _filled(frame: av.VideoFrame, planes: Sequence[npt.NDArray[Any]], bits: int) -> av.VideoFrame:
+    """A frame with these values in its planes."""
+    for plane, values in zip(frame.planes, planes, strict=False):
+        size = 1 if bits == 8 else 2
         rows = np.zeros((plane.height, plane.line_size // size), np.uint8 if size == 1 else np.dtype("<u2"))
         rows[:, : plane.width] = values
         plane.update(rows)  # type: ignore[arg-type]

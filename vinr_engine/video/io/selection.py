@@ -87,7 +87,10 @@ def select(source: Any, picture: int, part: Part, container: Container | None, a
         for found in (extras.tags, extras.picture_tags):
             found.pop("timecode", None)  # of the first frame, which is another one now
     if container is None:
-        carried = [_left(s, "images alone" if audio != "none" or s.type != "audio" else _NO_SOUND) for s in streams]
+        carried = [
+            _left(s, "the output holds pictures alone" if audio != "none" or s.type != "audio" else _NO_SOUND)
+            for s in streams
+        ]
         names = (*(f"tag {name}" for name in extras.tags), *(["chapters"] if extras.chapters else []))
         return Selection(Extras([], {}, [], {}), tuple(carried), (), names)
     first = samples(source, [s.index for s in streams])
