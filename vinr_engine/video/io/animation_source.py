@@ -56,7 +56,7 @@ class AnimationSource(OpenSource):
             colour=first.colour,
             bits=first.bits,
             chroma=None,
-            rate=1 / used[0] if len(set(used)) == 1 else None,
+            rate=len(used) / sum(used, Fraction(0)),
             tick=common_unit(used) or Fraction(1, 1_000_000),
             count=len([n for n in self._chosen if n >= self._first]),
             notes=(*self._notes(), *(f"{path}: {text}" for text in first.remarks.values())),
