@@ -18,14 +18,14 @@ BUILD := VINR_BUILD_EXT=$(or $(VINR_BUILD_EXT),1) VINR_SANITIZE=$(or $(VINR_SANI
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help venv build test test-all gpu-test sanitize lint format bench gpu gpu-check gpu-static gpu-kit gpu-report demo wheel clean distclean
+.PHONY: help venv build test test-all gpu-test sanitize fuzz lint format bench gpu gpu-check gpu-static gpu-kit gpu-report demo wheel clean distclean
 .PHONY: compiler FORCE
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
 	@echo
 	@echo 'PYTHON=python3.12 chooses the interpreter of a new .venv; VINR_BUILD_EXT=0 builds without the C++ extension;'
-	@echo 'PYTEST_ARGS, DEMO_ARGS, BENCH_ARGS, GPU_ARGS and KIT_ARGS are passed on.'
+	@echo 'PYTEST_ARGS, DEMO_ARGS, BENCH_ARGS, FUZZ_ARGS, GPU_ARGS and KIT_ARGS are passed on.'
 
 venv: $(VENV)/.run $(VENV)/.test $(VENV)/.lint ## make .venv with everything that is pinned
 build: compiler $(VENV)/.built ## build the extension and install the package, editable
@@ -45,6 +45,9 @@ sanitize: build $(VENV)/.test ## run the ops' tests under AddressSanitizer and U
 	VINR_EXTENSION=build/sanitize/vinr_engine/_C.abi3.so ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
 	LD_PRELOAD="$$($${CXX:-c++} -print-file-name=libasan.so) $$($${CXX:-c++} -print-file-name=libstdc++.so)" \
 	$(RUN) -m pytest -m "not slow" $(PROCESSES) -p no:cacheprovider $(or $(SANITIZE_TESTS),tests/ops --ignore-glob='*/test_triton.py')
+
+fuzz: build $(VENV)/.test ## try damaged files and wrong arguments for FUZZ_ARGS="--seconds 3600" [default: 120]
+	PYTHONPATH=tests $(RUN) -m fuzz $(FUZZ_ARGS)
 
 lint: $(VENV)/.run $(VENV)/.lint ## check style and types of all files in git
 	$(RUN) -m pre_commit run --all-files

@@ -26,6 +26,10 @@ KINDS = {"media": 8, "checkpoints": 1, "configurations": 1, "ops": 2}
 """Each kind, and its share of the cases."""
 PATIENCE = 60.0
 """Seconds that a case may take; those tried take well below one."""
+MOST_FINDINGS = 50
+"""After so many it stops."""
+WORKS = [sys.executable, "-m", "fuzz", "--work"]
+"""The command of a worker."""
 MEMORY = 12 << 30
 """Bytes of addresses that a worker may have: PyTorch alone asks for 5 GB."""
 
@@ -92,7 +96,7 @@ class Worker:
     def start(self, first: int) -> None:
         """Begin with that case."""
         self.began = time.monotonic() + PATIENCE  # loading takes a while
-        words = [sys.executable, "-m", "fuzz", "--work", str(first), str(self.step), *self.kinds]
+        words = [*WORKS, str(first), str(self.step), *self.kinds]
         self.errors = tempfile.TemporaryFile()  # noqa: SIM115, see stop
         self.process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=self.errors, bufsize=0)
 
@@ -126,7 +130,7 @@ class Watch:
             for worker in self.workers:
                 selector.register(worker.process.stdout, selectors.EVENT_READ, worker)  # type: ignore[arg-type]
             said = time.monotonic()
-            while time.monotonic() < self.until:
+            while time.monotonic() < self.until and len(self.findings) < MOST_FINDINGS:
                 for key, _ in selector.select(1):
                     worker = key.data
                     line = key.fileobj.readline()  # type: ignore[union-attr]

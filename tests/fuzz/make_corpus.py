@@ -88,7 +88,7 @@ def everything(path: Path) -> None:
             frame.pts = n
             out.mux(stream.encode(frame))
         tone = av.AudioFrame.from_ndarray(np.zeros((1, 4800), "i2"), "s16", "mono")
-        tone.sample_rate = 8000
+        tone.sample_rate, tone.pts = 8000, 0
         out.mux(sound.encode(tone))
         out.mux(sound.encode(None))
         out.mux(stream.encode(None))

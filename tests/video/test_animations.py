@@ -54,7 +54,7 @@ def test_every_frame_is_read_for_as_long_as_it_is_shown(tmp_path, suffix):
         error = np.abs(picture.rgb.transpose(1, 2, 0) * 255 - frame)
         assert error.mean() < {".gif": 5, ".avif": 2}.get(suffix, 1e-3)
     done = upscale(path, tmp_path / "o.mkv", space=1, time=2, model=Blend(), codec="ffv1")
-    assert (done.frames_in, done.frames_out) == (5, 10)
+    assert (done.frames_in, done.frames_out, done.rate) == (5, 10, Fraction(100, 8))
     with av.open(str(tmp_path / "o.mkv")) as container:
         assert [round(p.pts * p.time_base * 1000) for p in container.demux(video=0) if p.size] == [
             0, 50, 100, 200, 300, 350, 400, 450, 500, 650,

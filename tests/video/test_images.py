@@ -128,6 +128,13 @@ def test_linear_light_is_shown_as_srgb(tmp_path):
     assert ["light goes up to 2" in notes[0], "below 0" in notes[1]] == [True, True]
 
 
+@pytest.mark.parametrize("suffix", [".heic", ".CR2", ".svg"])
+def test_one_picture_that_is_not_read(tmp_path, suffix):
+    (tmp_path / f"a{suffix}").write_bytes(b"x")
+    with pytest.raises(SourceError, match="is a picture of a kind that is not read"):
+        enlarged(tmp_path / f"a{suffix}", tmp_path / "out")
+
+
 def test_every_half_float_comes_back():
     halves = np.arange(0x7C00, dtype="u2").view("f2").astype("f4")
     values = light.coded(halves)
@@ -146,12 +153,17 @@ def test_curves_keep_black_and_white(transfer):
         assert np.abs(light.srgb(linear) - values).max() < 1e-6
 
 
-@pytest.mark.parametrize("name", ["a.tga", "a.bmp", "a.gif", "a.webp", "a.avif", "a.jp2", "a.qoi", "a.psd", "a.hdr"])
+@pytest.mark.parametrize(
+    "name",
+    ["a.tga", "a.bmp", "a.gif", "a.webp", "a.avif", "a.jp2", "a.qoi", "a.psd", "a.hdr", "a.pcx", "a.pam", "a.dds"],
+)
 def test_other_kinds_are_read(tmp_path, name):
     picture = Image.fromarray(panning(1, 16, 12)[0])
     if name == "a.psd":
         planes = picture.tobytes("raw", "R") + picture.tobytes("raw", "G") + picture.tobytes("raw", "B")
         data = b"8BPS" + struct.pack(">H6xHIIHH", 1, 3, 12, 16, 8, 3) + bytes(12) + struct.pack(">H", 0) + planes
+    elif name == "a.pam":
+        data = pictures.coded("pam", "rgb24", np.asarray(picture))
     elif name == "a.hdr":
         frame = av_floats(np.asarray(picture) / 255)
         data = pictures.coded("hdr", "gbrpf32le", frame)
@@ -163,6 +175,23 @@ def test_other_kinds_are_read(tmp_path, name):
     got = found.rgb.transpose(1, 2, 0) * 255
     assert found.linear == (name == "a.hdr")
     assert np.abs(got - np.asarray(picture)).mean() < (8 if name in ("a.gif", "a.avif") else 1)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_floating_point_tiff_is_linear_light(tmp_path, order):
+    linear = np.linspace(0, 4, 6 * 8 * 3, dtype=f"{order}f4").reshape(6, 8, 3)
+    bits = 8 + linear.nbytes
+    entries = [(256, 3, 1, 8), (257, 3, 1, 6), (258, 3, 3, bits), (259, 3, 1, 1), (262, 3, 1, 2), (273, 4, 1, 8),
+               (277, 3, 1, 3), (278, 3, 1, 6), (279, 4, 1, linear.nbytes), (339, 3, 3, bits + 6)]  # fmt: skip
+    data = struct.pack(f"{order}2sHI", b"II" if order == "<" else b"MM", 42, bits + 12) + linear.tobytes()
+    data += struct.pack(f"{order}6HH", 32, 32, 32, 3, 3, 3, len(entries))
+    for tag, kind, count, value in entries:
+        short = kind == 3 and count == 1
+        data += struct.pack(f"{order}HHI{'H2x' if short else 'I'}", tag, kind, count, value)
+    (tmp_path / "a.tif").write_bytes(data + bytes(4))
+    found = read(tmp_path / "a.tif")
+    assert found.linear
+    assert (found.rgb.transpose(1, 2, 0) == linear).all()
 
 
 def av_floats(pixels):

@@ -14,7 +14,6 @@ from vinr_engine import files
 from vinr_engine.errors import DataError, SinkError, VinrError, reason
 from vinr_engine.video.io.containers import VIDEO_SUFFIXES
 from vinr_engine.video.io.image_coders import ImageCoder
-from vinr_engine.video.io.image_formats import FRAME_NAME
 from vinr_engine.video.io.outputs import Frames
 from vinr_engine.video.io.reading import STOP, Reading
 from vinr_engine.video.io.target import Target
@@ -41,11 +40,12 @@ def extract(video: Path, clip: Path) -> int:
         VideoSource(video, Reading(on_error=STOP)) as source,
     ):
         info = source.info
+        names = Frames(str(clip))
         coder = ImageCoder(Target((info.width, info.height), info))
         for picture in source.pictures():
             (image,) = coder.code(picture.rgb, picture.time, picture.duration)
             with files.reported(clip):
-                (new / FRAME_NAME.format(image.pts)).write_bytes(image.data)
+                (new / names.name(image.pts)).write_bytes(image.data)
     return coder.last + 1
 
 

@@ -204,8 +204,12 @@ class Run:
                     self._interrupted()
                 else:
                     writer.finish(counts)
-            except (SinkError, SourceError) as error:
-                raise type(error)(f"{error}{self._kept()}") from None
+            except SourceError as error:
+                with suppress(SinkError):
+                    writer.flush()  # what lies before is not in vain
+                raise SourceError(f"{error}{self._kept()}") from None
+            except SinkError as error:
+                raise SinkError(f"{error}{self._kept()}") from None
             self.stages = stages()
 
     def _kept(self) -> str:

@@ -37,7 +37,9 @@ class AnimationSource(OpenSource):
             raise SourceError(f"cannot read {path}: {reason(error)}") from None
         self._timing = timing(self._data) or _of_avif(path, self._data)
         durations = self._timing.durations
-        self._times = [sum(durations[:n], Fraction(0)) for n in range(len(durations))]
+        if not durations:
+            raise SourceError(f"{path} holds no frames")
+        self._times = list(accumulate(durations[:-1], initial=Fraction(0)))
         self._chosen = [
             n for n, time in enumerate(self._times) if (start is None or time >= start) and (end is None or time < end)
         ]
@@ -54,7 +56,7 @@ class AnimationSource(OpenSource):
             colour=first.colour,
             bits=first.bits,
             chroma=None,
-            rate=1 / used[0] if len(set(used)) == 1 else None,
+            rate=len(used) / sum(used, Fraction(0)),
             tick=common_unit(used) or Fraction(1, 1_000_000),
             count=len([n for n in self._chosen if n >= self._first]),
             notes=(*self._notes(), *(f"{path}: {text}" for text in first.remarks.values())),

@@ -35,6 +35,10 @@ class Concealer:
         begun = False
         remarks: list[tuple[str, str]] = []
         for shown in frames:
+            if self._on_error == STOP:
+                for kind, detail in shown.remarks:
+                    if kind == "problem":
+                        raise Unreadable(detail, shown.time, decoded=False)
             why = shown.why
             if shown.frame is not None and shown.frame.is_corrupt:
                 why = "it is damaged"

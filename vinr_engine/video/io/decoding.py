@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 import av
@@ -51,7 +52,7 @@ class Silent:
 Event = Fed | Decoded | Lost | Silent
 
 
-def prepare(context: av.VideoCodecContext) -> None:
+def _prepare(context: av.VideoCodecContext) -> None:
     """Set a decoder so that one damaged file gives the same frames each time.
 
     Threads that decode several frames at once see more or less of a damaged one, as they happen to run.
@@ -65,11 +66,17 @@ def prepare(context: av.VideoCodecContext) -> None:
         context.thread_count = 1
 
 
-def decode(context: av.VideoCodecContext, packets: Iterable[tuple[Coded, av.Packet]]) -> Iterator[Event]:
-    """All that comes of coded pictures, frames in the order of showing."""
-    held = 0
-    each_shown = context.name in _EACH_SHOWN or context.codec.intra_only
+def decode(packets: Iterable[tuple[Coded, av.Packet]]) -> Iterator[Event]:
+    """All that comes of coded pictures, frames in the order of showing; of one stream after the other."""
+    context: av.VideoCodecContext | None = None
+    held, each_shown = 0, False
     for coded, packet in packets:
+        if context is not packet.stream.codec_context:
+            yield from _rest(context)
+            context = packet.stream.codec_context
+            held, each_shown = 0, context.name in _EACH_SHOWN or context.codec.intra_only
+            if not context.is_open:
+                _prepare(context)
         yield Fed(coded)
         packet.opaque = coded  # PyAV tells such objects apart by where they lie: it must be one of its own
         try:
@@ -81,14 +88,15 @@ def decode(context: av.VideoCodecContext, packets: Iterable[tuple[Coded, av.Pack
         if not frames and held > context.reorder_depth:
             held -= 1
             yield Lost(coded, "nothing can be made of it") if each_shown else Silent(coded)
-        for frame in frames:
-            yield _decoded(frame)
-    try:
-        frames = context.decode(None)
-    except av.error.FFmpegError:
-        return  # each packet that was refused has been said
-    for frame in frames:
-        yield _decoded(frame)
+        yield from map(_decoded, frames)
+    yield from _rest(context)
+
+
+def _rest(context: av.VideoCodecContext | None) -> Iterator[Event]:
+    """What a decoder still holds."""
+    if context is not None:
+        with suppress(av.error.FFmpegError):  # each packet that was refused has been said
+            yield from map(_decoded, context.decode(None))
 
 
 def _decoded(frame: av.VideoFrame) -> Decoded:

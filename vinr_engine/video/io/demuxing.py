@@ -11,6 +11,7 @@ import av
 
 from vinr_engine.errors import reason
 
+from .film import Film
 from .timeline import Timeline
 
 _TRIES = 16
@@ -24,9 +25,11 @@ _UNORDERED = {"avi", "asf"}
 """Formats that store times of decoding alone; what FFmpeg makes of those is no time of showing."""
 
 
-def is_unordered(container: av.container.InputContainer) -> bool:
+def is_unordered(container: av.container.InputContainer, stream: av.VideoStream) -> bool:
     """Whether a file says when its pictures are decoded, and not when they are shown."""
-    return container.format.name in _UNORDERED
+    # A tag of four characters in Matroska is one of AVI, whose way it then is.
+    from_avi = container.format.name.startswith("matroska") and bool(stream.codec_context.codec_tag.strip("\0"))
+    return container.format.name in _UNORDERED or from_avi
 
 
 def is_bare(container: av.container.InputContainer) -> bool:
@@ -39,7 +42,8 @@ class Coded:
     """What is known of a coded picture before it is decoded; times in seconds, None where the file has none.
 
     ``number`` counts from where reading began, ``before`` is the sum of the lengths of those before it. ``joined``: the
-    file's time line was mended before it; ``problem``: why something before it could not be read.
+    file's time line was mended before it; ``other``: it is of another stream than the one before; ``problem``: why
+    something before it could not be read.
     """
 
     number: int
@@ -49,6 +53,7 @@ class Coded:
     before: Fraction
     key: bool
     joined: bool = False
+    other: bool = False
     problem: str | None = None
 
 
@@ -62,37 +67,33 @@ class Demuxer:
         self._container, self._stream, self._skip = container, stream, skip
         self._tick = stream.time_base or Fraction(1, 1000)
         self._timeline = Timeline(container)
-        self._unordered = is_unordered(container)
+        self._film = Film(stream.index)
+        self._unordered = is_unordered(container, stream)
         self._end: Fraction | None = None
         self._last: Fraction | None = None
         self._problem: str | None = None
 
     def __iter__(self) -> Iterator[tuple[Coded, av.Packet]]:
-        number, joins, before = 0, 0, Fraction(0)
-        for packet in self._packets():
-            offset = self._timeline.see(packet)
-            length = (packet.duration or 0) * Fraction(packet.time_base)
-            shown = None if self._unordered else packet.pts
-            stamp = shown if shown is not None else packet.dts
-            if stamp is not None:
-                end = stamp * Fraction(packet.time_base) + offset + length
-                self._last = end if self._last is None else max(self._last, end)
-            if packet.stream.index != self._stream.index or not packet.size:
-                continue
+        joins, before = 0, Fraction(0)
+        index = self._stream.index
+        for number, (packet, offset) in enumerate(self._film.of(self._placed())):
+            tick = Fraction(packet.time_base)
+            length = (packet.duration or 0) * tick
             # in its own unit of time, of which all times stay whole multiples
-            moved = round(offset / self._tick)
-            pts = None if shown is None else (shown + moved) * self._tick
-            dts = None if packet.dts is None else (packet.dts + moved) * self._tick
+            moved = round(offset / tick)
+            pts = None if packet.pts is None or self._unordered else (packet.pts + moved) * tick
+            dts = None if packet.dts is None else (packet.dts + moved) * tick
             at = pts if pts is not None else dts
             if at is not None:
                 self._end = at + length if self._end is None else max(self._end, at + length)
             joined, joins = self._timeline.joins > joins, self._timeline.joins
+            other, index = packet.stream.index != index, packet.stream.index
             if number >= self._skip:
+                problem, self._problem = self._problem, None
                 yield (
-                    Coded(number, pts, dts, length or None, before, packet.is_keyframe, joined, self._take_problem()),
+                    Coded(number, pts, dts, length or None, before, packet.is_keyframe, joined, other, problem),
                     packet,
                 )
-            number += 1
             before += length
 
     @property
@@ -100,9 +101,16 @@ class Demuxer:
         """Whether the format's timestamps may start again or jump."""
         return self._timeline.loose
 
-    def _take_problem(self) -> str | None:
-        problem, self._problem = self._problem, None
-        return problem
+    def _placed(self) -> Iterator[tuple[av.Packet, Fraction]]:
+        """All packets, and the seconds to add to their times."""
+        for packet in self._packets():
+            offset = self._timeline.see(packet)
+            stamp = packet.dts if packet.pts is None or self._unordered else packet.pts
+            if stamp is not None:
+                end = (stamp + (packet.duration or 0)) * Fraction(packet.time_base) + offset
+                self._last = end if self._last is None else max(self._last, end)
+            if packet.size:
+                yield packet, offset
 
     def _packets(self) -> Iterator[av.Packet]:
         failed = 0
@@ -135,6 +143,11 @@ class Demuxer:
             says = Fraction(container.duration + (container.start_time or 0), 1_000_000)
             return says if max(self._last, self._end + step) + step + _SLACK < says else None
         return None
+
+    @property
+    def late(self) -> int:
+        """See Film."""
+        return self._film.late
 
     @property
     def problem(self) -> str | None:

@@ -14,12 +14,12 @@ from vinr_engine.errors import SourceError, UsageError, reason
 SUFFIXES = (
     ".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".dib", ".tif", ".tiff", ".webp", ".gif", ".avif",
     ".ppm", ".pgm", ".pbm", ".pnm", ".tga", ".exr", ".dpx", ".hdr", ".pfm", ".jp2", ".j2k", ".jpf", ".jxl", ".psd",
-    ".qoi", ".sgi",
+    ".qoi", ".sgi", ".pam", ".pcx", ".dds", ".ras", ".xbm",
 )  # fmt: skip
 """Of images that are read."""
 _OTHERS = (
     ".heic", ".heif", ".hif", ".jxr", ".wdp", ".svg", ".xcf", ".kra", ".ai", ".eps", ".dng", ".cr2", ".cr3", ".nef",
-    ".arw", ".orf", ".rw2", ".raf", ".pcx", ".dds", ".ras", ".pam", ".jls", ".cin", ".fits", ".xpm", ".xbm",
+    ".arw", ".orf", ".rw2", ".raf", ".jls", ".cin", ".fits", ".xpm",
 )  # fmt: skip
 """Of pictures that are not."""
 _BEGINNINGS = re.compile(
@@ -49,6 +49,11 @@ def natural(name: str) -> list[tuple[int, int | str]]:
 def is_image(name: str) -> bool:
     """Whether a file's name is one of an image that is read."""
     return name.lower().endswith(SUFFIXES)
+
+
+def is_other(name: str) -> bool:
+    """Whether a file's name is one of a picture that is not read."""
+    return name.lower().endswith(_OTHERS)
 
 
 def is_pattern(text: str) -> bool:
@@ -117,7 +122,7 @@ def split_pattern(text: str) -> tuple[str, re.Match[str], str]:
 
 
 def _looks_like_a_picture(path: Path) -> bool:
-    if path.name.lower().endswith(_OTHERS):
+    if is_other(path.name):
         return True
     try:
         with open(path, "rb") as file:

@@ -6,8 +6,8 @@ import re
 from dataclasses import dataclass
 from fractions import Fraction
 
-FRAME_NAME = "frame_{:06d}.png"
 FRAMES_PATTERN = "frame_%06d"
+"""The names of images in a folder, without a suffix."""
 FRAME_NAMES = re.compile(r"frame_\d{6,}\.png")
 
 

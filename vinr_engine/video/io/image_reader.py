@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,24 +14,17 @@ from vinr_engine.errors import SourceError, reason
 
 from . import png
 from .colour import BT709, RGB, SRGB_TRANSFER, Array, Colour
+from .image_decoders import DECODERS, NoDecoder, channels, decode
 
 if TYPE_CHECKING:
     from PIL import Image
 
 _BY_FFMPEG = (
     (b"v/1\1", "exr"), (b"SDPX", "dpx"), (b"XPDS", "dpx"), (b"#?R", "hdr"), (b"PF", "pfm"), (b"Pf", "pfm"),
-    (b"\x01\xda", "sgi"), (b"\xff\x0a", "jpegxl"), (b"\0\0\0\x0cJXL ", "jpegxl"),
+    (b"\x01\xda", "sgi"), (b"P7\n", "pam"), (b"\xff\x0a", "jpegxl"), (b"\0\0\0\x0cJXL ", "jpegxl"),
 )  # fmt: skip
 """How files begin that Pillow cannot read, or not well, and the names of their formats."""
-_DECODERS = {
-    "exr": "exr", "dpx": "dpx", "hdr": "hdr", "pfm": "pfm", "jpegxl": "libjxl", "PNG": "png", "TIFF": "tiff",
-    "PPM": "ppm", "sgi": "sgi", "JPEG2000": "jpeg2000",
-}  # fmt: skip
-"""FFmpeg's, by the names of formats, in capitals as Pillow has them."""
 _LINEAR = ("exr", "hdr", "pfm")
-_PACKED = re.compile(r"(gray|ya|rgb|rgba)(f?)(\d+)?(le|be)?")
-_PLANAR = re.compile(r"gb(ra?)p(f?)(\d+)?(le|be)?")
-_CHANNELS = {"gray": 1, "ya": 2, "rgb": 3, "rgba": 4}
 
 
 @dataclass(frozen=True)
@@ -82,6 +73,8 @@ def _by_pillow(path: Path, data: bytes) -> Decoded:
             exif = _exif(image, found.remarks)
             frames = int(getattr(image, "n_frames", 1))
     except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+        if isinstance(error, UnidentifiedImageError) and data.startswith((b"II*\0", b"MM\0*")):
+            return _by_ffmpeg_alone(path, data, "TIFF")  # such as floating point, and planes of 16 bits
         text = "not a readable image" if isinstance(error, UnidentifiedImageError) else reason(error)
         raise SourceError(f"unreadable image {path}: {text}") from None
     return replace(found, rgb=np.ascontiguousarray(_upright(found.rgb, turn)), exif=exif, frames=frames)
@@ -101,7 +94,7 @@ def decoded_frame(frame: Any, data: bytes, profile: bytes | None) -> Decoded:
     """A frame that FFmpeg has decoded of an animated PNG's ``data``."""
     remarks: dict[str, str] = {}
     colour = _colour(data, remarks)
-    values, alpha, bits = _channels(frame)
+    values, alpha, bits = channels(frame)
     return Decoded(
         np.ascontiguousarray(_over_black(values, alpha, remarks), np.float32), bits, colour, profile=profile,
         remarks=remarks,
@@ -119,8 +112,8 @@ def _values(
         raise SourceError(f"{path} holds floating-point grey, whose range is unknown: convert it to 16 bits")
     if deep:
         try:
-            rgb, alpha, bits = _decode(data, _DECODERS[image.format or ""], strict=False)
-        except _NoDecoder as error:
+            rgb, alpha, bits = decode(data, DECODERS[image.format or ""], strict=False)
+        except NoDecoder as error:
             remarks["depth"] = f"8 of its bits a channel are read: {error}"
         else:
             if bits > 8:
@@ -140,7 +133,7 @@ def _may_be_deep(image: Image.Image, data: bytes) -> bool:
     if image.format == "TIFF":
         tags: Any = getattr(image, "tag_v2", {})
         return max(tags.get(258, (1,))) > 8
-    return image.format in _DECODERS
+    return image.format in DECODERS
 
 
 def _avif_bits(data: bytes) -> int:
@@ -200,17 +193,13 @@ def _over_black(rgb: npt.NDArray[Any], alpha: npt.NDArray[Any] | None, remarks: 
     return rgb * alpha
 
 
-class _NoDecoder(Exception):
-    """FFmpeg cannot decode this one."""
-
-
 def _by_ffmpeg_alone(path: Path, data: bytes, name: str) -> Decoded:
     remarks: dict[str, str] = {}
     try:
-        values, alpha, bits = _decode(data, _DECODERS[name], strict=True)
-    except _NoDecoder as error:
+        values, alpha, bits = decode(data, DECODERS[name], strict=name != "TIFF")
+    except NoDecoder as error:
         raise SourceError(f"unreadable image {path}: {error}") from None
-    linear = name in _LINEAR
+    linear = name in _LINEAR or bits == 32  # which only floats have
     if not np.isfinite(values).all():
         values = np.nan_to_num(values, nan=0, posinf=65504, neginf=0)
         remarks["finite"] = "its values that are no number are 0, and infinite ones 65504"
@@ -219,76 +208,6 @@ def _by_ffmpeg_alone(path: Path, data: bytes, name: str) -> Decoded:
     if name == "exr" and alpha is not None and (alpha < 1).any():
         remarks["alpha"] = "its transparent pixels are laid over black"
     return Decoded(np.ascontiguousarray(rgb, np.float32), min(bits, 16), linear=linear, remarks=remarks)
-
-
-def _decode(data: bytes, decoder: str, strict: bool) -> tuple[npt.NDArray[Any], npt.NDArray[Any] | None, int]:
-    """RGB [3, h, w] (integers in [0, 1]), alpha or None, and bits a channel; _NoDecoder.
-
-    ``strict``: whatever is odd is an error, as some TIFFs are that are read well.
-    """
-    import av
-
-    try:
-        context = av.CodecContext.create(decoder, "r")
-    except (av.error.FFmpegError, ValueError):
-        raise _NoDecoder(f"this FFmpeg has no decoder {decoder}") from None
-    assert isinstance(context, av.VideoCodecContext)
-    if strict:
-        context.options = {"err_detect": "explode"}
-    context.thread_count = 1
-    try:
-        frames = [*context.decode(av.Packet(data)), *context.decode(None)]
-    except (av.error.FFmpegError, ValueError) as error:
-        raise _NoDecoder(reason(error)) from None
-    if not frames or frames[0].is_corrupt:
-        raise _NoDecoder("it is damaged")
-    return _channels(frames[0])
-
-
-def _channels(frame: Any) -> tuple[npt.NDArray[Any], npt.NDArray[Any] | None, int]:
-    planes, bits = _planes(frame)
-    if len(planes) < 3:
-        return np.broadcast_to(planes[0], (3, *planes[0].shape)), planes[1] if len(planes) == 2 else None, bits
-    return np.stack(planes[:3]), planes[3] if len(planes) == 4 else None, bits
-
-
-def _planes(frame: Any) -> tuple[list[npt.NDArray[np.float32]], int]:
-    """Those of grey, grey and alpha, RGB or RGBA, as floats, and bits a channel."""
-    name = frame.format.name
-    parts = [part.bits for part in frame.format.components]
-    if min(parts) < 8 or not (_PACKED.fullmatch(name) or _PLANAR.fullmatch(name)):
-        frame = frame.reformat(format="rgba64le" if max(parts) > 8 else "rgba")
-        name = frame.format.name
-    bits = frame.format.components[0].bits
-    if match := _PACKED.fullmatch(name):
-        channels = _CHANNELS[match[1]]
-        arrays = list(_rows(frame.planes[0], _dtype(bits, bool(match[2]), match[4]), channels))
-    else:
-        match = _PLANAR.fullmatch(name)
-        assert match is not None
-        dtype = _dtype(bits, bool(match[2]), match[4])
-        green, blue, red, *rest = (next(_rows(plane, dtype, 1)) for plane in frame.planes)
-        arrays = [red, green, blue, *rest]
-    scale = np.float32(1 if match[2] else 2**bits - 1)
-    return [array.astype(np.float32) / scale for array in arrays], bits
-
-
-def _dtype(bits: int, floating: bool, order: str | None) -> np.dtype[Any]:
-    size = 1 if bits <= 8 else 2 if bits <= 16 else 4
-    return np.dtype(f"{'>' if order == 'be' else '<'}{'f' if floating else 'u'}{size}")
-
-
-def _rows(plane: Any, dtype: np.dtype[Any], channels: int) -> Iterator[npt.NDArray[Any]]:
-    """The channels [h, w] of a plane."""
-    size = dtype.itemsize
-    strides = (abs(plane.line_size), size * channels, size)
-    rows: npt.NDArray[Any] = np.ndarray(
-        (plane.height, plane.width, channels), dtype, buffer=memoryview(plane), strides=strides
-    )
-    if plane.line_size < 0:
-        rows = rows[::-1]
-    for n in range(channels):
-        yield rows[..., n]
 
 
 def _upright(rgb: npt.NDArray[Any], exif: int) -> npt.NDArray[Any]:

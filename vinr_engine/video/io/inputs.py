@@ -26,6 +26,8 @@ def source_kind(src: str) -> str:
     if os.path.exists(src):
         if not os.path.isfile(src):
             raise SourceError(f"{src} is neither a file nor a folder")
+        if image_files.is_other(src):  # of HEIC, FFmpeg would take one tile for the whole
+            raise SourceError(f"{src} is a picture of a kind that is not read: convert it to PNG or TIFF")
         if not image_files.is_image(src):
             return "video"
         return "animation" if is_animation(Path(src)) else "image"

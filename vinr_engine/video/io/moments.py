@@ -175,6 +175,8 @@ class Rising:
         if coded.joined:
             shown.faults += Faults(repaired=1)
             shown.remarks.append(("join", ""))
+        if coded.other:
+            shown.remarks.append(("other", ""))
         if coded.problem is not None:
             shown.remarks.append(("problem", coded.problem))
         self._last = at

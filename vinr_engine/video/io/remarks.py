@@ -9,6 +9,8 @@ _TEXTS = {
     "neighbours",
     "repeat": "two frames before {at} s have one time: the second is left out, and so are others like it",
     "join": "the input's timestamps start again or jump at {at} s: what follows goes on from there",
+    "other": "the video's stream ends before {at} s, and another one goes on from there",
+    "late": "where the video goes on in another stream, {detail} frames came too late and are left out",
     "problem": "a part of the input before {at} s cannot be read: {detail}",
     "held": "unreadable frame at {at} s: {detail}; the one before stands in for it, and for others like it "
     "(--on-error stop makes that an error)",

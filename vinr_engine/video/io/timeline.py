@@ -17,6 +17,8 @@ _BACK, _GUESSED_BACK = Fraction(1, 10), Fraction(1, 2)
 """How far decoding times may go back: those of the file, and those that FFmpeg makes up where there are none."""
 _REORDERED = 16
 """Most pictures between decoding and showing one."""
+_LATE = Fraction(2)
+"""Seconds that a stream may lag behind the others where it begins."""
 _OVERLAP = Fraction(1)
 """Seconds that one stream may begin before another one at a join."""
 
@@ -101,7 +103,7 @@ class Timeline:
         if self._end is None or not self.loose:
             return newest
         for epoch in range(newest, -1, -1):
-            if abs(at + self._offsets[epoch] - self._now) <= _JUMP:
+            if -_LATE <= at + self._offsets[epoch] - self._now <= _JUMP:
                 return epoch
         return self._begin(first)
 

@@ -15,7 +15,7 @@ from vinr_engine.errors import SourceError, UsageError, VinrError, reason
 from . import moments, planes, video_streams, video_tags
 from .colour import Array
 from .damage import Concealer, Unreadable
-from .decoding import decode, prepare
+from .decoding import decode
 from .deinterlace import Deinterlacer
 from .demuxing import Demuxer, is_bare, is_unordered
 from .moments import Rising, Shown
@@ -117,6 +117,7 @@ class VideoSource(OpenSource):
             count=self._estimate(),
             notes=tuple(notes),
             light=next((found for found in map(video_tags.light, frames) if found), None),
+            profile=video_tags.profile(first),
         )
 
     def _estimate(self) -> int | None:
@@ -137,14 +138,11 @@ class VideoSource(OpenSource):
 
     def _begin(self, skip: int = 0) -> None:
         """Begin to decode where the file stands, or ``skip`` coded pictures later."""
-        context = self.stream.codec_context
-        if not context.is_open:
-            prepare(context)
         self._demuxer = Demuxer(self.container, self.stream, skip)
-        events = decode(context, self._demuxer)
+        events = decode(self._demuxer)
         if self._bare:
             timed = moments.one_by_one(events, self._step, self.reading.rate is not None)
-        elif is_unordered(self.container):
+        elif is_unordered(self.container, self.stream):
             timed = moments.in_order(events)
         else:
             timed = moments.as_stored(events)
@@ -247,7 +245,9 @@ class VideoSource(OpenSource):
             waiting = shown
         trouble = self._trouble() if ended else []
         if waiting is not None:
-            waiting.faults += Faults(dropped=self._rising.dropped) + self._concealer.left if ended else Faults()
+            if ended:
+                waiting.faults += Faults(dropped=self._rising.dropped + self._demuxer.late) + self._concealer.left
+                waiting.remarks += [("late", str(self._demuxer.late))] if self._demuxer.late else []
             waiting.remarks += [] if self.reading.on_error == STOP else trouble
             yield self._picture(waiting, remarks)
         if trouble and self.reading.on_error == STOP:

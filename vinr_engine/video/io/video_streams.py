@@ -11,11 +11,12 @@ from av.stream import Disposition
 
 from vinr_engine.errors import SourceError
 
+from .film import NO_FILM
+
 _LOOKED_AT = 64
 """Pictures by which streams are told apart."""
 _MOST_PACKETS = 4096
 """Packets of all streams that are read for it."""
-_NO_FILM = Disposition.attached_pic | Disposition.timed_thumbnails
 _FASTEST = 300
 """Frames a second that a file is believed to have; more is often the unit of its timestamps."""
 
@@ -23,7 +24,7 @@ _FASTEST = 300
 def choose(container: av.container.InputContainer, path: Path) -> int:
     """The index of the stream to enlarge: the default one, else the largest, else the first; no cover, no still if
     there is a film beside it. Packets are read: open the container anew. SourceError."""
-    streams = [s for s in container.streams.video if not s.disposition & _NO_FILM]
+    streams = [s for s in container.streams.video if not s.disposition & NO_FILM]
     if not streams:
         raise SourceError(f"{path} holds no video")
     known = [s for s in streams if s.codec_context is not None]

@@ -49,7 +49,7 @@ def chroma_place(stream: av.VideoStream, path: Path) -> str:
     """Where the samples of subsampled chroma lie; see Colour.
 
     PyAV does not give what FFmpeg knows of it, be it from the container or the coded stream; the header of a Matroska
-    file with that stream in it says it.
+    file with that stream in it says it, but for places that no encoder is known to use (top, bottom, bottomleft).
     """
     if stream.codec_context.name == "rawvideo":
         with open(path, "rb") as file:
@@ -120,3 +120,9 @@ def light(frame: av.VideoFrame) -> Light | None:
     if primaries is None and luminance is None and levels is None:
         return None
     return Light(primaries, luminance, levels)
+
+
+def profile(frame: av.VideoFrame) -> bytes | None:
+    """The ICC profile of a frame."""
+    data: Any = frame.side_data.get("ICC_PROFILE")
+    return None if data is None else bytes(memoryview(data))
