@@ -56,6 +56,7 @@ def tone(track, seconds):
 def rich(
     path, count=20, sounds=(), texts=(), tags=None, chapters=(), attachments=(), flags=0, picture_tags=None, cover="",
     codec="libx264", rate=10, muxer=None, stamps=None, size=(48, 32), pixel_format="yuv420p",
+    aspect=None,
 ):  # fmt: skip
     """A video of ``count`` pictures with all that; chapters are (begin, end, title) in seconds.
 
@@ -64,6 +65,8 @@ def rich(
     with av.open(str(path), "w", format=muxer) as out:
         video = out.add_stream(codec, rate=rate, options=OPTIONS.get(codec, {}))
         video.width, video.height, video.pix_fmt = *size, pixel_format
+        if aspect:
+            video.codec_context.sample_aspect_ratio = aspect
         video.metadata.update(picture_tags or {})
         if flags:
             video.disposition = flags

@@ -58,8 +58,8 @@ def check(tmp_path, muxer, codec, times, tracks, out):
         pytest.skip(f"{muxer} does not take {codec}")
     try:
         given = read(source)
-    except (ValueError, av.error.FFmpegError):
-        given = []
+    except (ValueError, IndexError, av.error.FFmpegError):
+        given = []  # nor for players
     if len(given) != COUNT:
         pytest.skip("FFmpeg does not read it back")
     notes = []
