@@ -9,6 +9,7 @@ from av.subtitles.subtitle import SubtitleSet
 from video.clips import av, panning
 
 TICK = Fraction(1, 1000)
+OPTIONS = {"libx264": {"crf": "10", "bf": "0"}, "libx265": {"x265-params": "log-level=none"}}
 ASS = b"""[Script Info]
 ScriptType: v4.00+
 PlayResX: 384
@@ -52,12 +53,20 @@ def tone(track, seconds):
     return np.where(at >= track.begin, np.sin(at * 2 * np.pi * 440) * 0.4, 0).astype("f4")
 
 
-def rich(path, count=20, sounds=(), texts=(), tags=None, chapters=(), attachments=(), flags=0, picture_tags=None,
-         cover="", codec="libx264", rate=10, muxer=None):  # fmt: skip
-    """A video of ``count`` pictures with all that; chapters are (begin, end, title) in seconds."""
+def rich(
+    path, count=20, sounds=(), texts=(), tags=None, chapters=(), attachments=(), flags=0, picture_tags=None, cover="",
+    codec="libx264", rate=10, muxer=None, stamps=None, size=(48, 32), pixel_format="yuv420p",
+    aspect=None,
+):  # fmt: skip
+    """A video of ``count`` pictures with all that; chapters are (begin, end, title) in seconds.
+
+    ``stamps``: of the pictures, in thousandths.
+    """
     with av.open(str(path), "w", format=muxer) as out:
-        video = out.add_stream(codec, rate=rate, options={"crf": "10", "bf": "0"} if codec == "libx264" else {})
-        video.width, video.height, video.pix_fmt = 48, 32, "yuv420p"
+        video = out.add_stream(codec, rate=rate, options=OPTIONS.get(codec, {}))
+        video.width, video.height, video.pix_fmt = *size, pixel_format
+        if aspect:
+            video.codec_context.sample_aspect_ratio = aspect
         video.metadata.update(picture_tags or {})
         if flags:
             video.disposition = flags
@@ -96,9 +105,11 @@ def rich(path, count=20, sounds=(), texts=(), tags=None, chapters=(), attachment
             ]
         )
         packets = []
-        for n, pixels in enumerate(panning(count)):
+        if stamps and codec not in ("mpeg4", "mpeg2video", "wmv2"):
+            video.codec_context.time_base = TICK
+        for n, pixels in enumerate(panning(count, *size)):
             frame = av.VideoFrame.from_ndarray(pixels, "rgb24")
-            frame.pts, frame.time_base = n, 1 / Fraction(rate)
+            frame.pts, frame.time_base = (stamps[n], TICK) if stamps else (n, 1 / Fraction(rate))
             packets += video.encode(frame)
         packets += video.encode(None)
         for sound, stream in streams:

@@ -121,3 +121,35 @@ def test_units_of_time_that_an_encoder_does_not_have(tmp_path, suffix):
     source = write(tmp_path / "in.mp4", panning(4), rate=Fraction(24000, 1001))
     run(source, tmp_path / f"out.{suffix}", time=8, codec="mpeg4")
     assert seconds(read(tmp_path / f"out.{suffix}")) == [Fraction(1001 * n, 192000) for n in range(32)]
+
+
+@pytest.mark.parametrize("aspect", [Fraction(4, 3), Fraction(8, 9), Fraction(16, 11)])
+@pytest.mark.parametrize(
+    ("codec", "suffix"),
+    [("libx264", "mkv"), ("ffv1", "mkv"), ("prores_ks", "mov"), ("libvpx-vp9", "webm"), ("libsvtav1", "webm"),
+     ("mpeg4", "avi"),
+     ("libvpx-vp9", "mp4"), ("huffyuv", "mkv")],
+)  # fmt: skip
+def test_the_shape_of_pixels_is_kept(tmp_path, codec, suffix, aspect):
+    source = rich(
+        tmp_path / "in.mp4", 12, sounds=[Sound("aac", {"language": "ger"}), Sound("aac")], tags={"title": "T"},
+        chapters=[(0, 0.5, "One"), (0.5, 1, "Two")], size=(88, 72), aspect=aspect,
+    )  # fmt: skip
+    _, notes = run(source, tmp_path / f"out.{suffix}", codec=codec, segment=5)
+    with av.open(str(tmp_path / f"out.{suffix}")) as out:
+        assert out.streams.video[0].sample_aspect_ratio == pytest.approx(aspect, abs=0.01)
+        assert len(out.streams.audio) == 2
+        assert {k.lower(): v for k, v in out.metadata.items()}["title"] == "T"
+        assert len(out.chapters()) == (0 if suffix == "avi" else 2)
+        if suffix in ("mkv", "webm"):
+            assert out.streams.audio[0].language == "ger"
+            out.seek(600_000)
+            assert next(out.decode(video=0)).time >= 0.4
+    assert len(read(tmp_path / f"out.{suffix}")) == 12
+    assert not [note for note in notes if "shape" in note]
+
+
+def test_a_shape_that_an_output_cannot_say_is_named(tmp_path):
+    source = write(tmp_path / "in.mp4", panning(3), aspect=Fraction(4, 3))
+    _, notes = run(source, tmp_path / "out.avi", codec="huffyuv")
+    assert notes == ["left out: the shape of pixels (4/3): the picture will look too wide or too narrow"]

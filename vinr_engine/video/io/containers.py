@@ -94,6 +94,7 @@ CONTAINERS = {
     ".avi": Container(
         # FFmpeg, and what plays by it, shows H.264 in AVI a frame too late.
         "avi", ("mpeg4", "libx264", "huffyuv", "utvideo", "ffv1"),
+        {"avoid_negative_ts": "disabled"},  # else what an encoder of sound puts before its first sample delays pictures
         audio=("libmp3lame",), text=(), constant=True, marks={"mpeg4": "XVID"},
     ),
 }  # fmt: skip

@@ -14,6 +14,7 @@ import av
 from vinr_engine import files
 from vinr_engine.errors import SinkError, reason
 
+from . import matroska
 from .coders import configure, options
 from .encoders import Encoding, add_stream
 from .packets import Packet, PacketFile
@@ -136,6 +137,13 @@ def join_video(
     finally:
         muxer.close()
     late = [] if streams is None else streams.late_notes()
+    aspect, shaped = target.info.aspect, True
+    if aspect is not None and encoding.container.muxer in ("matroska", "webm"):
+        shaped = matroska.set_shape(path, *target.size, aspect)
+    elif aspect is not None and encoding.container.muxer == "avi":
+        shaped = encoding.codec in ("mpeg4", "libx264")  # say it themselves
+    if not shaped:
+        late.append(f"left out: the shape of pixels ({aspect}): the picture will look too wide or too narrow")
     if encoding.container.constant and any(b - a != 1 for chunk in chunks for a, b in pairwise(sorted(chunk.order()))):
         late.append(f"{Path(dst).suffix} has one rate: pictures are at the nearest multiple of {target.tick} s")
     return late

@@ -169,5 +169,7 @@ def _differences(extras: Extras, found: Any) -> list[str]:
             continue
         names += [f"{name} of {title}" for name in missing(wanted, stream.metadata)]
         gone = disposition & ~int(stream.disposition)
+        if sum(other.type == stream.type for other in streams) == 1:
+            gone &= ~int(FLAGS.default)  # it is, whatever it says
         names += [f"flag {flag.name} of {title}" for flag in FLAGS if gone & flag]
     return names

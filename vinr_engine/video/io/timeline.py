@@ -79,7 +79,7 @@ class Timeline:
         track.step = length or (min(gap, track.step or gap) if gap > 0 else track.step)
         track.last = at + offset
         self._now = max(self._now, track.last)
-        end = first + offset + length
+        end = first + offset + (length or track.step)  # raw streams in MPEG-TS give no lengths
         self._end = end if self._end is None else max(self._end, end)
         return offset
 
