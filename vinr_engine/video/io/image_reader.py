@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,19 @@ _BY_FFMPEG = (
 )  # fmt: skip
 """How files begin that Pillow cannot read, or not well, and the names of their formats."""
 _LINEAR = ("exr", "hdr", "pfm")
+
+BROKEN = (
+    OSError,
+    ValueError,
+    SyntaxError,
+    EOFError,
+    LookupError,
+    TypeError,
+    ArithmeticError,
+    RuntimeError,
+    struct.error,
+)
+"""What Pillow raises, in one format or another, for damaged files; beside its own DecompressionBombError."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +86,7 @@ def _by_pillow(path: Path, data: bytes) -> Decoded:
             found = decoded_image(path, image, data, deep)
             exif = _exif(image, found.remarks)
             frames = int(getattr(image, "n_frames", 1))
-    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+    except (*BROKEN, Image.DecompressionBombError) as error:
         if isinstance(error, UnidentifiedImageError) and data.startswith((b"II*\0", b"MM\0*")):
             return _by_ffmpeg_alone(path, data, "TIFF")  # such as floating point, and planes of 16 bits
         text = "not a readable image" if isinstance(error, UnidentifiedImageError) else reason(error)
