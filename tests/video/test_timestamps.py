@@ -252,6 +252,15 @@ def test_joined_files_that_cannot_be_are_named(joined, suffix):
             found(joined[suffix], on_error="stop")
 
 
+@pytest.mark.parametrize(
+    "name", ["in.mkv", "in.webm", "in.mp4", "in.mov", "in.flv", "in.asf", "in.avi", "in.mxf", "in.nut"]
+)
+def test_one_file_is_not_taken_for_two(tmp_path, name):
+    codec = {"in.webm": "libvpx-vp9", "in.mxf": "mpeg2video"}.get(name, "libx264")
+    path = write(tmp_path / name, brighter(6), rate=25, codec=codec, options={"b": "1M"}, audio=None)
+    assert found(path)[2:] == (Faults(), [])
+
+
 @pytest.mark.parametrize("suffix", ["ts", "mpg", "vob"])
 def test_joined_files_are_read_to_their_end(joined, suffix):
     times, means, faults, notes = found(joined[suffix])
