@@ -6,6 +6,7 @@ import ctypes
 import os
 import signal
 import sys
+import warnings
 from typing import Any
 
 M_ARENA_MAX = -8  # of glibc's malloc.h
@@ -35,6 +36,11 @@ def print_any_name() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="surrogateescape" if stream.encoding.lower() == "utf-8" else "backslashreplace")
+
+
+def say_things_once() -> None:
+    """Silence Pillow's warnings about damaged tags, which this program finds and says by itself."""
+    warnings.filterwarnings("ignore", module=r"PIL\b")
 
 
 def sleep_while_waiting() -> None:
