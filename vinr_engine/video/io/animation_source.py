@@ -16,7 +16,7 @@ from vinr_engine.video.schedule import common_unit
 from . import png
 from .animation_files import Timing, timing, whole_webp
 from .colour import Array
-from .image_reader import BROKEN, Decoded, decoded_frame, decoded_image
+from .image_reader import PILLOW_RAISES, Decoded, decoded_frame, decoded_image
 from .reading import HOLD, STOP, Reading
 from .source import Faults, OpenSource, Picture, SourceInfo
 
@@ -149,7 +149,7 @@ class AnimationSource(OpenSource):
                     image.seek(n)
                     image.load()
                     yield decoded_image(self.path, image, self._data)
-        except (*BROKEN, Image.DecompressionBombError) as error:
+        except (*PILLOW_RAISES, Image.DecompressionBombError) as error:
             raise _Unreadable(reason(error)) from None
 
     def _by_ffmpeg(self) -> Iterator[Decoded]:
@@ -167,7 +167,7 @@ class AnimationSource(OpenSource):
     def _profile(self) -> bytes | None:
         from PIL import Image
 
-        with suppress(*BROKEN, Image.DecompressionBombError), Image.open(io.BytesIO(self._data)) as image:
+        with suppress(*PILLOW_RAISES, Image.DecompressionBombError), Image.open(io.BytesIO(self._data)) as image:
             return image.info.get("icc_profile") or None
         return None
 
@@ -190,6 +190,6 @@ def _of_avif(path: Path, data: bytes) -> Timing:
                 image.seek(n)
                 image.load()
                 durations.append(Fraction(image.info.get("duration") or 100) / 1000)
-    except (*BROKEN, Image.DecompressionBombError) as error:
+    except (*PILLOW_RAISES, Image.DecompressionBombError) as error:
         raise SourceError(f"unreadable image {path}: {reason(error)}") from None
     return Timing(tuple(durations), 0)

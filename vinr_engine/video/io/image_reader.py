@@ -26,11 +26,11 @@ _BY_FFMPEG = (
 )  # fmt: skip
 """How files begin that Pillow cannot read, or not well, and the names of their formats."""
 _LINEAR = ("exr", "hdr", "pfm")
-BROKEN = (
+PILLOW_RAISES = (
     OSError, ValueError, SyntaxError, EOFError, LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError,
     struct.error,
 )  # fmt: skip
-"""What Pillow raises, in one format or another, for damaged files; beside its own DecompressionBombError."""
+"""Of damaged files, beside DecompressionBombError: its readers stumble over whatever they find."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def _by_pillow(path: Path, data: bytes) -> Decoded:
             found = decoded_image(path, image, data, deep)
             exif = _exif(image, found.remarks)
             frames = int(getattr(image, "n_frames", 1))
-    except (*BROKEN, Image.DecompressionBombError) as error:
+    except (*PILLOW_RAISES, Image.DecompressionBombError) as error:
         if isinstance(error, UnidentifiedImageError) and data.startswith((b"II*\0", b"MM\0*")):
             return _by_ffmpeg_alone(path, data, "TIFF")  # such as floating point, and planes of 16 bits
         text = "not a readable image" if isinstance(error, UnidentifiedImageError) else reason(error)
