@@ -119,6 +119,15 @@ def test_a_slideshow_moves_all_the_time():
     assert len(set(values(sink))) == 241
 
 
+def test_a_long_gap_is_said(tmp_path):
+    """Most of an hour of nothing asks for very many frames: whoever waits for these wants to know why."""
+    source = write(tmp_path / "in.mkv", panning(3), stamps=[0, 100, 130100], codec="ffv1", options={"threads": "2"})
+    notes = []
+    done = upscale(source, tmp_path / "o.mkv", space=1, time=2, model=Blend(), note=notes.append)
+    assert done.frames_out == 6
+    assert [text for text in notes if "no frame" in text] == ["there is no frame from 0.200 s to 130.100 s"]
+
+
 CLIPS = {
     "twos": [0.0, 0.0, 0.2, 0.2, 0.4, 0.4, 0.6],
     "still": [0.1, 0.3] + [0.5] * 9 + [0.9, 0.9],

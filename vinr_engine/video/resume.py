@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from fractions import Fraction
 
 from .io.source import OpenSource, Picture
 from .journal import Mark
@@ -39,9 +40,17 @@ def pictures_from(
                 yield picture
 
 
+LONG = 60
+"""Seconds without a frame, which may be meant or may not, and may make very many output frames."""
+
+
 def remarked(pictures: Iterator[Picture], say: Callable[[str], None]) -> Iterator[Picture]:
     """The same pictures; what there is to remark on one is said before it is given."""
+    end: Fraction | None = None
     for picture in pictures:
         for text in picture.notes:
             say(text)
+        if end is not None and picture.time - end > LONG:
+            say(f"there is no frame from {float(end):.3f} s to {float(picture.time):.3f} s")
+        end = picture.time + picture.duration
         yield picture
