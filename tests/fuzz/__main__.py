@@ -24,8 +24,8 @@ from random import Random
 
 KINDS = {"media": 8, "checkpoints": 1, "configurations": 1, "ops": 2}
 """Each kind, and its share of the cases."""
-PATIENCE = 60.0
-"""Seconds that a case may take; those tried take well below one."""
+PATIENCE = 180.0
+"""Seconds that a case may take; most take a hundredth of one, on a machine at rest."""
 MOST_FINDINGS = 50
 """After so many it stops."""
 WORKS = [sys.executable, "-m", "fuzz", "--work"]
@@ -168,6 +168,8 @@ class Watch:
 
     def lost(self, worker: Worker, why: str) -> None:
         """A worker that does not go on: the next one begins after its case."""
+        worker.process.kill()
+        worker.process.wait()
         text = worker.said().decode(errors="replace")
         self.found(worker, f"{why}\n{text}")
         worker.stop()
