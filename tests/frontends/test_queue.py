@@ -216,6 +216,15 @@ def test_the_rate_of_images_is_for_images(here):
         rendered(queue.plan(["a.mp4"], "more"), input_fps="5")
 
 
+def test_bare_streams_in_a_folder_take_the_rate(here):
+    (here / "bare").mkdir()
+    write(here / "bare/a.h264", panning(4), rate=50)
+    write(here / "bare/b.mp4", panning(4), rate=50)
+    entries = rendered(queue.plan(["bare"], "out"), input_fps="5")
+    assert [entry.status for entry in entries] == ["done", "done"]
+    assert [entry.summary.rate for entry in entries] == [10, 100]
+
+
 @pytest.mark.parametrize(
     ("options", "kind", "text"),
     [({"space": 0}, UsageError, "--space"), ({"device": "tpu"}, UsageError, "--device"),

@@ -147,3 +147,21 @@ def test_programmes_with_clocks_of_their_own(line):
     for at in range(0, 1000, 100):
         assert line.see(Stamped(PICTURE, 50_000 + at, 100)) == 0
         assert -9 < line.see(Stamped(other, 900_000 + at, 100)) + 850 < 9
+
+
+def test_a_clock_that_wraps_goes_on(tmp_path):
+    """MPEG-TS counts to 2^33 ticks, about a day."""
+    source = write(tmp_path / "a.ts", panning(30), audio="aac", options={"bf": "0"})
+    with av.open(str(source)) as src, av.open(str(tmp_path / "in.ts"), "w", options={"mpegts_copyts": "1"}) as out:
+        targets = [out.add_stream_from_template(stream) for stream in src.streams]
+        for packet in src.demux():
+            if packet.pts is not None:
+                packet.pts += 2**33 - 100_000
+                packet.dts += 2**33 - 100_000
+                packet.stream = targets[packet.stream.index]
+                out.mux(packet)
+    found, _ = repaired(tmp_path / "in.ts")
+    for kind, step in (("video", Fraction(1, 10)), ("audio", Fraction(1024, 48000))):
+        times = of(found, kind)
+        assert len(times) >= 30
+        assert all(abs(gap - step) < Fraction(1, 1000) for gap in gaps(times))

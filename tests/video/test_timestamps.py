@@ -9,7 +9,7 @@ import pytest
 
 from video.clips import Blend, av, panning, read, seconds, write
 from video.test_resume import Dies, Killed, contents
-from vinr_engine.errors import UsageError
+from vinr_engine.errors import SourceError, UsageError
 from vinr_engine.video.io.decoding import Decoded
 from vinr_engine.video.io.demuxing import Coded
 from vinr_engine.video.io.moments import Rising
@@ -237,7 +237,28 @@ def joined(tmp_path_factory):
         (folder / name).write_bytes(data)
         return folder / name
 
-    return {suffix: make(f"in.{suffix}") for suffix in ("ts", "mpg", "vob", "flv")}
+    return {suffix: make(f"in.{suffix}") for suffix in ("ts", "mpg", "vob", "avi", "mkv", "flv", "asf", "mp4")}
+
+
+@pytest.mark.parametrize("suffix", ["avi", "mkv", "flv", "asf", "mp4"])
+def test_joined_files_that_cannot_be_are_named(joined, suffix):
+    """FFmpeg reads all of such an AVI, two parts of such a Matroska file, and one of the others."""
+    times, means, _, notes = found(joined[suffix])
+    assert len(times) in (20, 35, 50)
+    assert means == sorted(means)
+    assert any("another file is joined to it" in note for note in notes) == (len(times) < 50)
+    if len(times) < 50:
+        with pytest.raises(SourceError, match="another file is joined"):
+            found(joined[suffix], on_error="stop")
+
+
+@pytest.mark.parametrize(
+    "name", ["in.mkv", "in.webm", "in.mp4", "in.mov", "in.flv", "in.asf", "in.avi", "in.mxf", "in.nut"]
+)
+def test_one_file_is_not_taken_for_two(tmp_path, name):
+    codec = {"in.webm": "libvpx-vp9", "in.mxf": "mpeg2video"}.get(name, "libx264")
+    path = write(tmp_path / name, brighter(6), rate=25, codec=codec, options={"b": "1M"}, audio=None)
+    assert found(path)[2:] == (Faults(), [])
 
 
 @pytest.mark.parametrize("suffix", ["ts", "mpg", "vob"])

@@ -18,7 +18,7 @@ from vinr_engine.errors import Cancelled, UsageError, VinrError, reason
 from vinr_engine.video import journal
 from vinr_engine.video.io import image_files, inputs, outputs
 from vinr_engine.video.io.animation_files import is_animation
-from vinr_engine.video.io.containers import CONTAINERS, VIDEO_SUFFIXES, listed
+from vinr_engine.video.io.containers import BARE_SUFFIXES, CONTAINERS, VIDEO_SUFFIXES, listed
 from vinr_engine.video.io.image_formats import ANIMATIONS, FRAMES_PATTERN, IMAGE_FORMATS
 from vinr_engine.video.job import Job
 from vinr_engine.video.plan import wanted
@@ -49,6 +49,11 @@ class Pair:
     def images(self) -> bool:
         """Whether its frames are files of their own."""
         return os.path.isdir(self.src) or image_files.is_pattern(self.src) or self.still
+
+    @property
+    def untimed(self) -> bool:
+        """Whether it has no rate of its own: images, and streams without a container."""
+        return self.images or self.src.lower().endswith(BARE_SUFFIXES)
 
     @property
     def still(self) -> bool:
@@ -181,7 +186,7 @@ def run(
 
     Outputs that exist are skipped, unless ``options.overwrite``. A clip that fails does not stop the others; an
     interruption (KeyboardInterrupt, Cancelled) does, and is raised after the entry of the clip that it met. The
-    network is loaded once. ``input_fps`` is for the clips of images among them. ``begin(number, pair)`` is called
+    network is loaded once. ``input_fps`` is for images and bare streams among them. ``begin(number, pair)`` is called
     before each that is rendered. ``stopped``: whether an error can only be what C code made of an interruption.
     ``renders``: what takes the place of `render`, and finds the device by itself.
 
@@ -192,8 +197,8 @@ def run(
     wanted(options)
     for pair in pairs:
         outputs.kind_of(pair.dst)(pair.dst, options.codec, options.crf)
-    if options.input_fps is not None and not any(pair.images for pair in pairs):
-        raise UsageError("--input-fps is for images; a video has its own timestamps")
+    if options.input_fps is not None and not any(pair.untimed for pair in pairs):
+        raise UsageError("--input-fps is for images and bare streams; these videos have their own timestamps")
     enlarge.check(options, options.untrained)
     for folder in {os.path.dirname(pair.place.rstrip(os.sep)) or "." for pair in pairs}:
         files.check_writable(Path(os.path.abspath(folder)))
@@ -258,7 +263,7 @@ def _rendered(pair: Pair, options: Job, stopped: Callable[[], bool], renders: Ca
         options,
         src=pair.src,
         dst=pair.dst,
-        input_fps=options.input_fps if pair.images else None,
+        input_fps=options.input_fps if pair.untimed else None,
         time=None if unmoved else options.time,
         fps=None if unmoved else options.fps,
         note=None if note is None else lambda text: note(f"{pair.src}: {text}"),

@@ -99,7 +99,12 @@ CONTAINERS = {
     ),
 }  # fmt: skip
 """By the suffix of the output's name."""
-VIDEO_SUFFIXES = (*CONTAINERS, ".mpg", ".mpeg", ".ts", ".y4m")
+BARE_SUFFIXES = (".h264", ".264", ".hevc", ".h265", ".265", ".m1v", ".m2v", ".obu", ".mjpeg")
+"""What names of coded streams without a container, and so without timestamps, end in."""
+VIDEO_SUFFIXES = (
+    *CONTAINERS, ".mpg", ".mpeg", ".ts", ".m2ts", ".mts", ".vob", ".flv", ".wmv", ".asf", ".ogv", ".3gp", ".mxf", ".dv",
+    ".ivf", ".nut", ".y4m", *BARE_SUFFIXES,
+)  # fmt: skip
 """What names of video files in a folder end in; a file that is named by itself may have any name."""
 
 

@@ -72,6 +72,8 @@ class Demuxer:
         self._end: Fraction | None = None
         self._last: Fraction | None = None
         self._problem: str | None = None
+        self.reached = 0
+        """Bytes of the file, up to the end of the furthest packet."""
 
     def __iter__(self) -> Iterator[tuple[Coded, av.Packet]]:
         joins, before = 0, Fraction(0)
@@ -110,6 +112,7 @@ class Demuxer:
                 end = (stamp + (packet.duration or 0)) * Fraction(packet.time_base) + offset
                 self._last = end if self._last is None else max(self._last, end)
             if packet.size:
+                self.reached = max(self.reached, (packet.pos or 0) + packet.size)
                 yield packet, offset
 
     def _packets(self) -> Iterator[av.Packet]:

@@ -10,6 +10,11 @@ import av
 
 from vinr_engine.errors import SourceError, reason
 
+_HEAD = 12
+"""Bytes by which files of one kind, made in one way, begin."""
+_LOOKED_THROUGH = 1 << 24
+"""Bytes behind the last packet in which another beginning is looked for."""
+
 
 def open_container(path: Path) -> tuple[av.container.InputContainer, IO[bytes]]:
     """Open a video file for reading; a file that points to others (playlists, external tracks) is refused.
@@ -39,3 +44,13 @@ def open_container(path: Path) -> tuple[av.container.InputContainer, IO[bytes]]:
     except BaseException:
         file.close()
         raise
+
+
+def other_file(path: Path, begin: int) -> int | None:
+    """Where another file such as this one begins within it, behind byte ``begin``, as where two were joined that
+    cannot be; None if none does. OSError."""
+    with open(path, "rb") as file:
+        head = file.read(_HEAD)
+        file.seek(max(begin, _HEAD))
+        place = file.read(_LOOKED_THROUGH).find(head)
+    return None if place < 0 else max(begin, _HEAD) + place

@@ -19,6 +19,8 @@ _TEXTS = {
     "size": "the video changes size at {at} s, {detail}: scaled to the former",
     "colour": "the video's primaries or transfer change at {at} s: the output says what was said at the beginning",
     "end": "the input ends at {at} s, {detail}: it is cut short",
+    "more": "behind the input's end at {at} s another file is joined to it, {detail} bytes, which cannot be read with "
+    "it: cut it off, and give it by itself",
     "rest": "the input cannot be read beyond {at} s: {detail}",
 }
 

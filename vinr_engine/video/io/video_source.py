@@ -19,13 +19,15 @@ from .decoding import decode
 from .deinterlace import Deinterlacer
 from .demuxing import Demuxer, is_bare, is_unordered
 from .moments import Rising, Shown
-from .opening import open_container
+from .opening import open_container, other_file
 from .reading import STOP, Reading
 from .remarks import Remarks
 from .source import Faults, OpenSource, Picture, SourceInfo
 
 _LOOKED_AHEAD = 3
 """Frames whose tags are looked at."""
+_ONE_HEAD = {"flv", "asf", "matroska,webm", "mov,mp4,m4a,3gp,3g2,mj2"}
+"""Formats whose first bytes come but once in a file."""
 _NEAR = 2
 """Seconds from the beginning that are read rather than jumped over."""
 
@@ -258,6 +260,9 @@ class VideoSource(OpenSource):
         """What is wrong with the file's end, once it is reached."""
         if self._demuxer.problem is not None:
             return [("rest", self._demuxer.problem)]
+        other = other_file(self.path, self._demuxer.reached) if self.container.format.name in _ONE_HEAD else None
+        if other is not None:
+            return [("more", str(self.path.stat().st_size - other))]
         short = self._demuxer.cut_short(self._step)
         if short is None:
             return []
