@@ -1,6 +1,7 @@
 """What a run of the tool does not do: load modules that it has no use for, a compiler of 150 MB among them."""
 
 import json
+import os
 import platform
 import subprocess
 import sys
@@ -96,3 +97,14 @@ def test_every_public_name_is_there_and_no_other():
 @pytest.mark.parametrize("code", ["import vinr_engine.ops, torch", "import torch, vinr_engine"])
 def test_ops_are_registered(code):
     assert loaded(f"{code}\nprint(torch.ops.vinr.deform_conv2d.default.name())") == ["vinr::deform_conv2d"]
+
+
+@pytest.mark.parametrize("given", [None, "ACTIVE"])
+def test_threads_sleep_while_they_wait(given):
+    """As OpenMP finds it when PyTorch loads it, unless the user says otherwise."""
+    code = "import os, sys; from vinr_engine.cli.__main__ import run; run(); print(os.environ['OMP_WAIT_POLICY'])"
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    if given is not None:
+        environment["OMP_WAIT_POLICY"] = given
+    done = subprocess.run([sys.executable, "-c", code, "--version"], env=environment, capture_output=True, text=True)
+    assert done.stdout.split()[-1] == (given or "PASSIVE")

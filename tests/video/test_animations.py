@@ -2,6 +2,7 @@
 
 import struct
 from fractions import Fraction
+from itertools import islice
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from video.clips import Blend, av, leftovers, panning, read, seconds, write
 from vinr_engine.errors import SourceError, UsageError
 from vinr_engine.video.io.animation_files import is_animation, timing
 from vinr_engine.video.io.animation_source import AnimationSource
-from vinr_engine.video.io.inputs import source_kind
+from vinr_engine.video.io.inputs import open_source, source_kind
 from vinr_engine.video.io.reading import STOP, Reading
 from vinr_engine.video.io.source import Faults
 from vinr_engine.video.render import upscale
@@ -266,3 +267,24 @@ def test_a_profile_goes_into_the_animation(tmp_path):
     notes = []
     upscale(path, tmp_path / "o.gif", space=1, time=1, model=Blend(), note=notes.append)
     assert notes == ["left out: ICC profile"]
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".png", ".webp", ".avif"])
+def test_whatever_is_wrong_with_a_file_is_one_error(tmp_path, suffix):
+    path = animation(tmp_path / f"in{suffix}")
+    whole, rng = path.read_bytes(), np.random.default_rng(0)
+    refused = []
+    for _ in range(60):
+        data = bytearray(whole)
+        for _ in range(4):
+            data[rng.integers(0, min(len(data), rng.choice([60, 400, 10**6])))] = rng.integers(0, 256)
+        path.write_bytes(data[: rng.integers(1, len(data))] if rng.random() < 0.3 else data)
+        for on_error in ("stop", "hold"):
+            try:
+                source = open_source(str(path), Reading(on_error=on_error))
+                if source.info.width * source.info.height < 1 << 20:
+                    list(islice(source.pictures(), 20))
+            except SourceError as error:
+                refused.append(str(error))
+    assert refused
+    assert not any("\n" in text for text in refused)

@@ -267,6 +267,15 @@ def test_an_unreadable_image_is_held_or_left_out_and_counted(tmp_path, places, b
             assert [p.rgb.tobytes() for p in rest] == [p.rgb.tobytes() for p in found if p.time >= since]
 
 
+def test_faults_of_images_are_in_the_summary(tmp_path):
+    source = folder(tmp_path / "in", *[(f"{n}.png", b"" if n == 2 else image(n)) for n in range(4)])
+    done, notes = enlarged(source, tmp_path / "out")
+    assert (done.frames_in, done.frames_out, done.faults) == (4, 4, Faults(held=1))
+    assert notes == [f"unreadable image {source}/2.png: not a readable image: the image before is repeated"]
+    done, _ = enlarged(source, tmp_path / "out2", on_error="skip", time=2)
+    assert (done.frames_in, done.frames_out, done.faults) == (3, 5, Faults(dropped=1))
+
+
 def test_nothing_readable_is_an_error(tmp_path):
     source = folder(tmp_path / "in", ("0.png", b""), ("1.png", b""))
     for on_error in ("skip", "hold"):

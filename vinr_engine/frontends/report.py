@@ -45,7 +45,7 @@ def stages(seconds: Seconds) -> str:
 def fidelity(summary: Summary) -> str:
     """What of the input is in the output, and what is not, on one line."""
     faults = summary.faults
-    counts = {"repaired": faults.repaired, "held": faults.held, "dropped": faults.dropped, "repeats": summary.repeats}
+    counts = {"repaired": faults.repaired, "held": faults.held, "dropped": faults.dropped, "repeated": summary.repeats}
     found = [f"read {summary.frames_read} frames", *(f"{count} {name}" for name, count in counts.items() if count)]
     parts = [", ".join(found)]
     for became in (COPIED, CONVERTED, LEFT_OUT):

@@ -27,8 +27,8 @@ _BY_FFMPEG = (
 """How files begin that Pillow cannot read, or not well, and the names of their formats."""
 _LINEAR = ("exr", "hdr", "pfm")
 PILLOW_RAISES = (
-    OSError, ValueError, SyntaxError, EOFError, IndexError, KeyError, TypeError, AttributeError, OverflowError,
-    ZeroDivisionError, struct.error,
+    OSError, ValueError, SyntaxError, EOFError, LookupError, TypeError, AttributeError, ArithmeticError, RuntimeError,
+    struct.error,
 )  # fmt: skip
 """Of damaged files, beside DecompressionBombError: its readers stumble over whatever they find."""
 
