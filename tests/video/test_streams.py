@@ -1,5 +1,7 @@
 """What a file holds beside the picture reaches the output, or is named."""
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -314,3 +316,56 @@ def test_a_resumed_run_carries_the_same(tmp_path):
     done, notes = run(source, tmp_path / "out.webm", segment=5)
     assert done.resumed == 10
     assert coded(tmp_path / "out.webm") == coded(tmp_path / "whole.webm")
+
+
+def with_packets(path, source, name, muxer=None, data=bytes(range(1, 60))):
+    """The file with one stream more, of packets of that content at 0.3 and 0.6 s."""
+    with av.open(str(source)) as given, av.open(str(path), "w", format=muxer) as out:
+        pairs = {s.index: out.add_stream_from_template(s, opaque=True) for s in given.streams}
+        extra = out.add_data_stream(name) if name in ("klv", "timed_id3") else out.add_mux_stream(name)
+        extra.time_base, extra.metadata["language"] = Fraction(1, 1000), "eng"
+        packets = [p for p in given.demux() if p.dts is not None]
+        for packet in packets:
+            packet.stream = pairs[packet.stream.index]
+        for at in (300, 600):
+            packet = av.Packet(data)
+            packet.pts = packet.dts = at
+            packet.duration, packet.time_base, packet.stream = 100, Fraction(1, 1000), extra
+            packets.append(packet)
+        for packet in sorted(packets, key=lambda p: p.dts * p.time_base):
+            out.mux(packet)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "muxer", "takes"),
+    [("dvd_subtitle", "matroska", "mkv mp4"), ("dvb_subtitle", "mpegts", "mkv"), ("klv", "mpegts", "mov"),
+     ("timed_id3", "mpegts", "")],
+)  # fmt: skip
+def test_subtitles_of_pictures_and_data_go_where_they_fit_and_are_named_elsewhere(tmp_path, name, muxer, takes):
+    source = with_packets(tmp_path / "in", rich(tmp_path / "plain.mkv", sounds=[Sound()]), name, muxer)
+    for suffix in ("mkv", "mp4", "webm", "mov", "avi"):
+        done, notes = run(source, tmp_path / f"out.{suffix}")
+        carried = done.streams[1]
+        assert (carried.index, carried.codec) == (2, name)
+        assert (carried.became == COPIED) == (suffix in takes.split())
+        assert done.audio_streams == 1
+        if carried.became == COPIED:
+            before, after = streams(source)[2], streams(tmp_path / f"out.{suffix}")[2]
+            assert [p[2] for p in before.packets if len(p[2]) > 20] == [p[2] for p in after.packets if len(p[2]) > 20]
+            first = [next(at for at, _, data in s.packets if len(data) > 20) for s in (before, after)]
+            assert first[0] == pytest.approx(float(first[1]), abs=0.002)
+        else:
+            assert [note for note in notes if note.startswith("left out") and f"2 ({name}" in note]
+
+
+def test_a_timecode_is_kept_or_named(tmp_path):
+    source = rich(tmp_path / "in.mov", sounds=[Sound()], picture_tags={"timecode": "01:00:00:00"})
+    for suffix in ("mov", "mp4", "mkv"):
+        done, notes = run(source, tmp_path / f"out.{suffix}", time=4)
+        tags = {k.lower(): v for k, v in streams(tmp_path / f"out.{suffix}")[0].tags.items()}
+        assert tags["timecode"].startswith("01:00:00:0")
+        assert done.left_out == ()
+    done, notes = run(source, tmp_path / "part.mov", start="0.5")
+    assert done.left_out == ("timecode",)
+    assert notes == ["left out: timecode"]

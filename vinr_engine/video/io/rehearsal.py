@@ -78,13 +78,18 @@ class Extras:
 
 def takes(container: Container, track: Track, stream: Any, first: Sequence[av.Packet]) -> bool:
     """Whether the container takes a track, tried with its first packets."""
+    file = io.BytesIO()
     with av.logging.Capture():
-        out = av.open(io.BytesIO(), "w", format=container.muxer)
+        out = av.open(file, "w", format=container.muxer)
         try:
             track.attach(out, container, stream)
             out.start_encoding()
             _write(out, track, first)
             out.close()
+            if track.kind == "data":  # AVI takes all, and does not say what it was
+                file.seek(0)
+                with av.open(file) as found:
+                    return bool(found.streams.data)
         except REFUSED:
             with suppress(*REFUSED):
                 out.close()

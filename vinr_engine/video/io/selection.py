@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
@@ -83,16 +83,17 @@ def select(source: Any, picture: int, part: Part, container: Container | None, a
         tags.of_stream(main.metadata),
         int(main.disposition) & ~_NOT_OF_PICTURES,
     )
-    if part.trim and part.begin > 0:
-        for found in (extras.tags, extras.picture_tags):
-            found.pop("timecode", None)  # of the first frame, which is another one now
+    gone = []
+    if part.trim and part.begin > 0:  # the first frame, whose timecode it is, is another one now
+        codes = [found.pop("timecode", None) for found in (extras.tags, extras.picture_tags)]
+        gone = ["timecode"] if any(codes) else []
     if container is None:
         carried = [
             _left(s, "the output holds pictures alone" if audio != "none" or s.type != "audio" else _NO_SOUND)
             for s in streams
         ]
         names = (*(f"tag {name}" for name in extras.tags), *(["chapters"] if extras.chapters else []))
-        return Selection(Extras([], {}, [], {}), tuple(carried), (), names)
+        return Selection(Extras([], {}, [], {}), tuple(carried), (), (*names, *gone))
     first = samples(source, [s.index for s in streams])
     carried = []
     for stream in streams:
@@ -100,7 +101,8 @@ def select(source: Any, picture: int, part: Part, container: Container | None, a
         if track is not None:
             extras.tracks.append(track)
         carried.append(_left(stream, why) if track is None else track.carried)
-    return _settled(extras, container, source.streams, first, carried)
+    chosen = _settled(extras, container, source.streams, first, carried)
+    return replace(chosen, left_out=(*chosen.left_out, *gone))
 
 
 _NOT_OF_PICTURES = int(av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbnails)

@@ -47,7 +47,7 @@ class Streams:
         self.kept, self.left_out = chosen.kept, chosen.left_out
         self._packets: Iterator[tuple[Fraction, list[av.Packet]]] = iter(())
         self._waiting: tuple[Fraction, list[av.Packet]] | None = None
-        self._refused = ""
+        self._refused = self._dropped = ""
 
     def _open(self) -> None:
         self.source, self._file = open_container(self.path)
@@ -86,12 +86,14 @@ class Streams:
 
     def late_notes(self) -> list[str]:
         """What went wrong while packets were written."""
-        rest = [f"the rest of sound and subtitles cannot be read: {self._refused}"] if self._refused else []
+        rest = [f"left out: everything beside the picture ({self._dropped})"] if self._dropped else []
+        rest += [f"the rest of sound and subtitles cannot be read: {self._refused}"] if self._refused else []
         bad = [f"{track.refused} of {track.kind} {track.index}" for track in self.extras.tracks if track.refused]
         return [*rest, *([f"packets that could not be carried: {', '.join(bad)}"] if bad else [])]
 
     def drop(self, why: str) -> None:
         """Carry nothing at all, as the output does not take it together with the picture."""
+        self._dropped = why
         self.extras.tracks.clear()
         self.carried = tuple(replace(c, became=LEFT_OUT, to="", why=why) for c in self.carried)
         self.left_out = tuple(dict.fromkeys([*self.left_out, *self.kept]))

@@ -106,7 +106,7 @@ class Copy(Track):
             dts = max(dts, self._last + self._strict)
             self._step = dts - self._last or self._step
         self._last = dts
-        if not packet.duration and self.kind == "audio":
+        if not packet.duration and self.kind != "subtitle":
             packet.duration = self._step  # MP4 ends a track where its last packet begins, if that has none
         pts = dts if packet.pts is None else max(dts, packet.pts + offset)
         packet.pts, packet.dts, packet.stream = pts, dts, self.target
