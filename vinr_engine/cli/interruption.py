@@ -7,8 +7,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from vinr_engine.cli import start_up
-
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """Ctrl-C; what systems send before they kill; a terminal that was closed, or a connection to it that broke."""
 _signals: list[int] = []
@@ -25,8 +23,8 @@ def watch(message: str) -> None:
     say(message)
     with suppress(ValueError):  # outside the main thread the host program minds its signals
         for number in ENDING:
-            if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler, start_up.stop):
-                signal.signal(number, _interrupted)  # not where it is ignored, as nohup has it
+            if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it, and jobs of scripts in the background
+                signal.signal(number, _interrupted)
 
 
 def _interrupted(number: int, frame: Any) -> None:
