@@ -11,6 +11,8 @@ import vinr_engine as vinr
 
 av = pytest.importorskip("av")  # whoever imports this module needs it
 
+from vinr_engine.video.io.said import ordinary_threads  # noqa: E402  it imports av
+
 
 class Blend(vinr.Network):
     """Bilinear enlargement and a linear blend in time; exact at scale 1 and t in {0, 1}. Counts what is asked of it."""
@@ -56,7 +58,7 @@ def write(
 ):  # fmt: skip
     """A video file. ``stamps``: frame times in thousandths; ``audio``: an encoder, which codes a tone."""
     tick = Fraction(1, 1000) if stamps else 1 / Fraction(rate)
-    with av.open(str(path), "w") as out:
+    with ordinary_threads(), av.open(str(path), "w") as out:
         stream = out.add_stream(codec, rate=rate, options=options or {"crf": "4"})
         first = pictures[0]
         height, width = (first.height, first.width) if isinstance(first, av.VideoFrame) else first.shape[:2]

@@ -6,7 +6,7 @@ from fractions import Fraction
 import numpy as np
 from av.subtitles.subtitle import SubtitleSet
 
-from video.clips import av, panning
+from video.clips import av, ordinary_threads, panning
 
 TICK = Fraction(1, 1000)
 OPTIONS = {"libx264": {"crf": "10", "bf": "0"}, "libx265": {"x265-params": "log-level=none"}}
@@ -62,7 +62,7 @@ def rich(
 
     ``stamps``: of the pictures, in thousandths.
     """
-    with av.open(str(path), "w", format=muxer) as out:
+    with ordinary_threads(), av.open(str(path), "w", format=muxer) as out:
         video = out.add_stream(codec, rate=rate, options=OPTIONS.get(codec, {}))
         video.width, video.height, video.pix_fmt = *size, pixel_format
         if aspect:

@@ -1,5 +1,6 @@
 """Every container holds the same pictures at the same times, with sound that is in time."""
 
+import os
 from fractions import Fraction
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 
 from video.clips import Blend, av, panning, read, seconds, write
 from video.rich import Sound, onset, rich, streams
+from vinr_engine.video.io import said
 from vinr_engine.video.io.containers import CONTAINERS
 from vinr_engine.video.render import upscale
 
@@ -153,3 +155,28 @@ def test_a_shape_that_an_output_cannot_say_is_named(tmp_path):
     source = write(tmp_path / "in.mp4", panning(3), aspect=Fraction(4, 3))
     _, notes = run(source, tmp_path / "out.avi", codec="huffyuv")
     assert notes == ["left out: the shape of pixels (4/3): the picture will look too wide or too narrow"]
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getscheduler") or os.geteuid() != 0, reason="SVT-AV1 does it as root alone")
+def test_no_thread_gets_the_priority_of_real_time(tmp_path):
+    """SVT-AV1 would take it for all of them, and starve whatever else runs."""
+
+    def policies():
+        return {os.sched_getscheduler(int(task)) for task in os.listdir("/proc/self/task")}
+
+    assert policies() == {os.SCHED_OTHER}
+    with said.ordinary_threads():
+        context = av.CodecContext.create("libsvtav1", "w")
+        context.width, context.height, context.pix_fmt, context.time_base = 64, 64, "yuv420p", Fraction(1, 25)
+        context.open()
+        assert os.SCHED_FIFO in policies()
+    assert policies() == {os.SCHED_OTHER}
+    source = write(
+        tmp_path / "in.mkv", panning(2, 64, 64), codec="ffv1", pixel_format="yuv444p", options={"level": "3"}
+    )
+    seen = set()
+    upscale(
+        source, tmp_path / "o.webm", space=1, time=2, model=Blend(), codec="libsvtav1",
+        progress=lambda done, total: seen.update(policies()),
+    )  # fmt: skip
+    assert seen == policies() == {os.SCHED_OTHER}
