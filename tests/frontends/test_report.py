@@ -27,7 +27,7 @@ def summary(**facts):
     [({}, "read 10 frames"),
      ({"faults": Faults(1, 2, 3), "repeats": 4}, "read 13 frames, 1 repaired, 2 held, 3 dropped, 4 repeated"),
      ({"streams": STREAMS}, "read 10 frames; copied: audio eng (ac3), attachment; converted: audio (wmav2 to aac); "
-      "left out: subtitle jpn (dvd_subtitle: .mp4 cannot hold it)"),
+      "left out: subtitle jpn (dvd_subtitle)"),
      ({"kept": ("tags", "2 chapters"), "left_out": ("ICC profile",)},
       "read 10 frames; kept: tags, 2 chapters; not kept: ICC profile")],
 )  # fmt: skip
