@@ -29,7 +29,7 @@ def as_line(entry: Entry) -> str:
     rate = "" if summary.rate is None else f", {float(summary.rate):.6g} fps"
     cuts = f", {summary.cuts} scene cut{'s' if summary.cuts > 1 else ''}" if summary.cuts else ""
     return (
-        f"{summary.path}: {summary.frames_out} frames from {summary.frames_in}, {width}x{height}{rate}{cuts}, "
+        f"{summary.path}: {_frames(summary.frames_out)} from {summary.frames_in}, {width}x{height}{rate}{cuts}, "
         f"{summary.seconds:.1f} s, weights: {summary.weights}"
     )
 
@@ -46,9 +46,8 @@ def fidelity(summary: Summary) -> str:
     """What of the input is in the output, and what is not, on one line; a note said why, before the run."""
     faults = summary.faults
     counts = {"repaired": faults.repaired, "held": faults.held, "dropped": faults.dropped, "repeated": summary.repeats}
-    read = summary.frames_read
     faulty = [f"{count} {name}" for name, count in counts.items() if count]
-    parts = [", ".join([f"read {read} frame{'' if read == 1 else 's'}", *faulty])]
+    parts = [", ".join([f"read {_frames(summary.frames_read)}", *faulty])]
     for became in (COPIED, CONVERTED, LEFT_OUT):
         streams = [_stream(stream) for stream in summary.streams if stream.became == became]
         if streams:
@@ -57,6 +56,10 @@ def fidelity(summary: Summary) -> str:
         if properties:
             parts.append(f"{name}: {in_words(properties)}")
     return "; ".join(parts)
+
+
+def _frames(count: int) -> str:
+    return f"{count} frame{'' if count == 1 else 's'}"
 
 
 def _stream(stream: Carried) -> str:

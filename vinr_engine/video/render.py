@@ -255,7 +255,7 @@ class Run:
             frames_in=counts.frames_in,
             frames_out=counts.frames_out,
             size=self.plan.size,
-            rate=self.plan.rate,
+            rate=self.plan.rate if self.accepts.timed else None,
             cuts=counts.cuts,
             repeats=counts.repeats,
             seconds=seconds,
