@@ -14,7 +14,7 @@ import pytest
 from video.clips import Blend, av, leftovers, panning, read, seconds, tiny_weights, write
 from video.rich import Sound, rich, streams
 from video.test_resume import Dies, Killed, coded
-from vinr_engine.errors import SinkError, SourceError, UsageError
+from vinr_engine.errors import Cancelled, SinkError, SourceError, UsageError
 from vinr_engine.video.io import planes
 from vinr_engine.video.io.spool import spooled
 from vinr_engine.video.render import upscale
@@ -200,3 +200,14 @@ def test_a_matrix_that_readers_would_not_guess_is_said(tmp_path, monkeypatch, si
     _, notes = run(source, "-", space=None, size=size)
     monkeypatch.undo()
     assert any("Y4M does not say the colour matrix: it is number 6" in note for note in notes) == said
+
+
+def test_an_interruption_does_not_promise_that_pictures_on_standard_output_are_kept(tmp_path, monkeypatch):
+    source = write(tmp_path / "in.mkv", panning(10))
+    out, asked = Standard(), iter([False] * 7 + [True] * 9)
+    monkeypatch.setattr(sys, "stdout", out)
+    with pytest.raises(Cancelled, match=r"^interrupted; 7 output frames were written$"):
+        run(source, "-", segment=3, keep_partial=True, cancel=lambda: next(asked))
+    monkeypatch.undo()
+    assert out.buffer.getvalue().count(b"FRAME\n") == 7
+    assert leftovers(tmp_path) == []

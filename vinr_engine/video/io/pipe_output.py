@@ -29,6 +29,7 @@ class Pipe(Output):
     """Each picture is written as soon as it is made; nothing is kept for a run that goes on."""
 
     title = "- for Y4M on standard output"
+    resumes = False
 
     def __init__(self, dst: str, codec: str | None = None, crf: float | None = None) -> None:
         if codec is not None or crf is not None:
