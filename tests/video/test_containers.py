@@ -153,3 +153,11 @@ def test_a_shape_that_an_output_cannot_say_is_named(tmp_path):
     source = write(tmp_path / "in.mp4", panning(3), aspect=Fraction(4, 3))
     _, notes = run(source, tmp_path / "out.avi", codec="huffyuv")
     assert notes == ["left out: the shape of pixels (4/3): the picture will look too wide or too narrow"]
+
+
+@pytest.mark.parametrize("segment", [3, 4])
+def test_a_gap_between_segments_is_one_as_well(tmp_path, segment):
+    source = write(tmp_path / "in.mkv", panning(6), stamps=[0, 100, 200, 500, 600, 700], codec="ffv1", options={})
+    notes = []
+    upscale(source, tmp_path / "o.avi", space=1, time=1, model=Blend(), segment=segment, note=notes.append)
+    assert any("has one rate" in note for note in notes)
