@@ -4,10 +4,13 @@ import json
 from fractions import Fraction
 
 import pytest
+from PIL import Image
 
+from video.clips import Blend
 from vinr_engine.frontends import queue, report
 from vinr_engine.video.io.carried import CONVERTED, COPIED, LEFT_OUT, Carried
 from vinr_engine.video.io.source import Faults
+from vinr_engine.video.render import upscale
 from vinr_engine.video.summary import Summary
 
 STREAMS = (
@@ -27,7 +30,7 @@ def summary(**facts):
     [({}, "read 10 frames"),
      ({"faults": Faults(1, 2, 3), "repeats": 4}, "read 13 frames, 1 repaired, 2 held, 3 dropped, 4 repeated"),
      ({"streams": STREAMS}, "read 10 frames; copied: audio eng (ac3), attachment; converted: audio (wmav2 to aac); "
-      "left out: subtitle jpn (dvd_subtitle: .mp4 cannot hold it)"),
+      "left out: subtitle jpn (dvd_subtitle)"),
      ({"kept": ("tags", "2 chapters"), "left_out": ("ICC profile",)},
       "read 10 frames; kept: tags, 2 chapters; not kept: ICC profile")],
 )  # fmt: skip
@@ -44,3 +47,13 @@ def test_json_has_all_of_it():
         "index": 2, "kind": "audio", "codec": "wmav2", "language": "", "became": "converted", "to": "aac", "why": "",
     }  # fmt: skip
     assert (job["kept"], job["left_out"], job["audio_streams"]) == (["tags"], ["ICC profile"], 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [("one.png", "1 frame from 1, 128x96, "), ("folder", "1 frame from 1, 128x96, ")]
+)
+def test_images_have_no_rate(tmp_path, name, text):
+    Image.new("RGB", (64, 48), (90, 120, 150)).save(tmp_path / "in.png")
+    done = upscale(tmp_path / "in.png", tmp_path / name, space=2, model=Blend())
+    assert done.rate is None
+    assert text in report.as_line(queue.Entry(queue.Pair("in.png", name), queue.DONE, done))

@@ -288,3 +288,9 @@ def test_whatever_is_wrong_with_a_file_is_one_error(tmp_path, suffix):
                 refused.append(str(error))
     assert refused
     assert not any("\n" in text for text in refused)
+
+
+def test_a_gif_that_is_shown_more_often_than_it_can_say_does_not_run_for_ever(tmp_path):
+    path = animation(tmp_path / "in.apng", loop=65537)
+    upscale(path, tmp_path / "o.gif", space=1, time=1, model=Blend())
+    assert shown(tmp_path / "o.gif")[1] == 65535

@@ -180,3 +180,11 @@ def test_no_thread_gets_the_priority_of_real_time(tmp_path):
         progress=lambda done, total: seen.update(policies()),
     )  # fmt: skip
     assert seen == policies() == {os.SCHED_OTHER}
+
+
+@pytest.mark.parametrize("segment", [3, 4])
+def test_a_gap_between_segments_is_one_as_well(tmp_path, segment):
+    source = write(tmp_path / "in.mkv", panning(6), stamps=[0, 100, 200, 500, 600, 700], codec="ffv1", options={})
+    notes = []
+    upscale(source, tmp_path / "o.avi", space=1, time=1, model=Blend(), segment=segment, note=notes.append)
+    assert any("has one rate" in note for note in notes)

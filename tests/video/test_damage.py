@@ -255,3 +255,12 @@ def test_what_follows_a_fault_of_the_container(tmp_path):
     assert sum("cannot be read" in note for note in notes) == 1
     with pytest.raises(SourceError, match=r"cannot be read beyond 0\.5"):
         found(tmp_path / "in.y4m", on_error="stop")
+
+
+def test_frames_that_are_left_out_at_the_end_are_said(tmp_path):
+    path = write(tmp_path / "in.avi", panning(10), codec="mjpeg", pixel_format="yuvj420p", options={})
+    damaged(path, 9, 0, 0.9)
+    notes = []
+    done = upscale(path, tmp_path / "o.mkv", space=1, time=1, model=Blend(), on_error="skip", note=notes.append)
+    assert (done.frames_in, done.faults) == (9, Faults(dropped=1))
+    assert [note for note in notes if "unreadable frames after 0.800 s" in note] != []

@@ -1,5 +1,6 @@
 """Depth, chroma, HDR10's metadata and the shape of pixels: kept by what has them, else named."""
 
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -9,7 +10,10 @@ from PIL import Image
 
 from video.clips import Blend, av, panning, read, write
 from vinr_engine.errors import SinkError
-from vinr_engine.video.io.source import Light
+from vinr_engine.video.io import properties
+from vinr_engine.video.io.colour import Colour
+from vinr_engine.video.io.containers import CONTAINERS
+from vinr_engine.video.io.source import Light, SourceInfo
 from vinr_engine.video.io.video_source import VideoSource
 from vinr_engine.video.render import upscale
 
@@ -214,3 +218,14 @@ def test_encoders_write_small_pictures_and_nothing_to_the_terminal(tmp_path, cap
     run(source, tmp_path / f"out.{suffix}", codec=codec, segment=3)
     assert len(read(tmp_path / f"out.{suffix}")) == 5
     assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("lacks", ["primaries", "luminance"])
+def test_half_of_a_mastering_display_is_not_said_to_be_kept(lacks):
+    source = SourceInfo(
+        64, 48, None, Colour(9, False, 9, 16), 10, (2, 2), Fraction(25), Fraction(1, 25), 1,
+        light=replace(LIGHT, content=None, **{lacks: None}),
+    )  # fmt: skip
+    found = properties.carried("libx265", CONTAINERS[".mp4"], "yuv420p10le", source)
+    assert (found.kept, dict(found.options)) == ((), {})
+    assert found.left_out == ("mastering display (it lacks primaries or luminance)",)

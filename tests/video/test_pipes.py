@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,8 +14,9 @@ import pytest
 from video.clips import Blend, av, leftovers, panning, read, seconds, tiny_weights, write
 from video.rich import Sound, rich, streams
 from video.test_resume import Dies, Killed, coded
-from vinr_engine.errors import SinkError, SourceError, UsageError
+from vinr_engine.errors import Cancelled, SinkError, SourceError, UsageError
 from vinr_engine.video.io import planes
+from vinr_engine.video.io.spool import spooled
 from vinr_engine.video.render import upscale
 
 
@@ -169,3 +171,43 @@ def test_options_that_do_not_go_with_standard_output(tmp_path):
     source = write(tmp_path / "in.mkv", panning(2))
     with pytest.raises(UsageError, match="--codec and --crf are for a video file"):
         run(source, "-", codec="ffv1")
+
+
+def test_a_second_run_leaves_the_first_ones_input_alone(tmp_path, pipe):
+    pipe(b"one")
+    with spooled(str(tmp_path / "out.mkv")) as path:
+        pipe(b"another")
+        with pytest.raises(SinkError, match="another run is writing"), spooled(str(tmp_path / "out.mkv")):
+            raise AssertionError
+        assert Path(path).read_bytes() == b"one"
+    assert leftovers(tmp_path) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_another_user_puts_in_the_way_is_not_followed(tmp_path, pipe):
+    (tmp_path / "precious").write_bytes(b"keep")
+    (tmp_path / ".out.mkv.stdin").symlink_to(tmp_path / "precious")
+    pipe(b"one")
+    with pytest.raises(SinkError, match="cannot write"), spooled(str(tmp_path / "out.mkv")):
+        raise AssertionError
+    assert (tmp_path / "precious").read_bytes() == b"keep"
+
+
+@pytest.mark.parametrize(("size", "said"), [("64x48", False), ("1280x720", True)])
+def test_a_matrix_that_readers_would_not_guess_is_said(tmp_path, monkeypatch, size, said):
+    source = write(tmp_path / "in.mkv", panning(1))
+    monkeypatch.setattr(sys, "stdout", Standard())
+    _, notes = run(source, "-", space=None, size=size)
+    monkeypatch.undo()
+    assert any("Y4M does not say the colour matrix: it is number 6" in note for note in notes) == said
+
+
+def test_an_interruption_does_not_promise_that_pictures_on_standard_output_are_kept(tmp_path, monkeypatch):
+    source = write(tmp_path / "in.mkv", panning(10))
+    out, asked = Standard(), iter([False] * 7 + [True] * 9)
+    monkeypatch.setattr(sys, "stdout", out)
+    with pytest.raises(Cancelled, match=r"^interrupted; 7 output frames were written$"):
+        run(source, "-", segment=3, keep_partial=True, cancel=lambda: next(asked))
+    monkeypatch.undo()
+    assert out.buffer.getvalue().count(b"FRAME\n") == 7
+    assert leftovers(tmp_path) == []

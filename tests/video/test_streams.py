@@ -281,7 +281,7 @@ def test_other_pictures_are_named(tmp_path):
                     out.mux(packet)
     done, notes = run(two, tmp_path / "out.mkv")
     assert [(c.kind, c.became) for c in done.streams] == [("audio", COPIED), ("video", LEFT_OUT)]
-    assert notes == ["left out: video 2 (h264) (one picture is enlarged)"]
+    assert notes == ["left out: video 2 (h264) (another one is enlarged)"]
 
 
 def test_decoding_times_of_sound_that_do_not_rise_are_no_error(tmp_path):

@@ -136,3 +136,24 @@ def test_two_films_at_once_are_not_mixed(tmp_path):
         pictures = list(source.pictures())
     assert len(pictures) == 40
     assert all(picture.notes == () for picture in pictures)
+
+
+@pytest.mark.parametrize("suffix", ["mkv", "mp4"])
+def test_a_film_that_stands_still_is_not_taken_over(tmp_path, suffix):
+    """As a recording of a screen, beside one of a camera."""
+    with av.open(str(tmp_path / f"in.{suffix}"), "w") as out:
+        streams = [out.add_stream("libx264", rate=10, options={"bf": "0"}) for _ in range(2)]
+        for stream, (width, height) in zip(streams, [(64, 48), (32, 24)], strict=True):
+            stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        for n in range(60):
+            for stream, every in zip(streams, (25, 1), strict=True):
+                if n % every == 0:
+                    frame = av.VideoFrame.from_ndarray(panning(60, stream.width, stream.height)[n], "rgb24")
+                    frame.pts, frame.time_base = n, Fraction(1, 10)
+                    out.mux(stream.encode(frame))
+        for stream in streams:
+            out.mux(stream.encode(None))
+    with VideoSource(tmp_path / f"in.{suffix}") as source:
+        pictures = list(source.pictures())
+    assert [picture.time for picture in pictures] == [0, Fraction(5, 2), 5]
+    assert all(picture.notes == () for picture in pictures)

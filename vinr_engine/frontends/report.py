@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from vinr_engine.video.io.carried import CONVERTED, COPIED, LEFT_OUT, Carried
+from vinr_engine.video.io.carried import CONVERTED, COPIED, LEFT_OUT, Carried, in_words
 
 if TYPE_CHECKING:
     from vinr_engine.video.job import Seconds
@@ -29,7 +29,7 @@ def as_line(entry: Entry) -> str:
     rate = "" if summary.rate is None else f", {float(summary.rate):.6g} fps"
     cuts = f", {summary.cuts} scene cut{'s' if summary.cuts > 1 else ''}" if summary.cuts else ""
     return (
-        f"{summary.path}: {summary.frames_out} frames from {summary.frames_in}, {width}x{height}{rate}{cuts}, "
+        f"{summary.path}: {_frames(summary.frames_out)} from {summary.frames_in}, {width}x{height}{rate}{cuts}, "
         f"{summary.seconds:.1f} s, weights: {summary.weights}"
     )
 
@@ -43,25 +43,28 @@ def stages(seconds: Seconds) -> str:
 
 
 def fidelity(summary: Summary) -> str:
-    """What of the input is in the output, and what is not, on one line."""
+    """What of the input is in the output, and what is not, on one line; a note said why, before the run."""
     faults = summary.faults
     counts = {"repaired": faults.repaired, "held": faults.held, "dropped": faults.dropped, "repeated": summary.repeats}
-    found = [f"read {summary.frames_read} frames", *(f"{count} {name}" for name, count in counts.items() if count)]
-    parts = [", ".join(found)]
+    faulty = [f"{count} {name}" for name, count in counts.items() if count]
+    parts = [", ".join([f"read {_frames(summary.frames_read)}", *faulty])]
     for became in (COPIED, CONVERTED, LEFT_OUT):
         streams = [_stream(stream) for stream in summary.streams if stream.became == became]
         if streams:
             parts.append(f"{became}: {', '.join(streams)}")
     for name, properties in (("kept", summary.kept), ("not kept", summary.left_out)):
         if properties:
-            parts.append(f"{name}: {', '.join(properties)}")
+            parts.append(f"{name}: {in_words(properties)}")
     return "; ".join(parts)
+
+
+def _frames(count: int) -> str:
+    return f"{count} frame{'' if count == 1 else 's'}"
 
 
 def _stream(stream: Carried) -> str:
     """A stream in a few words, such as "audio eng (ac3 to aac)"."""
-    codec = f"{stream.codec} to {stream.to}" if stream.to and stream.to != stream.codec else stream.codec
-    about = ": ".join(text for text in (codec, stream.why) if text)
+    about = f"{stream.codec} to {stream.to}" if stream.to and stream.to != stream.codec else stream.codec
     return " ".join(text for text in (stream.kind, stream.language, f"({about})" if about else "") if text)
 
 

@@ -215,7 +215,7 @@ class Run:
     def _kept(self) -> str:
         """How to go on, to end a message with."""
         frames = self.journal.frames
-        if not frames:
+        if not frames or not self.output.resumes:
             return ""
         total = f" of about {self.plan.total}" if self.plan.total else ""
         return f"; {frames}{total} output frames are kept, and the same command goes on from there"
@@ -223,6 +223,8 @@ class Run:
     def _interrupted(self) -> None:
         if not self.journal.frames:
             raise Cancelled("interrupted; nothing was written")
+        if not self.output.resumes:
+            raise Cancelled(f"interrupted; {self.journal.frames} output frames were written")
         partial = ""
         if self.job.keep_partial:
             path = self.journal.partial()
@@ -255,7 +257,7 @@ class Run:
             frames_in=counts.frames_in,
             frames_out=counts.frames_out,
             size=self.plan.size,
-            rate=self.plan.rate,
+            rate=self.plan.rate if self.accepts.timed else None,
             cuts=counts.cuts,
             repeats=counts.repeats,
             seconds=seconds,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from bisect import bisect_left
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -41,9 +42,8 @@ class AnimationSource(OpenSource):
         if not durations:
             raise SourceError(f"{path} holds no frames")
         self._times = list(accumulate(durations[:-1], initial=Fraction(0)))
-        self._chosen = [
-            n for n, time in enumerate(self._times) if (start is None or time >= start) and (end is None or time < end)
-        ]
+        first_used = 0 if start is None else bisect_left(self._times, start)
+        self._chosen = range(first_used, len(self._times) if end is None else bisect_left(self._times, end))
         if not self._chosen:
             raise SourceError(
                 f"no frame of {path} lies in the chosen range; its last is at {float(self._times[-1]):.3f} s"
@@ -59,7 +59,7 @@ class AnimationSource(OpenSource):
             chroma=None,
             rate=len(used) / sum(used, Fraction(0)),
             tick=common_unit(used) or Fraction(1, 1_000_000),
-            count=len([n for n in self._chosen if n >= self._first]),
+            count=self._chosen.stop - self._first,
             notes=(*self._notes(), *(f"{path}: {text}" for text in first.remarks.values())),
             profile=first.profile,
             plays=self._timing.plays,

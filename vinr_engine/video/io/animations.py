@@ -89,7 +89,7 @@ def _gif(file: IO[bytes], pictures: _Pictures, target: Target, plays: int) -> No
     """Each picture comes as its descriptor, table of colours and pixels."""
     file.write(struct.pack("<6sHHBBB", b"GIF89a", *target.size, 0x70, 0, 0))
     if plays != 1:
-        file.write(b"\x21\xff\x0bNETSCAPE2.0\x03\x01" + struct.pack("<HB", max(plays - 1, 0) & 0xFFFF, 0))
+        file.write(b"\x21\xff\x0bNETSCAPE2.0\x03\x01" + struct.pack("<HB", min(max(plays - 1, 0), 65535), 0))
     for data, length in pictures:
         file.write(struct.pack("<3sBHBB", b"\x21\xf9\x04", 0x04, int(length * 100), 0, 0) + b"\x2c" + data)
     file.write(b"\x3b")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 COPIED, CONVERTED, LEFT_OUT = "copied", "converted", "left out"
@@ -23,3 +24,11 @@ class Carried:
     became: str
     to: str = ""
     why: str = ""
+
+
+def in_words(properties: Iterable[str]) -> str:
+    """Names of properties as text; tags come first, and share one word."""
+    names = list(properties)
+    tags = [name.removeprefix("tag ") for name in names if name.startswith("tag ")]
+    first = [f"{'tag' if len(tags) == 1 else 'tags'} {', '.join(tags)}"] if tags else []
+    return ", ".join([*first, *(name for name in names if not name.startswith("tag "))])

@@ -76,6 +76,12 @@ class Container:
     constant: bool = False
     marks: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def deep(self) -> tuple[str, ...]:
+        """Those of the encoders that players take with more than 8 bits a channel."""
+        known = {name: ENCODERS.get(name, Encoder()).formats or () for name in self.encoders}
+        return tuple(name for name, formats in known.items() if set(formats) > set(_EVERYWHERE))
+
 
 _FAST = {"movflags": "+faststart"}
 _APPLE = {"libx265": "hvc1"}
@@ -90,7 +96,7 @@ CONTAINERS = {
         "webm", ("libvpx-vp9", "libvpx", "libsvtav1", "libaom-av1"), seed="libvpx", audio=("libopus",), text=("webvtt",)
     ),
     ".mov": Container("mov", ("libx264", "libx265", "prores_ks", "png", "qtrle"), _FAST, marks=_APPLE),
-    ".m4v": replace(_MP4),
+    ".m4v": replace(_MP4),  # one of its own, so that messages name its suffix
     ".avi": Container(
         # FFmpeg, and what plays by it, shows H.264 in AVI a frame too late.
         "avi", ("mpeg4", "libx264", "huffyuv", "utvideo", "ffv1"),
@@ -120,10 +126,12 @@ def suffixes() -> str:
 
 
 def default_codecs() -> str:
-    """The default encoder, and the containers that have another, as text."""
+    """The default encoder, that for more than 8 bits, and the containers that have another, as text."""
     usual, *_ = (container.encoders[0] for container in CONTAINERS.values())
+    deep, *_ = (container.deep[0] for container in CONTAINERS.values() if container.deep)
     others = [f"{c.encoders[0]} for {suffix}" for suffix, c in CONTAINERS.items() if c.encoders[0] != usual]
-    return "; ".join([usual, *others])
+    deeper = [f"{c.deep[0]} for {suffix}" for suffix, c in CONTAINERS.items() if c.deep and c.deep[0] != deep]
+    return f"{', '.join([usual, *others])}; of YCbCr of more than 8 bits {', '.join([deep, *deeper])}"
 
 
 def default_quality() -> str:

@@ -86,7 +86,7 @@ class Sound(Track):
             if late > APART * self._rate:
                 yield from self._silence(late)
             elif late < -APART * self._rate:
-                return  # said before
+                return  # it overlaps with what is heard already
         elif self._next is None:
             self._next = self._coded = 0
         frame.pts = None

@@ -28,12 +28,12 @@ class Concealer:
         self._on_error = on_error
         self.first_problem = ""
         self.left = Faults()
-        """Of those that followed the last one that was given."""
+        self.left_remarks: list[tuple[str, str]] = []
+        """Of those that followed the last one that was given; see Shown."""
 
     def of(self, frames: Iterable[Shown]) -> Iterator[Shown]:
         """The frames; ``frame`` is None for one that the frame before stands in for. Raises Unreadable."""
         begun = False
-        remarks: list[tuple[str, str]] = []
         for shown in frames:
             if self._on_error == STOP:
                 for kind, detail in shown.remarks:
@@ -52,10 +52,10 @@ class Concealer:
                     shown.remarks.append(("held", why))
                 else:
                     self.left += shown.faults + Faults(dropped=1)
-                    remarks += [*shown.remarks, ("dropped", why)]
+                    self.left_remarks += [*shown.remarks, ("dropped", why)]
                     continue
             begun = True
             shown.faults += self.left
-            shown.remarks[:0] = remarks
-            self.left, remarks = Faults(), []
+            shown.remarks[:0] = self.left_remarks
+            self.left, self.left_remarks = Faults(), []
             yield shown

@@ -14,7 +14,6 @@ from .demuxing import Coded
 
 _IN_SLICES = {"vp9"}
 """Codecs whose pictures several threads decode in parts, with the same result; so do those that code each by itself."""
-
 _EACH_SHOWN = {"hevc", "mpeg1video", "mpeg2video", "libdav1d"}
 """Codecs each of whose coded pictures gives a frame, as do those that code each by itself."""
 

@@ -19,8 +19,6 @@ _TRIES = 16
 _SLACK = Fraction(1, 10)
 """Seconds that a file may be shorter than it says, where it says so for all its streams at once."""
 _BARE = cast(int, av.format.Flags.no_timestamps.value)
-
-
 _UNORDERED = {"avi", "asf"}
 """Formats that store times of decoding alone; what FFmpeg makes of those is no time of showing."""
 
@@ -67,7 +65,7 @@ class Demuxer:
         self._container, self._stream, self._skip = container, stream, skip
         self._tick = stream.time_base or Fraction(1, 1000)
         self._timeline = Timeline(container)
-        self._film = Film(stream.index)
+        self._film = Film(stream.index, self._timeline.loose)
         self._unordered = is_unordered(container, stream)
         self._end: Fraction | None = None
         self._last: Fraction | None = None

@@ -96,9 +96,8 @@ def _default(container: Container, info: SourceInfo) -> tuple[str, list[str]]:
     usual = container.encoders[0]
     if info.bits <= 8 or info.chroma is None:
         return usual, []
-    for name in container.encoders:
-        known = ENCODERS.get(name, Encoder()).formats
-        if known is not None and any("10le" in form for form in known) and _codec(name) is not None:
+    for name in container.deep:
+        if _codec(name) is not None:
             note = f"the input has {info.bits} bits a channel: {name} in place of {usual}, of which players take 8"
             return name, [note] if name != usual else []
     return usual, []

@@ -23,12 +23,15 @@ class Film:
     """Tells the film's packets from others: those of stream ``index``, then of the video stream that begins where that
     one ends, and so on.
 
-    ``late`` counts packets of a stream that were given only after the next one had begun, and are left out: the last
-    ones of a capture, of which nothing but the file's end says that they are complete.
+    ``follows``: whether others may take over, as in formats whose streams may begin anywhere; elsewhere a film without
+    a picture for a while is one that stands still. ``late`` counts packets of a stream that were given only after the
+    next one had begun, and are left out: the last ones of a capture, of which nothing but the file's end says that they
+    are complete.
     """
 
-    def __init__(self, index: int) -> None:
+    def __init__(self, index: int, follows: bool) -> None:
         self.index = index
+        self.follows = follows
         self.late = 0
         self._past: set[int] = set()
         self._refused: set[int] = set()
@@ -53,7 +56,12 @@ class Film:
             if stream.index in self._past:
                 self.late += 1
                 continue
-            if stream.type != "video" or stream.disposition & NO_FILM or stream.index in self._refused:
+            if (
+                not self.follows
+                or stream.type != "video"
+                or stream.disposition & NO_FILM
+                or stream.index in self._refused
+            ):
                 continue
             if candidate is None and last is not None and at is not None and at >= last - _OVERLAP:
                 candidate = stream.index

@@ -33,7 +33,7 @@ PNG, TIFF = ImageFormat("PNG", 16, tags=True, exif=True), ImageFormat("TIFF", 16
 EXR = ImageFormat("EXR", 16, profile=False, linear=True)
 WEBP, JPEG = ImageFormat("WebP", 8, exif=True, side=16383), ImageFormat("JPEG", 8, exif=True, side=65500)
 JPEG_XL = ImageFormat("JPEG XL", 16, profile=False, encoder="libjxl")
-_GIF = ImageFormat("GIF", 8, profile=False)
+_GIF = ImageFormat("GIF", 8, profile=False, side=65535)
 IMAGE_FORMATS = {
     ".png": PNG, ".tif": TIFF, ".tiff": TIFF, ".exr": EXR, ".webp": WEBP, ".jpg": JPEG, ".jpeg": JPEG, ".jxl": JPEG_XL,
 }  # fmt: skip

@@ -31,6 +31,7 @@ PILLOW_RAISES = (
     struct.error,
 )  # fmt: skip
 """Of damaged files, beside DecompressionBombError: its readers stumble over whatever they find."""
+SRGB = Colour(RGB, True, BT709, SRGB_TRANSFER)
 
 
 @dataclass(frozen=True)
@@ -38,13 +39,13 @@ class Decoded:
     """An image, RGB [3, h, w]: in [0, 1], or ``linear`` light, of which 1 is white, without bounds.
 
     ``bits`` a channel, of which a half float counts as 16; ``profile`` of ICC; ``exif`` without what is of the stored
-    pixels alone; ``frames`` in the file, of which this is
-    the first; ``remarks``: what of it is not kept, by the name of each kind.
+    pixels alone; ``frames`` in the file, of which this is the first; ``remarks``: what of it is not kept, by the name
+    of each kind.
     """
 
     rgb: Array
     bits: int
-    colour: Colour = field(default_factory=lambda: Colour(RGB, True, BT709, SRGB_TRANSFER))
+    colour: Colour = SRGB
     linear: bool = False
     profile: bytes | None = None
     exif: bytes | None = None
@@ -185,7 +186,7 @@ def _exif(image: Image.Image, remarks: dict[str, str]) -> bytes | None:
 
 def _colour(data: bytes, remarks: dict[str, str]) -> Colour:
     if not data.startswith(png.MAGIC):
-        return Colour(RGB, True, BT709, SRGB_TRANSFER)
+        return SRGB
     primaries, transfer, whole = png.colour(png.ahead(data))
     if not whole:
         remarks["colour"] = "its chunks gAMA, cHRM or cICP say colours that are not kept; the values are"

@@ -144,7 +144,8 @@ def join_video(
         shaped = encoding.codec in ("mpeg4", "libx264")  # say it themselves
     if not shaped:
         late.append(f"left out: the shape of pixels ({aspect}): the picture will look too wide or too narrow")
-    if encoding.container.constant and any(b - a != 1 for chunk in chunks for a, b in pairwise(sorted(chunk.order()))):
+    every = (pts for chunk in chunks for pts in sorted(chunk.order()))
+    if encoding.container.constant and any(b - a != 1 for a, b in pairwise(every)):
         late.append(f"{Path(dst).suffix} has one rate: pictures are at the nearest multiple of {target.tick} s")
     return late
 

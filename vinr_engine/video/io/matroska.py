@@ -12,6 +12,7 @@ _SEGMENT, _SEEK_HEAD, _SEEK, _POSITION, _SEEK_ID = 0x18538067, 0x114D9B74, 0x4DB
 _VOID, _CRC, _INFO, _TRACKS, _ENTRY, _VIDEO = 0xEC, 0xBF, 0x1549A966, 0x1654AE6B, 0xAE, 0xE0
 _WIDTH, _HEIGHT, _UNIT = 0x54B0, 0x54BA, 0x54B2
 """Of the picture as it is shown, in square pixels unless there is a unit."""
+_MOST = (1 << 24) - 1
 _HEAD = 1 << 20
 """Bytes at the beginning of a file, among which its tracks are."""
 
@@ -30,9 +31,11 @@ def set_shape(path: Path, width: int, height: int, aspect: Fraction) -> bool:
     """Say in a complete file that its picture's pixels have this sample aspect ratio.
 
     The tracks grow into the space that FFmpeg leaves before them; everything else stays where it is. False where there
-    is none. Errors: OSError.
+    is none, or the picture would be shown too large to say. Errors: OSError.
     """
     shown = (round(width * aspect), height) if aspect > 1 else (width, round(height / aspect))
+    if max(shown) > _MOST:
+        return False
     with open(path, "r+b") as file:
         head = file.read(_HEAD)
         segment = next((e for e in _elements(head, 0, len(head)) if e.identity == _SEGMENT), None)

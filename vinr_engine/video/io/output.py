@@ -60,6 +60,8 @@ class Output(ABC):
     """Whether it is a folder."""
     ours: re.Pattern[str] | None = None
     """The names of the files in a folder that may be replaced."""
+    resumes: ClassVar[bool] = True
+    """Whether what is done stays for a run that goes on."""
     scene: bool = False
     """Whether it takes linear light as it is; see SourceInfo."""
 

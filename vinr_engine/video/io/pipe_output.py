@@ -29,6 +29,7 @@ class Pipe(Output):
     """Each picture is written as soon as it is made; nothing is kept for a run that goes on."""
 
     title = "- for Y4M on standard output"
+    resumes = False
 
     def __init__(self, dst: str, codec: str | None = None, crf: float | None = None) -> None:
         if codec is not None or crf is not None:
@@ -66,6 +67,19 @@ class Pipe(Output):
         gone += ["HDR10 metadata"] if info.light is not None else []
         gone += ["ICC profile"] if info.profile is not None else []
         return Accepts("Y4M of 4:2:0" if less > 1 else "", True, None, tuple(notes), (), tuple(gone))
+
+    def remarks(self, target: Target) -> tuple[str, ...]:
+        """See Output. Y4M does not say the colour matrix, so that its readers go by the size."""
+        from .colour import MATRICES, UNSPECIFIED, for_encoding, resolve
+
+        written = for_encoding(target.info.colour).matrix
+        taken = resolve(UNSPECIFIED, 0, UNSPECIFIED, UNSPECIFIED, *target.size, jpeg=False).matrix
+        if MATRICES[written] == MATRICES[taken]:
+            return ()
+        return (
+            f"Y4M does not say the colour matrix: it is number {written} of H.273, and at this size readers take "
+            f"{taken} unless they are told",
+        )
 
     @property
     def pixel_format(self) -> str:

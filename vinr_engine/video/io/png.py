@@ -69,10 +69,7 @@ def colour(found: dict[bytes, bytes]) -> tuple[int, int, bool]:
         transfer = next((number for near, number in _GAMMAS.items() if abs(value - near) <= 200), UNSPECIFIED)
     if len(chromaticities := found.get(b"cHRM", b"")) == 32:
         values = [value / 100000 for value in struct.unpack(">8I", chromaticities)]
-        close = (
-            n for n, at in _PRIMARIES.items() if all(abs(a - b) <= 0.0025 for a, b in zip(at, values, strict=True))
-        )
-        primaries = next(close, UNSPECIFIED)
+        primaries = next((number for number, at in _PRIMARIES.items() if _near(at, values)), UNSPECIFIED)
     return primaries, transfer, UNSPECIFIED not in (primaries, transfer)
 
 

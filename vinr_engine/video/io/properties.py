@@ -21,8 +21,8 @@ class Properties:
     left_out: tuple[str, ...] = ()
 
 
-_MATROSKA = {"left", "center", "topleft", "top"}
-"""Places of chroma that the container itself can say."""
+_CONTAINER_SAYS = {"left", "center", "topleft", "top"}
+"""Places of chroma that Matroska and WebM can say themselves."""
 
 
 def carried(codec: str, container: Container, pixel_format: str, info: SourceInfo) -> Properties:
@@ -33,14 +33,17 @@ def carried(codec: str, container: Container, pixel_format: str, info: SourceInf
     if info.light is not None:
         if encoder.light is not None:
             key, display, content = encoder.light
-            options[key] = ":".join(_light(codec, info.light, display, content))
-            kept.append("HDR10 metadata")
+            if parts := _light(codec, info.light, display, content):
+                options[key] = ":".join(parts)
+                kept.append("HDR10 metadata")
+            if (info.light.primaries is None) != (info.light.luminance is None):
+                gone.append("mastering display (it lacks primaries or luminance)")
         else:
             gone.append("HDR10 metadata")
     if info.profile is not None:
         gone.append("ICC profile")
     place = info.colour.place
-    says = encoder.places or (container.muxer in ("matroska", "webm") and place in _MATROSKA)
+    says = encoder.places or (container.muxer in ("matroska", "webm") and place in _CONTAINER_SAYS)
     subsampled = form(pixel_format)
     if place == "unspecified" or info.chroma != (2, 2) or subsampled is None or subsampled.less < 4:
         place = "left"  # what decoders take for granted

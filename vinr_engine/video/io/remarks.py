@@ -15,6 +15,7 @@ _TEXTS = {
     "held": "unreadable frame at {at} s: {detail}; the one before stands in for it, and for others like it "
     "(--on-error stop makes that an error)",
     "dropped": "unreadable frame before {at} s: {detail}; it is left out, and so are others like it",
+    "last": "unreadable frames after {at} s, the last of which: {detail}; they are left out",
     "interlaced": "the video is interlaced: its fields are made whole frames (--no-deinterlace takes them as they are)",
     "size": "the video changes size at {at} s, {detail}: scaled to the former",
     "colour": "the video's primaries or transfer change at {at} s: the output says what was said at the beginning",

@@ -13,6 +13,7 @@ from . import tags
 from .carried import LEFT_OUT, Carried
 from .containers import AUDIO, CONTAINERS, Container
 from .convert import APART, Sound, Text
+from .film import NO_FILM
 from .rehearsal import Extras, Samples, lost, samples, takes
 from .tracks import Attachment, Copy, Cover, Track
 
@@ -81,7 +82,7 @@ def select(source: Any, picture: int, part: Part, container: Container | None, a
         tags.of_file(source.metadata),
         tags.chapters(source.chapters(), part.begin, part.end, part.lead),
         tags.of_stream(main.metadata),
-        int(main.disposition) & ~_NOT_OF_PICTURES,
+        int(main.disposition) & ~int(NO_FILM),
     )
     gone = []
     if part.trim and part.begin > 0:  # the first frame, whose timecode it is, is another one now
@@ -105,9 +106,6 @@ def select(source: Any, picture: int, part: Part, container: Container | None, a
     return replace(chosen, left_out=(*chosen.left_out, *gone))
 
 
-_NOT_OF_PICTURES = int(av.stream.Disposition.attached_pic | av.stream.Disposition.timed_thumbnails)
-
-
 def _implied(stream: Any, source: Any) -> bool:
     """Whether a stream only holds what FFmpeg gives and takes by another way: titles of chapters, a timecode."""
     if stream.type != "data":
@@ -129,7 +127,7 @@ def _track(
     if stream.type == "audio" and audio == "none":
         return None, _NO_SOUND
     if kind_of(stream) == "video" and not stream.disposition & av.stream.Disposition.attached_pic:
-        return None, "one picture is enlarged"
+        return None, "another one is enlarged"
     for track in _ways(stream, container, audio, part, first):
         if takes(container, track, stream, first):
             return track, ""

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import stat
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from vinr_engine import files
-from vinr_engine.errors import SourceError, reason
+from vinr_engine.errors import SinkError, SourceError, reason
 
 STANDARD = "-"
 """The name of standard input, and output."""
@@ -23,7 +24,7 @@ def spooled(dst: str) -> Iterator[str]:
     """A file that holds what standard input does, for the time of the block: that itself, or a copy beside DST.
 
     The copy's name is the same for one DST, so that a run that is given the same again goes on. Errors: SourceError,
-    SinkError.
+    SinkError, also where another run reads such a copy.
     """
     try:
         number = sys.stdin.fileno()
@@ -34,13 +35,30 @@ def spooled(dst: str) -> Iterator[str]:
         raise SourceError(f"cannot read standard input: {reason(error)}") from None
     if sys.stdin.isatty():
         raise SourceError("SRC is -, standard input, which is a terminal: give it a file or a pipe")
-    final = Path(tempfile.gettempdir(), f"vinr-{os.getpid()}") if dst == STANDARD else Path(os.path.abspath(dst))
-    copy = files.beside(final, ".", ".stdin")
-    try:
-        with files.reported(copy), open(copy, "wb") as file:
+    with ExitStack() as stack:
+        if dst == STANDARD:  # in a folder that no one else writes to, as others may in that of temporary files
+            with files.reported(tempfile.gettempdir()):
+                folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="vinr-"))
+            copy = Path(folder, "stdin")
+        else:
+            copy = files.beside(Path(os.path.abspath(dst)), ".", ".stdin")
+        with files.reported(copy):
+            file = stack.enter_context(open(os.open(copy, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666), "wb"))
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise SinkError(f"another run is writing {dst}: wait for it, or choose another output") from None
+        except OSError:  # a file system without locks
+            pass
+        stack.callback(_remove, copy)
+        with files.reported(copy):
+            file.truncate()
             while piece := os.read(number, _PIECE):
                 file.write(piece)
+            file.flush()
         yield str(copy)
-    finally:
-        with suppress(OSError):
-            copy.unlink()
+
+
+def _remove(path: Path) -> None:
+    with suppress(OSError):
+        path.unlink()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -13,7 +14,7 @@ import av
 
 from vinr_engine.errors import reason
 
-from .carried import CONVERTED, LEFT_OUT, Carried
+from .carried import CONVERTED, LEFT_OUT, Carried, in_words
 from .containers import Container
 from .opening import open_container
 from .selection import Part, select
@@ -79,7 +80,7 @@ class Streams:
                 gone.setdefault(stream.why, []).append(_title(stream))
         parts = [f"{', '.join(names)} ({why})" for why, names in gone.items()]
         if names := [*besides, *self.left_out]:
-            parts.append(", ".join(names))
+            parts.append(in_words(names))
         if parts:
             lines.append(f"left out: {'; '.join(parts)}")
         return lines
@@ -147,7 +148,8 @@ class Streams:
             try:
                 self.source.seek(int((self.part.begin - before) * 1_000_000), backward=True)
             except av.error.FFmpegError:
-                self.source.seek(0)
+                with suppress(av.error.FFmpegError):  # it still stands at its beginning
+                    self.source.seek(0)
 
     def _within(self, packet: av.Packet, track: Track, offset: Fraction) -> Fraction | None:
         """Where a packet begins on the output's time line, None outside of the part. Subtitles are cut."""

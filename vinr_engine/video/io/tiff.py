@@ -13,12 +13,17 @@ SHORT, LONG, UNDEFINED = 3, 4, 7
 
 
 def encode(pixels: npt.NDArray[Any], profile: bytes | None = None) -> bytes:
-    """The file of ``pixels`` [h, w, 3], unsigned integers: Deflate with horizontal differences, one strip."""
+    """The file of ``pixels`` [h, w, 3], unsigned integers: Deflate with horizontal differences, one strip.
+
+    ValueError where that is too large for the format.
+    """
     height, width, channels = pixels.shape
     bits = pixels.dtype.itemsize * 8
     rows = np.ascontiguousarray(pixels.astype(f"<u{bits // 8}"))
     rows[:, 1:] -= rows[:, :-1].copy()
     strip = zlib.compress(rows.tobytes())
+    if len(strip) + len(profile or b"") + 1024 >= 1 << 32:
+        raise ValueError("a TIFF file has at most 4 GiB")
     body = bytearray(struct.pack("<2sHI", b"II", 42, 0))
 
     def place(data: bytes) -> int:

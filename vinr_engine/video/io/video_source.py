@@ -250,6 +250,8 @@ class VideoSource(OpenSource):
             if ended:
                 waiting.faults += Faults(dropped=self._rising.dropped + self._demuxer.late) + self._concealer.left
                 waiting.remarks += [("late", str(self._demuxer.late))] if self._demuxer.late else []
+                left = self._concealer.left_remarks
+                waiting.remarks += [("last", detail) for kind, detail in left if kind == "dropped"][-1:]
             waiting.remarks += [] if self.reading.on_error == STOP else trouble
             yield self._picture(waiting, remarks)
         if trouble and self.reading.on_error == STOP:
