@@ -9,7 +9,15 @@ from av.subtitles.subtitle import SubtitleSet
 from video.clips import av, ordinary_threads, panning
 
 TICK = Fraction(1, 1000)
-OPTIONS = {"libx264": {"crf": "10", "bf": "0"}, "libx265": {"x265-params": "log-level=none"}}
+OPTIONS = {
+    "libx264": {"crf": "10", "bf": "0"},
+    "libx265": {"x265-params": "log-level=none:bframes=0"},
+    "libsvtav1": {"preset": "12", "svtav1-params": "lp=1"},  # else it takes a thread for each of its stages
+    "libvpx": {"lag-in-frames": "0", "auto-alt-ref": "0"},
+    "libvpx-vp9": {"lag-in-frames": "0", "auto-alt-ref": "0"},
+}
+FIXED = ("mpeg4", "mpeg2video", "wmv2")
+"""Encoders whose clock is the rate."""
 ASS = b"""[Script Info]
 ScriptType: v4.00+
 PlayResX: 384
@@ -56,11 +64,11 @@ def tone(track, seconds):
 def rich(
     path, count=20, sounds=(), texts=(), tags=None, chapters=(), attachments=(), flags=0, picture_tags=None, cover="",
     codec="libx264", rate=10, muxer=None, stamps=None, size=(48, 32), pixel_format="yuv420p",
-    aspect=None,
+    aspect=None, gap=0,
 ):  # fmt: skip
     """A video of ``count`` pictures with all that; chapters are (begin, end, title) in seconds.
 
-    ``stamps``: of the pictures, in thousandths.
+    ``stamps``: of the pictures, in thousandths. ``gap``: seconds by which the second half is later.
     """
     with ordinary_threads(), av.open(str(path), "w", format=muxer) as out:
         video = out.add_stream(codec, rate=rate, options=OPTIONS.get(codec, {}))
@@ -105,13 +113,17 @@ def rich(
             ]
         )
         packets = []
-        if stamps and codec not in ("mpeg4", "mpeg2video", "wmv2"):
+        fine = stamps and codec not in FIXED
+        if fine:
             video.codec_context.time_base = TICK
         for n, pixels in enumerate(panning(count, *size)):
             frame = av.VideoFrame.from_ndarray(pixels, "rgb24")
-            frame.pts, frame.time_base = (stamps[n], TICK) if stamps else (n, 1 / Fraction(rate))
+            frame.pts, frame.time_base = (stamps[n], TICK) if fine else (n, 1 / Fraction(rate))
             packets += video.encode(frame)
         packets += video.encode(None)
+        if stamps and not fine:
+            for packet, stamp in zip(packets, stamps, strict=True):
+                packet.pts, packet.dts, packet.time_base, packet.duration = stamp, stamp, TICK, 0
         for sound, stream in streams:
             packets += coded(sound, stream, count / rate)
         for text, stream in words:
@@ -127,6 +139,9 @@ def rich(
             packet.time_base, packet.stream, packet.is_keyframe = TICK, picture, True
             packets.append(packet)
         for packet in sorted(packets, key=lambda p: p.dts * Fraction(p.time_base)):
+            if packet.pts * packet.time_base >= Fraction(count, 2 * rate):
+                packet.pts += round(gap / packet.time_base)
+                packet.dts += round(gap / packet.time_base)
             out.mux(packet)
     return path
 
