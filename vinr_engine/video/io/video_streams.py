@@ -58,8 +58,13 @@ def _counts(container: av.container.InputContainer, streams: list[av.VideoStream
 
 def rate(stream: av.VideoStream, bare: bool) -> Fraction | None:
     """The nominal rate that the file states; None where it states none that can be. ``bare``: without timestamps,
-    where FFmpeg's mean is no more than its default."""
-    found = stream.guessed_rate if bare else stream.average_rate or stream.guessed_rate
+    where FFmpeg's mean is no more than its default.
+
+    It is the mean, but where that is less than half the usual one: then it says how long the film stands still.
+    """
+    mean, usual = (None if bare else stream.average_rate), stream.guessed_rate
+    gaps = mean and usual and 2 * mean < usual <= _FASTEST
+    found = usual if gaps or not mean else mean
     return Fraction(found) if found and 0 < found <= _FASTEST else None
 
 
