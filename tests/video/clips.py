@@ -54,11 +54,12 @@ def panning(count, width=48, height=32, seed=0, step=1):
 
 def write(
     path, pictures, rate=10, codec="libx264", pixel_format="yuv420p", options=None, audio=None, stamps=None, tags=None,
-    aspect=None, rotation=None,
+    aspect=None, rotation=None, metadata=None,
 ):  # fmt: skip
     """A video file. ``stamps``: frame times in thousandths; ``audio``: an encoder, which codes a tone."""
     tick = Fraction(1, 1000) if stamps else 1 / Fraction(rate)
     with ordinary_threads(), av.open(str(path), "w") as out:
+        out.metadata.update(metadata or {})
         stream = out.add_stream(codec, rate=rate, options=options or {"crf": "4"})
         first = pictures[0]
         height, width = (first.height, first.width) if isinstance(first, av.VideoFrame) else first.shape[:2]

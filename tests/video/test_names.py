@@ -114,3 +114,14 @@ def test_rename_new(tmp_path, monkeypatch, system):
     assert (new.read_text(), old.read_text()) == ("1", "2")
     with pytest.raises(FileNotFoundError):
         files.rename_new(tmp_path / "no", tmp_path / "never")
+
+
+def test_names_of_tags_are_said_on_one_line(tmp_path):
+    """And without what a terminal would obey."""
+    source = write(
+        tmp_path / "in.mkv", panning(2, 16, 12), codec="ffv1", options={"level": "3"}, metadata={"a\nb\x1b": "c"}
+    )
+    notes = []
+    upscale(source, tmp_path / "o.avi", space=1, time=1, model=Blend(), note=notes.append)
+    assert any("a\\nb" in text.lower() for text in notes)
+    assert all(text.isprintable() for text in notes)

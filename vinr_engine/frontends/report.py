@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from vinr_engine.errors import printable
 from vinr_engine.video.io.carried import CONVERTED, COPIED, LEFT_OUT, Carried, in_words
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def fidelity(summary: Summary) -> str:
     for name, properties in (("kept", summary.kept), ("not kept", summary.left_out)):
         if properties:
             parts.append(f"{name}: {in_words(properties)}")
-    return "; ".join(parts)
+    return printable("; ".join(parts))
 
 
 def _frames(count: int) -> str:

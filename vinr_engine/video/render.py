@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from vinr_engine import files, memory
 from vinr_engine._version import __version__
-from vinr_engine.errors import Cancelled, SinkError, SourceError, is_full
+from vinr_engine.errors import Cancelled, SinkError, SourceError, is_full, printable
 
 from . import enlarge
 from .chunks import ChunkWriter, Kept
@@ -89,7 +89,8 @@ class Run:
     def __init__(self, job: Job, numbers: Wanted, output: outputs.Output, journal: Journal, stack: ExitStack) -> None:
         """Open the source, and take up what an earlier run has done. Errors: as `upscale`."""
         self.job, self.numbers, self.output, self.journal = job, numbers, output, journal
-        self.say: Callable[[str], None] = job.note or (lambda text: None)
+        note = job.note or (lambda text: None)
+        self.say: Callable[[str], None] = lambda text: note(printable(text))  # a file's tags may be called anything
         self.stages = Seconds()
         source = stack.enter_context(self._open())
         info = source.info
