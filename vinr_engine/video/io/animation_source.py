@@ -6,7 +6,6 @@ import io
 from bisect import bisect_left
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import replace
 from fractions import Fraction
 from itertools import accumulate
 from pathlib import Path
@@ -17,9 +16,10 @@ from vinr_engine.video.schedule import common_unit
 from . import png
 from .animation_files import Timing, timing, whole_webp
 from .colour import Array
+from .image_pictures import Found, pictures_of
 from .image_reader import PILLOW_RAISES, Decoded, decoded_frame, decoded_image
 from .reading import HOLD, STOP, Reading
-from .source import Faults, OpenSource, Picture, SourceInfo
+from .source import OpenSource, Picture, SourceInfo
 
 
 class AnimationSource(OpenSource):
@@ -96,13 +96,12 @@ class AnimationSource(OpenSource):
 
     def pictures(self, since: Fraction | None = None) -> Iterator[Picture]:
         """See Source.pictures. Frames build on those before, so that all are decoded."""
-        said = set(self._remarked)
+        return pictures_of(self._found(since), self._remarked, "frame")
+
+    def _found(self, since: Fraction | None) -> Iterator[Found]:
         before: Array | None = None
-        waiting: Picture | None = None
-        faults = Faults()
-        notes: list[str] = []
         for n, found in enumerate(self._frames()):
-            time = self._times[n]
+            time, duration = self._times[n], self._timing.durations[n]
             if isinstance(found, Decoded):
                 before = found.rgb
             elif self.on_error == STOP:
@@ -110,25 +109,9 @@ class AnimationSource(OpenSource):
             if n not in self._chosen or (since is not None and time < since):
                 continue
             if isinstance(found, Decoded):
-                for kind, text in found.remarks.items():
-                    if kind not in said:
-                        said.add(kind)
-                        notes.append(f"{self.path} at {float(time):.3f} s: {text}")
+                yield Found(time, duration, before, f"{self.path} at {float(time):.3f} s", found.remarks)
             else:
-                held = self.on_error == HOLD and before is not None
-                faults += Faults(held=1) if held else Faults(dropped=1)
-                if "unreadable" not in said:
-                    said.add("unreadable")
-                    notes.append(f"{found}: {'the frame before is repeated' if held else 'it is left out'}")
-                if not held:
-                    continue
-            assert before is not None
-            if waiting is not None:
-                yield waiting
-            waiting = Picture(time, self._timing.durations[n], before, faults, tuple(notes))
-            faults, notes = Faults(), []
-        if waiting is not None:
-            yield replace(waiting, faults=waiting.faults + faults, notes=(*waiting.notes, *notes))
+                yield Found(time, duration, before if self.on_error == HOLD else None, error=found)
 
     def _frames(self) -> Iterator[Decoded | SourceError]:
         """All frames, or what is wrong with each: as many as there are durations."""

@@ -22,15 +22,20 @@ SILENCE = 48_000
 
 
 @dataclass
-class Sound(Track):
-    """Decoded, and coded again by ``encoder``; gaps become silence, so that it stays in time."""
+class Converted(Track):
+    """Coded again by ``encoder``."""
 
-    encoder: str = "aac"
+    encoder: str = ""
 
     @property
     def to(self) -> str:
         """See Track."""
         return av.Codec(self.encoder, "w").canonical_name
+
+
+@dataclass
+class Sound(Converted):
+    """Gaps become silence, so that it stays in time."""
 
     def _add(self, out: av.container.OutputContainer, container: Container, stream: Any) -> Any:
         self._decoder = stream.codec_context
@@ -165,15 +170,8 @@ def _settings(encoder: str, source: Any) -> dict[str, Any]:
 
 
 @dataclass
-class Text(Track):
-    """Subtitles of text, written by another ``encoder``; their style may be lost with it."""
-
-    encoder: str = "subrip"
-
-    @property
-    def to(self) -> str:
-        """See Track."""
-        return av.Codec(self.encoder, "w").canonical_name
+class Text(Converted):
+    """Subtitles of text, whose style may be lost."""
 
     def _add(self, out: av.container.OutputContainer, container: Container, stream: Any) -> Any:
         decoder = stream.codec_context

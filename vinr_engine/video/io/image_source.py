@@ -13,9 +13,10 @@ from vinr_engine.errors import SourceError
 
 from . import light
 from .colour import Array
+from .image_pictures import Found, pictures_of
 from .image_reader import Decoded, read
 from .reading import HOLD, IMAGES_FPS, STOP, Reading
-from .source import Faults, OpenSource, Picture, SourceInfo
+from .source import OpenSource, Picture, SourceInfo
 
 
 class ImageSource(OpenSource):
@@ -78,38 +79,25 @@ class ImageSource(OpenSource):
 
     def pictures(self, since: Fraction | None = None) -> Iterator[Picture]:
         """See Source.pictures."""
-        said = set(self._remarked)
+        return pictures_of(self._found(since), self._remarked, "image")
+
+    def _found(self, since: Fraction | None) -> Iterator[Found]:
         before: Array | None = None
-        waiting: Picture | None = None
-        faults = Faults()
-        notes: list[str] = []
         for n, (time, path) in enumerate(self.chosen):
             if since is not None and time < since:
                 continue
             try:
                 decoded = read(path)
-                rgb = self._fitting(path, decoded)
-                for kind, text in self._remarks(decoded).items():
-                    if kind not in said:
-                        said.add(kind)
-                        notes.append(f"{path}: {text}")
+                before = self._fitting(path, decoded)
             except SourceError as error:
                 if self.on_error == STOP or isinstance(error, _Misfit):
                     raise
                 held = self.on_error == HOLD and n > self._first
-                faults += Faults(held=1) if held else Faults(dropped=1)
-                if "unreadable" not in said:
-                    said.add("unreadable")
-                    notes.append(f"{error}: {'the image before is repeated' if held else 'it is left out'}")
-                if not held:
-                    continue
-                rgb = self._before(n) if before is None else before
-            if waiting is not None:
-                yield waiting
-            waiting = Picture(time, 1 / self.rate, rgb, faults, tuple(notes))
-            before, faults, notes = rgb, Faults(), []
-        if waiting is not None:  # what follows the last picture is told with it
-            yield replace(waiting, faults=waiting.faults + faults, notes=(*waiting.notes, *notes))
+                if held and before is None:
+                    before = self._before(n)
+                yield Found(time, 1 / self.rate, before if held else None, error=error)
+            else:
+                yield Found(time, 1 / self.rate, before, str(path), self._remarks(decoded))
 
     def _before(self, n: int) -> Array:
         """The last readable picture before the ``n``-th."""
