@@ -236,3 +236,27 @@ def words(path, track=0):
                 if line:
                     found.append((round(float(at), 2), round(float(at + packet.duration * packet.time_base), 2), line))
         return found
+
+
+def remuxed(source, target, change):
+    """The packets of a file in another one, with its chapters: all for which ``change`` says so, after it has seen to
+    them."""
+    with av.open(str(source)) as given, av.open(str(target), "w") as out:
+        pairs = {s.index: out.add_stream_from_template(s, opaque=True) for s in given.streams}
+        out.set_chapters(given.chapters())
+        for packet in given.demux():
+            if packet.dts is not None and change(packet):
+                packet.stream = pairs[packet.stream.index]
+                out.mux(packet)
+    return target
+
+
+def later(milliseconds):
+    """A change for `remuxed`: the picture begins so much later."""
+
+    def change(packet):
+        if packet.stream.type == "video":
+            packet.pts, packet.dts = packet.pts + milliseconds, packet.dts + milliseconds
+        return True
+
+    return change

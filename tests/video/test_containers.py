@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from video.clips import Blend, av, panning, read, seconds, write
-from video.rich import Sound, onset, rich, streams
+from video.rich import Sound, later, onset, remuxed, rich, streams
 from vinr_engine.video.io import said
 from vinr_engine.video.io.containers import CONTAINERS
 from vinr_engine.video.render import upscale
@@ -64,13 +64,7 @@ def test_avi_places_pictures_of_varying_times_at_its_rate_and_says_so(tmp_path):
 
 def test_sound_that_begins_late_is_in_time_in_avi(tmp_path):
     source = rich(tmp_path / "in.mkv", 30, sounds=[Sound("mp2", begin=1.5)])
-    late = tmp_path / "late.mkv"
-    with av.open(str(source)) as given, av.open(str(late), "w") as out:
-        pairs = {s.index: out.add_stream_from_template(s, opaque=True) for s in given.streams}
-        for packet in given.demux():
-            if packet.dts is not None and (packet.stream.type == "video" or packet.pts * packet.time_base > 1):
-                packet.stream = pairs[packet.stream.index]
-                out.mux(packet)
+    late = remuxed(source, tmp_path / "late.mkv", lambda p: p.stream.type == "video" or p.pts * p.time_base > 1)
     done, notes = run(late, tmp_path / "out.avi")
     assert notes == ["converted: audio 1 (mp2) to mp3"]
     assert onset(tmp_path / "out.avi") == pytest.approx(1.5, abs=0.06)
@@ -78,16 +72,7 @@ def test_sound_that_begins_late_is_in_time_in_avi(tmp_path):
 
 def test_sound_before_the_picture_does_not_shift_avi(tmp_path):
     source = rich(tmp_path / "in.mkv", 30, sounds=[Sound("mp2", begin=1.5)])
-    late = tmp_path / "late.mkv"
-    with av.open(str(source)) as given, av.open(str(late), "w") as out:
-        pairs = {s.index: out.add_stream_from_template(s, opaque=True) for s in given.streams}
-        for packet in given.demux():
-            if packet.dts is None:
-                continue
-            if packet.stream.type == "video":
-                packet.pts, packet.dts = packet.pts + 500, packet.dts + 500
-            packet.stream = pairs[packet.stream.index]
-            out.mux(packet)
+    late = remuxed(source, tmp_path / "late.mkv", later(500))
     assert onset(late) == pytest.approx(1.0, abs=0.01)
     for suffix in (".avi", ".mov", ".mp4"):
         run(late, tmp_path / f"out{suffix}")
@@ -105,13 +90,9 @@ def test_hevc_has_the_mark_that_players_ask_for(tmp_path):
 
 def test_gaps_in_sound_stay_where_it_is_converted(tmp_path):
     source = rich(tmp_path / "in.mkv", 40, sounds=[Sound("flac", begin=3)])
-    holed = tmp_path / "holed.mkv"
-    with av.open(str(source)) as given, av.open(str(holed), "w") as out:
-        pairs = {s.index: out.add_stream_from_template(s, opaque=True) for s in given.streams}
-        for packet in given.demux():
-            if packet.dts is not None and not (packet.stream.type == "audio" and 1 < packet.pts * packet.time_base < 2):
-                packet.stream = pairs[packet.stream.index]
-                out.mux(packet)
+    holed = remuxed(
+        source, tmp_path / "holed.mkv", lambda p: not (p.stream.type == "audio" and 1 < p.pts * p.time_base < 2)
+    )
     for suffix in ("mkv", "webm", "mp4", "avi"):
         run(holed, tmp_path / f"out.{suffix}", audio="auto" if suffix in ("webm", "avi") else "aac")
         assert onset(tmp_path / f"out.{suffix}") == pytest.approx(3, abs=0.06)

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from video.clips import Blend, av, samples
-from video.rich import Sound, Text, onset, rich, streams, words
+from video.rich import Sound, Text, later, onset, remuxed, rich, streams, words
 from vinr_engine.errors import UsageError
 from vinr_engine.video.io.carried import CONVERTED, COPIED, LEFT_OUT
 from vinr_engine.video.render import upscale
@@ -251,17 +251,7 @@ def test_subtitles_and_chapters_keep_their_time_where_the_sound_begins_earlier(t
     source = rich(
         tmp_path / "in.mkv", sounds=[Sound("flac", begin=0.9)], texts=[Text()], chapters=[(0.5, 1, "A"), (1, 2, "B")]
     )
-    late = tmp_path / "late.mkv"
-    with av.open(str(source)) as given, av.open(str(late), "w") as out:
-        pairs = {s.index: out.add_stream_from_template(s, opaque=True) for s in given.streams}
-        out.set_chapters(given.chapters())
-        for packet in given.demux():
-            if packet.dts is None:
-                continue
-            if packet.stream.type == "video":
-                packet.pts, packet.dts = packet.pts + 300, packet.dts + 300
-            packet.stream = pairs[packet.stream.index]
-            out.mux(packet)
+    late = remuxed(source, tmp_path / "late.mkv", later(300))
     run(late, tmp_path / "out.mkv")
     assert onset(tmp_path / "out.mkv") == pytest.approx(0.6, abs=0.01)
     assert words(tmp_path / "out.mkv") == words(late) == [(-0.1, 0.3, "Hello"), (0.7, 1.1, "World")]
