@@ -12,7 +12,7 @@ start_up.mind_signals()
 def run() -> int:
     """See `main.main`; only for a process that does nothing else."""
     start_up.print_any_name()
-    start_up.say_things_once()
+    start_up.silence_pillow()
     start_up.sleep_while_waiting()
     start_up.share_memory_between_threads()
     from vinr_engine.cli import loading

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-"""Ctrl-C; what systems send before they kill; a terminal that was closed, or a connection to it that broke."""
+from vinr_engine.cli.start_up import ENDING
+
 _signals: list[int] = []
 _message = ""
 

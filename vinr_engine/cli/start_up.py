@@ -9,6 +9,8 @@ import sys
 import warnings
 from typing import Any
 
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""Ctrl-C; what systems send before they kill; a terminal that was closed, or a connection to it that broke."""
 M_ARENA_MAX = -8  # of glibc's malloc.h
 
 
@@ -26,7 +28,7 @@ def stop(number: int, frame: Any) -> None:
 
 def leave_signals() -> None:
     """All is done and said: a signal just ends the process, whatever it is releasing."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in ENDING:
         if callable(signal.getsignal(number)):
             signal.signal(number, signal.SIG_DFL)
 
@@ -38,7 +40,7 @@ def print_any_name() -> None:
             stream.reconfigure(errors="surrogateescape" if stream.encoding.lower() == "utf-8" else "backslashreplace")
 
 
-def say_things_once() -> None:
+def silence_pillow() -> None:
     """Silence Pillow's warnings about damaged tags, which this program finds and says by itself."""
     warnings.filterwarnings("ignore", module=r"PIL\b")
 
