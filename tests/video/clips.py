@@ -58,9 +58,12 @@ def write(
 ):  # fmt: skip
     """A video file. ``stamps``: frame times in thousandths; ``audio``: an encoder, which codes a tone."""
     tick = Fraction(1, 1000) if stamps else 1 / Fraction(rate)
+    options = dict(options or {"crf": "4"})
+    if codec == "libx265":  # it writes beyond its memory where pictures are narrow, while it follows blocks
+        options["x265-params"] = f"{options.get('x265-params', 'log-level=none')}:no-cutree=1"
     with ordinary_threads(), av.open(str(path), "w") as out:
         out.metadata.update(metadata or {})
-        stream = out.add_stream(codec, rate=rate, options=options or {"crf": "4"})
+        stream = out.add_stream(codec, rate=rate, options=options)
         first = pictures[0]
         height, width = (first.height, first.width) if isinstance(first, av.VideoFrame) else first.shape[:2]
         stream.width, stream.height, stream.pix_fmt = width, height, pixel_format

@@ -165,3 +165,15 @@ def test_a_clock_that_wraps_goes_on(tmp_path):
         times = of(found, kind)
         assert len(times) >= 30
         assert all(abs(gap - step) < Fraction(1, 1000) for gap in gaps(times))
+
+
+@pytest.mark.parametrize("codec", ["libx264", "libx265", "mpeg2video"])
+def test_pictures_without_times_count_where_timestamps_start_again(tmp_path, codec):
+    """A program stream says when few of its pictures are shown, and may start again below the last one that it says."""
+    options = {"x265-params": "bframes=0:log-level=none"} if codec == "libx265" else {"bf": "0"}
+    part = write(tmp_path / "part.mpg", panning(12), codec=codec, rate=25, options=options).read_bytes()
+    (tmp_path / "in.mpg").write_bytes(part * 3)
+    found, joins = repaired(tmp_path / "in.mpg")
+    assert joins == 2
+    begins = [new for _, at, new in found if at == found[0][1]]
+    assert [b - begins[0] for b in begins] == [0, Fraction(12, 25), Fraction(24, 25)]

@@ -178,7 +178,7 @@ def test_packed_bitstream(tmp_path):
 )  # fmt: skip
 @pytest.mark.parametrize("rate", [Fraction(60), Fraction(24000, 1001)])
 def test_bare_streams_run_as_they_state(tmp_path, suffix, codec, options, rate):
-    pictures = brighter(24, 96, 64)  # libx265 harms the process with smaller ones
+    pictures = brighter(24, 96, 64)
     path = write(tmp_path / f"in.{suffix}", pictures, rate=rate, codec=codec, options=options)
     done = upscale(path, tmp_path / "o.mp4", space=1, time=1, model=Blend())
     assert (done.frames_in, done.faults) == (24, Faults())

@@ -25,11 +25,15 @@ _OVERLAP = Fraction(1)
 
 @dataclass
 class _Track:
-    """One stream of sound or picture so far, on the repaired time line: ``last`` decoding time, ``epoch`` in force."""
+    """One stream of sound or picture so far, on the repaired time line: ``last`` decoding time, ``epoch`` in force.
+
+    ``untimed``: seconds that the packets since then last, which have no times.
+    """
 
     epoch: int
     last: Fraction
     step: Fraction = Fraction(0)
+    untimed: Fraction = Fraction(0)
 
 
 class Timeline:
@@ -60,6 +64,8 @@ class Timeline:
         stamp = packet.dts if packet.dts is not None else packet.pts
         track = self._tracks.get(stream.index)
         if stamp is None or not packet.time_base:
+            if track is not None and packet.size:
+                track.untimed += (packet.duration or 0) * Fraction(packet.time_base or 0) or track.step
             return self._offsets[-1 if track is None else track.epoch]
         base = Fraction(packet.time_base)
         at = stamp * base
@@ -77,7 +83,7 @@ class Timeline:
         length = (packet.duration or 0) * base
         gap = at + offset - track.last
         track.step = length or (min(gap, track.step or gap) if gap > 0 else track.step)
-        track.last = at + offset
+        track.last, track.untimed = at + offset, Fraction(0)
         self._now = max(self._now, track.last)
         end = first + offset + (length or track.step)  # raw streams in MPEG-TS give no lengths
         self._end = end if self._end is None else max(self._end, end)
@@ -94,7 +100,9 @@ class Timeline:
     def _begin(self, first: Fraction) -> int:
         """A new epoch: ``first`` comes where everything so far ends."""
         assert self._end is not None
-        self._offsets.append(self._end - first)
+        ends = [t.last + t.step + t.untimed for t in self._tracks.values() if t.untimed]
+        end = max([self._end, *ends])
+        self._offsets.append(end - first)
         return len(self._offsets) - 1
 
     def _entered(self, at: Fraction, first: Fraction) -> int:
@@ -111,6 +119,8 @@ class Timeline:
         """The epoch of a stream's next packet."""
         assert self._end is not None
         back = _BACK if self.loose and not guessed else _GUESSED_BACK + _REORDERED * track.step
+        if self.loose and track.untimed:  # what FFmpeg takes a picture to last may be twice of what it does
+            back = -track.untimed / 3
         stays = track.last - back <= at + self._offsets[track.epoch] <= self._end + self._limit
         if stays and at + self._offsets[track.epoch] <= track.last + _OVERLAP + track.step:
             return track.epoch
