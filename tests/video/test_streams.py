@@ -359,3 +359,52 @@ def test_a_timecode_is_kept_or_named(tmp_path):
     done, notes = run(source, tmp_path / "part.mov", start="0.5")
     assert done.left_out == ("timecode",)
     assert notes == ["left out: timecode"]
+
+
+@pytest.mark.parametrize(
+    ("codec", "muxer", "suffix", "to"),
+    [("aac", "mp4", "avi", "mp3"), ("aac", "flv", "avi", "mp3"), ("ac3", "matroska", "avi", "mp3"),
+     ("wmav2", "asf", "avi", "mp3"), ("flac", "matroska", "avi", "flac"), ("pcm_s16le", "matroska", "avi", "pcm_s16le"),
+     ("pcm_s16le", "nut", "mp4", "pcm_s16le"), ("pcm_s24le", "matroska", "mov", "pcm_s24le"), ("aac", "flv", "mp4", ""),
+     ("pcm_s16le", "matroska", "mkv", "")],
+)  # fmt: skip
+def test_what_follows_a_gap_in_sound_is_heard_in_time(tmp_path, codec, muxer, suffix, to):
+    """AVI, and MP4 with PCM, only count samples."""
+    source = rich(tmp_path / "in", 20, sounds=[Sound(codec, begin=1.4)], muxer=muxer, gap=3)
+    done, notes = run(source, tmp_path / f"out.{suffix}")
+    assert onset(tmp_path / f"out.{suffix}") == pytest.approx(4.4, abs=0.06)
+    (carried,) = done.streams
+    assert (carried.became, carried.to) == (CONVERTED if to else COPIED, to)
+    told = [f"converted: audio 1 ({codec}) to {to} (its gaps become silence)"] if to else []
+    assert [note for note in notes if "audio" in note] == told
+
+
+def test_a_gap_is_looked_for_in_the_part_that_is_used(tmp_path):
+    source = rich(tmp_path / "in.mkv", 20, sounds=[Sound("ac3")], gap=3)
+    for part in ({"end": "0.9"}, {"start": "4"}):
+        done, _ = run(source, tmp_path / f"{next(iter(part))}.avi", **part)
+        assert [c.became for c in done.streams] == [COPIED]
+
+
+def test_small_gaps_add_up(tmp_path):
+    """A capture that loses a packet now and then."""
+    source = rich(tmp_path / "in.mkv", 40, sounds=[Sound("aac", begin=3)])
+    lossy = remuxed(source, tmp_path / "lossy.mkv", lambda p: p.stream.type == "video" or p.pts % 10)
+    done, _ = run(lossy, tmp_path / "out.avi")
+    assert [(c.became, c.to) for c in done.streams] == [(CONVERTED, "mp3")]
+    assert onset(tmp_path / "out.avi") == pytest.approx(3, abs=0.12)
+
+
+def test_a_gap_that_may_not_be_filled(tmp_path):
+    source = rich(tmp_path / "in.mp4", 20, sounds=[Sound()], gap=3)
+    done, notes = run(source, tmp_path / "out.avi", audio="copy")
+    assert [c.became for c in done.streams] == [LEFT_OUT]
+    assert "left out: audio 1 (aac) (.avi does not hold its gaps, which --audio auto fills)" in notes
+
+
+def test_sound_whose_rate_avi_does_not_say_is_converted(tmp_path):
+    """It would take six times as long."""
+    source = rich(tmp_path / "in.mkv", 20, sounds=[Sound("eac3", begin=1.4)])
+    done, _ = run(source, tmp_path / "out.avi")
+    assert [c.to for c in done.streams] == ["mp3"]
+    assert onset(tmp_path / "out.avi") == pytest.approx(1.4, abs=0.06)

@@ -14,7 +14,7 @@ class Carried:
 
     ``kind`` is audio, subtitle, attachment, data or video (others than the one that is enlarged), ``codec`` FFmpeg's
     name of its own, ``language`` its tag or "". ``became`` is COPIED, CONVERTED or LEFT_OUT; ``to`` the codec that it
-    was converted to, ``why`` the reason that it was left out.
+    was converted to, ``why`` the reason that it was left out, or converted although the output holds its codec.
     """
 
     index: int

@@ -10,10 +10,9 @@ from typing import Any
 import av
 
 from .containers import Container
+from .gaps import APART
 from .tracks import REFUSED, Track
 
-APART = Fraction(1, 10)
-"""Seconds by which a sound may be early or late, as rounded times are, before it is a gap or an overlap."""
 BIT_RATES = {"aac": 96_000, "libopus": 80_000, "libmp3lame": 96_000}
 """Of a channel: little is lost that one hears."""
 LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "quad", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
@@ -53,8 +52,9 @@ class Sound(Converted):
         self._resampler: Any = None
         self._fifo = av.AudioFifo()
         # Samples from the output's time 0: of the next one to come, and to be coded.
+        self._constant = container.constant
         self._next: int | None = 0 if container.constant else None
-        self._coded = 0
+        self._coded, self._begun = 0, False
         return target
 
     def take(self, packet: av.Packet, shift: Fraction) -> Iterator[av.Packet]:
@@ -88,13 +88,13 @@ class Sound(Converted):
             if self._next is None:
                 self._next = self._coded = at
             late = at - self._next
-            if late > APART * self._rate:
+            if late > (APART * self._rate if self._begun else 0):
                 yield from self._silence(late)
             elif late < -APART * self._rate:
                 return  # it overlaps with what is heard already
         elif self._next is None:
             self._next = self._coded = 0
-        frame.pts = None
+        frame.pts, self._begun = None, True
         for part in self._resampled(frame):
             self._write(part)
         yield from self._drain(partial=False)
@@ -137,8 +137,18 @@ class Sound(Converted):
 
     def _sent(self, part: Any) -> Iterator[av.Packet]:
         for packet in self._context.encode(part):
-            packet.stream = self.target
-            yield packet
+            if packet.size or not self._constant:  # FLAC's last one says how long all was, of which AVI knows nothing
+                packet.stream = self.target
+                yield packet
+
+
+def is_encoder(name: str) -> bool:
+    """Whether this FFmpeg codes by that name."""
+    try:
+        av.Codec(name, "w")
+    except av.codec.codec.UnknownCodecError:
+        return False
+    return True
 
 
 def _settings(encoder: str, source: Any) -> dict[str, Any]:

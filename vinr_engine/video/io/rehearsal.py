@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
@@ -12,11 +12,14 @@ from typing import Any
 import av
 
 from .containers import Container
+from .gaps import APART
 from .tags import Tags, missing
-from .tracks import REFUSED, Attachment, Cover, Track
+from .tracks import REFUSED, Attachment, Copy, Cover, Track
 
 MOST_BYTES, MOST_PACKETS, ENOUGH = 1 << 24, 4096, 8
 """How far into a file the first packets are looked for, and how many of a stream."""
+_GAP = 10
+"""Seconds of a gap that is tried."""
 FLAGS: Any = av.stream.Disposition
 Samples = Mapping[int, Sequence[av.Packet]]
 """The first packets of streams, by their index."""
@@ -78,26 +81,65 @@ class Extras:
 
 def takes(container: Container, track: Track, stream: Any, first: Sequence[av.Packet]) -> bool:
     """Whether the container takes a track, tried with its first packets."""
-    file = io.BytesIO()
     with av.logging.Capture():
-        out = av.open(file, "w", format=container.muxer)
         try:
-            track.attach(out, container, stream)
-            out.start_encoding()
-            _write(out, track, first)
-            out.close()
+            file = _written(container, track, stream, first)
             if track.kind == "data":  # AVI takes all, and does not say what it was
-                file.seek(0)
                 with av.open(file) as found:
                     return bool(found.streams.data)
+            if track.kind == "audio" and isinstance(track, Copy) and container.constant:  # nor its rate
+                with av.open(file) as found:
+                    return abs(_length(found.demux(audio=0)) - _length(first)) <= APART
         except REFUSED:
-            with suppress(*REFUSED):
-                out.close()
             return False
-        finally:
-            if stream.codec_context is not None and stream.codec_context.is_open:
-                stream.codec_context.flush_buffers()
     return True
+
+
+def holds_gaps(container: Container, track: Track, stream: Any, first: Sequence[av.Packet]) -> bool:
+    """Whether a gap in a track of sound that the container takes is one still when the output is read."""
+    half = len(first) // 2
+    if not half:
+        return not container.constant
+    later = [duplicate(packet) for packet in first[half:]]
+    for packet in later:
+        more = round(_GAP / Fraction(packet.time_base))
+        packet.pts = None if packet.pts is None else packet.pts + more
+        packet.dts = None if packet.dts is None else packet.dts + more
+    try:
+        with av.logging.Capture(), av.open(_written(container, track, stream, [*first[:half], *later])) as found:
+            return _length(found.demux(audio=0)) > _GAP
+    except REFUSED:
+        return False
+
+
+def _written(container: Container, track: Track, stream: Any, first: Sequence[av.Packet]) -> io.BytesIO:
+    """An output of nothing but a track's first packets. One of REFUSED."""
+    file = io.BytesIO()
+    out = av.open(file, "w", format=container.muxer)
+    try:
+        track.attach(out, container, stream)
+        out.start_encoding()
+        _write(out, track, first)
+        out.close()
+    except REFUSED:
+        with suppress(*REFUSED):
+            out.close()
+        raise
+    finally:
+        if stream.codec_context is not None and stream.codec_context.is_open:
+            stream.codec_context.flush_buffers()
+    file.seek(0)
+    return file
+
+
+def _length(packets: Iterable[av.Packet]) -> Fraction:
+    """Seconds from where the first of them begins to where the last one ends."""
+    times = []
+    for packet in packets:
+        stamp = packet.pts if packet.pts is not None else packet.dts
+        if packet.size and stamp is not None:
+            times.append((stamp * Fraction(packet.time_base), (packet.duration or 0) * Fraction(packet.time_base)))
+    return max(at + length for at, length in times) - min(at for at, _ in times) if times else Fraction(0)
 
 
 def _write(out: av.container.OutputContainer, track: Track, first: Sequence[av.Packet]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container as Container_
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -12,9 +13,10 @@ import av
 from . import tags
 from .carried import LEFT_OUT, Carried
 from .containers import AUDIO, CONTAINERS, Container
-from .convert import APART, Sound, Text
+from .convert import Sound, Text, is_encoder
 from .film import NO_FILM
-from .rehearsal import Extras, Samples, lost, samples, takes
+from .gaps import APART
+from .rehearsal import Extras, Samples, holds_gaps, lost, samples, takes
 from .tracks import Attachment, Copy, Cover, Track
 
 IMAGES = {"mjpeg": ("jpg", "image/jpeg"), "png": ("png", "image/png"), "bmp": ("bmp", "image/bmp"),
@@ -70,10 +72,13 @@ def kind_of(stream: Any) -> str:
     return stream.type if stream.type in ("audio", "subtitle", "attachment", "video") else "data"
 
 
-def select(source: Any, picture: int, part: Part, container: Container | None, audio: str) -> Selection:
+def select(
+    source: Any, picture: int, part: Part, container: Container | None, audio: str, gaps: Container_[int]
+) -> Selection:
     """Decide for an opened file, of which stream ``picture`` is enlarged; it has been read from afterwards.
 
-    ``container``: what is written, None for one that holds pictures alone. ``audio``: see Job.
+    ``container``: what is written, None for one that holds pictures alone. ``audio``: see Job. ``gaps``: the streams of
+    sound that have some, see Gaps.
     """
     streams = [s for s in source.streams if s.index != picture and not _implied(s, source)]
     main = source.streams[picture]
@@ -98,7 +103,7 @@ def select(source: Any, picture: int, part: Part, container: Container | None, a
     first = samples(source, [s.index for s in streams])
     carried = []
     for stream in streams:
-        track, why = _track(stream, container, audio, part, first.get(stream.index, ()))
+        track, why = _track(stream, container, audio, part, first.get(stream.index, ()), gaps)
         if track is not None:
             extras.tracks.append(track)
         carried.append(_left(stream, why) if track is None else track.carried)
@@ -121,24 +126,42 @@ def _left(stream: Any, why: str) -> Carried:
 
 
 def _track(
-    stream: Any, container: Container, audio: str, part: Part, first: Sequence[av.Packet]
+    stream: Any, container: Container, audio: str, part: Part, first: Sequence[av.Packet], gaps: Container_[int]
 ) -> tuple[Track | None, str]:
     """The way that works, or why none does."""
     if stream.type == "audio" and audio == "none":
         return None, _NO_SOUND
     if kind_of(stream) == "video" and not stream.disposition & av.stream.Disposition.attached_pic:
         return None, "another one is enlarged"
-    for track in _ways(stream, container, audio, part, first):
-        if takes(container, track, stream, first):
+    early = False
+    for track in _ways(stream, container, audio, first):
+        if not takes(container, track, stream, first):
+            continue
+        if not (isinstance(track, Copy) and stream.type == "audio"):
+            track.why = "its gaps become silence" if early else ""
             return track, ""
-    return None, f"{_suffix(container)} does not hold it"
+        early = _is_early(track, stream, container, part, first, gaps)
+        if not early:
+            return track, ""
+    what = "its gaps, which --audio auto fills" if early else "it"
+    return None, f"{_suffix(container)} does not hold {what}"
+
+
+def _is_early(
+    track: Copy, stream: Any, container: Container, part: Part, first: Sequence[av.Packet], gaps: Container_[int]
+) -> bool:
+    """Whether some of a sound would be heard too early, as the container only counts its samples."""
+    begins = (stream.start_time or 0) * (stream.time_base or 0)
+    if container.constant and begins - part.begin > APART:
+        return True
+    return not holds_gaps(container, track, stream, first) and stream.index in gaps
 
 
 def _suffix(container: Container) -> str:
     return next(suffix for suffix, other in CONTAINERS.items() if other is container)
 
 
-def _ways(stream: Any, container: Container, audio: str, part: Part, first: Sequence[av.Packet]) -> Iterator[Track]:
+def _ways(stream: Any, container: Container, audio: str, first: Sequence[av.Packet]) -> Iterator[Track]:
     """How a stream may be carried, the best way first."""
     index, kind, codec = stream.index, kind_of(stream), codec_of(stream)
     about = index, kind, codec, tags.of_stream(stream.metadata), int(stream.disposition)
@@ -157,16 +180,16 @@ def _ways(stream: Any, container: Container, audio: str, part: Part, first: Sequ
         yield Cover(*about, data)
     elif kind == "audio":
         wanted = AUDIO.get(audio)
-        late = container.constant and (stream.start_time or 0) * (stream.time_base or 0) - part.begin > APART
-        if (wanted is None or av.Codec(wanted, "w").canonical_name == codec) and not late:
+        if wanted is None or av.Codec(wanted, "w").canonical_name == codec:
             yield Copy(*about)
         if wanted is not None:
             yield Sound(*about, wanted)
         elif audio == "auto":
             encoders = list(container.audio)
-            if "flac" in encoders and _is_lossless(stream):
-                encoders.insert(0, encoders.pop(encoders.index("flac")))
-            yield from (Sound(*about, encoder) for encoder in encoders)
+            if _is_lossless(stream):
+                lossless = [codec, *(["flac"] if "flac" in encoders else [])]
+                encoders = [*filter(is_encoder, lossless), *encoders]
+            yield from (Sound(*about, encoder) for encoder in dict.fromkeys(encoders))
     else:
         yield Copy(*about)
         if kind == "subtitle":

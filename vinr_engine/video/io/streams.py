@@ -16,6 +16,7 @@ from vinr_engine.errors import reason
 
 from .carried import CONVERTED, LEFT_OUT, Carried, in_words
 from .containers import Container
+from .gaps import Gaps
 from .opening import open_container
 from .selection import Part, select
 from .timeline import Timeline
@@ -40,7 +41,8 @@ class Streams:
         self._open()
         try:
             part = replace(part, lead=self._lead(part, audio if container is not None else "none"))
-            chosen = select(self.source, picture, part, container, audio)
+            gaps = Gaps(path, part.begin, part.end)
+            chosen = select(self.source, picture, part, container, audio, gaps)
         except BaseException:
             self.close()
             raise
@@ -71,7 +73,9 @@ class Streams:
         ``besides``: what the output leaves out, to be named with it.
         """
         lines = []
-        changed = [f"{_title(c)} to {c.to}" for c in self.carried if c.became == CONVERTED]
+        changed = [
+            f"{_title(c)} to {c.to}{f' ({c.why})' if c.why else ''}" for c in self.carried if c.became == CONVERTED
+        ]
         if changed:
             lines.append(f"converted: {', '.join(changed)}")
         gone: dict[str, list[str]] = {}

@@ -51,6 +51,8 @@ class Track(ABC):
     target: Any = field(default=None, init=False)
     refused: int = field(default=0, init=False)
     """Packets that could not be written."""
+    why: str = field(default="", init=False)
+    """What is gained by converting it, where it could be copied as well."""
 
     def attach(self, out: av.container.OutputContainer, container: Container, stream: Any) -> None:
         """Add it to an output whose header is not written yet; ``stream`` is the input's. What does not fit raises one
@@ -80,7 +82,7 @@ class Track(ABC):
     def carried(self) -> Carried:
         """What becomes of it."""
         became = CONVERTED if self.to else COPIED
-        return Carried(self.index, self.kind, self.codec, self.tags.get("language", ""), became, self.to)
+        return Carried(self.index, self.kind, self.codec, self.tags.get("language", ""), became, self.to, self.why)
 
 
 class Copy(Track):
