@@ -169,3 +169,12 @@ def test_a_gap_between_segments_is_one_as_well(tmp_path, segment):
     notes = []
     upscale(source, tmp_path / "o.avi", space=1, time=1, model=Blend(), segment=segment, note=notes.append)
     assert any("has one rate" in note for note in notes)
+
+
+@pytest.mark.parametrize("gap", [999, 1001, 3599])
+def test_a_picture_may_stand_for_an_hour_in_avi(tmp_path, gap):
+    """FFmpeg's muxer refuses to leave out so many pictures at once."""
+    source = rich(tmp_path / "in.mp4", 20, rate=60, gap=gap)
+    run(source, tmp_path / "out.avi", time=1)
+    times = seconds(read(tmp_path / "out.avi"))
+    assert times == [Fraction(n, 60) + (gap if n >= 10 else 0) for n in range(20)]

@@ -22,6 +22,9 @@ from .streams import Streams
 from .target import Target
 from .tracks import REFUSED
 
+_STEP = 50_000
+"""Ticks without a picture that a container without timestamps surely takes at a time: FFmpeg's AVI refuses more than 60000."""
+
 
 class Muxer:
     """A video file whose header is written, for packets of one encoder and the source's other streams. SinkError.
@@ -33,6 +36,7 @@ class Muxer:
         self, to: str | IO[bytes], dst: str, encoding: Encoding, target: Target, streams: Streams | None
     ) -> None:
         self.dst, self.streams, self.tick = dst, streams, target.tick
+        self._counts, self._last = encoding.container.constant, 0
         try:
             self._open(to, encoding, target)
         except REFUSED as error:
@@ -70,15 +74,22 @@ class Muxer:
 
     def write(self, packet: Packet) -> None:
         """Add a packet, after those of other streams that belong before it."""
+        stops = range(self._last + _STEP, packet.pts, _STEP) if self._counts else ()
+        packets = [replace(packet, pts=at, dts=at, duration=1, key=False, data=b"") for at in stops]
+        self._last = packet.pts
+        try:
+            for each in (*packets, packet):
+                if self.streams is not None:
+                    self.streams.pump(self.out, each.pts * self.tick)
+                self._mux(each)
+        except (OSError, ValueError, av.error.FFmpegError) as error:
+            raise self._failed(error) from None
+
+    def _mux(self, packet: Packet) -> None:
         coded = av.Packet(packet.data)
         coded.pts, coded.dts, coded.duration = packet.pts, packet.dts, packet.duration
         coded.time_base, coded.stream, coded.is_keyframe = self.tick, self.stream, packet.key
-        try:
-            if self.streams is not None:
-                self.streams.pump(self.out, packet.pts * self.tick)
-            self.out.mux(coded)
-        except (OSError, ValueError, av.error.FFmpegError) as error:
-            raise self._failed(error) from None
+        self.out.mux(coded)
 
     def finish(self) -> None:
         """Add what is left of other streams, and complete the file."""
