@@ -99,6 +99,20 @@ def test_gaps_in_sound_stay_where_it_is_converted(tmp_path):
         assert streams(tmp_path / f"out.{suffix}")[1].codec != "flac" or suffix == "avi"
 
 
+def test_sound_that_overlaps_is_counted_where_it_is_converted(tmp_path):
+    source = rich(tmp_path / "in.mkv", 40, sounds=[Sound("flac", begin=3)])
+
+    def change(packet):
+        if packet.stream.type == "audio" and packet.pts * packet.time_base < 2:
+            packet.pts += 300
+        return True
+
+    back = remuxed(source, tmp_path / "back.mkv", change)
+    _, notes = run(back, tmp_path / "out.mkv", audio="aac")
+    assert "left out, as it overlaps with other sound: 0.3 s of audio 1" in notes
+    assert onset(tmp_path / "out.mkv") == pytest.approx(3, abs=0.06)
+
+
 @pytest.mark.parametrize("suffix", ["avi", "mp4"])
 def test_units_of_time_that_an_encoder_does_not_have(tmp_path, suffix):
     source = write(tmp_path / "in.mp4", panning(4), rate=Fraction(24000, 1001))

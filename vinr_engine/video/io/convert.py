@@ -55,6 +55,7 @@ class Sound(Converted):
         self._constant = container.constant
         self._next: int | None = 0 if container.constant else None
         self._coded, self._begun = 0, False
+        self.unheard = Fraction(0)
         return target
 
     def take(self, packet: av.Packet, shift: Fraction) -> Iterator[av.Packet]:
@@ -91,7 +92,8 @@ class Sound(Converted):
             if late > (APART * self._rate if self._begun else 0):
                 yield from self._silence(late)
             elif late < -APART * self._rate:
-                return  # it overlaps with what is heard already
+                self.unheard += Fraction(frame.samples, frame.sample_rate)
+                return
         elif self._next is None:
             self._next = self._coded = 0
         frame.pts, self._begun = None, True

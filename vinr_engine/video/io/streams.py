@@ -94,7 +94,9 @@ class Streams:
         rest = [f"left out: everything beside the picture ({self._dropped})"] if self._dropped else []
         rest += [f"the rest of sound and subtitles cannot be read: {self._refused}"] if self._refused else []
         bad = [f"{track.refused} of {track.kind} {track.index}" for track in self.extras.tracks if track.refused]
-        return [*rest, *([f"packets that could not be carried: {', '.join(bad)}"] if bad else [])]
+        rest += [f"packets that could not be carried: {', '.join(bad)}"] if bad else []
+        twice = [f"{float(t.unheard):.1f} s of audio {t.index}" for t in self.extras.tracks if t.unheard]
+        return [*rest, *([f"left out, as it overlaps with other sound: {', '.join(twice)}"] if twice else [])]
 
     def drop(self, why: str) -> None:
         """Carry nothing at all, as the output does not take it together with the picture."""

@@ -51,6 +51,8 @@ class Track(ABC):
     target: Any = field(default=None, init=False)
     refused: int = field(default=0, init=False)
     """Packets that could not be written."""
+    unheard: Fraction = field(default=Fraction(0), init=False)
+    """Seconds of sound left out as they overlap with what is heard already."""
     why: str = field(default="", init=False)
     """What is gained by converting it, where it could be copied as well."""
 
