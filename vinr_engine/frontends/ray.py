@@ -275,6 +275,7 @@ class _Tasks:
     def finish(self) -> None:
         """Wait for all."""
         while self._flying:
+            self._check()  # waiting does so too, but there may be nothing to wait for
             self._keep_first()
 
     def keep_ready(self) -> None:
