@@ -10,7 +10,7 @@ from typing import Any
 
 import av
 
-from . import colour, planes
+from . import colour, planes, side_data
 from .colour import Colour
 from .source import Light
 
@@ -23,7 +23,7 @@ _Y4M = {b"420jpeg": "center", b"420": "center", b"420mpeg2": "left", b"420paldv"
 
 def orientation(frame: av.VideoFrame) -> tuple[int, bool, str | None]:
     """Quarter turns anticlockwise, then a left-right flip, that set a frame upright; a note when they cannot."""
-    data: Any = frame.side_data.get("DISPLAYMATRIX")
+    data: Any = side_data.listed(frame).get("DISPLAYMATRIX")
     if data is None:
         return 0, False, None
     a, b, _, c, d = struct.unpack("<5i", bytes(memoryview(data))[:20])
@@ -104,8 +104,8 @@ def colours(frame: av.VideoFrame, context: av.VideoCodecContext, place: str, kno
 
 def light(frame: av.VideoFrame) -> Light | None:
     """HDR10's metadata of a frame."""
-    display: Any = frame.side_data.get("MASTERING_DISPLAY_METADATA")
-    content: Any = frame.side_data.get("CONTENT_LIGHT_LEVEL")
+    display: Any = side_data.listed(frame).get("MASTERING_DISPLAY_METADATA")
+    content: Any = side_data.listed(frame).get("CONTENT_LIGHT_LEVEL")
     primaries = luminance = levels = None
     if display is not None:
         *pairs, has_primaries, has_luminance = struct.unpack("<22i", bytes(memoryview(display))[:88])
@@ -124,5 +124,5 @@ def light(frame: av.VideoFrame) -> Light | None:
 
 def profile(frame: av.VideoFrame) -> bytes | None:
     """The ICC profile of a frame."""
-    data: Any = frame.side_data.get("ICC_PROFILE")
+    data: Any = side_data.listed(frame).get("ICC_PROFILE")
     return None if data is None else bytes(memoryview(data))
