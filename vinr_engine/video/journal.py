@@ -38,7 +38,7 @@ class Mark:
     frames are done. ``since``: the time of the first frame to read, that one or the one before, which a hold looks back
     at. ``first``: the first frame's time. ``digest``: of the frame, see `files.digest`. ``frames_out`` and ``cuts``:
     output frames before the segment, scene cuts before the span. ``repeats`` and ``faults``: see Counts; up to the
-    input frame, its own among them. All times in seconds.
+    input frame, its own among them. ``unkept``: see Counts; of all that was read. All times in seconds.
     """
 
     frame: int
@@ -51,6 +51,7 @@ class Mark:
     cuts: int
     repeats: int = 0
     faults: Faults = field(default_factory=Faults)
+    unkept: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """For `from_json`."""
@@ -61,6 +62,7 @@ class Mark:
         """The mark of such facts."""
         read: dict[str, Any] = {k: Fraction(v) if k in ("time", "since", "first") else v for k, v in facts.items()}
         read["faults"] = Faults(**read["faults"])
+        read["unkept"] = tuple(read.get("unkept", ()))
         return cls(**read)
 
 
@@ -79,18 +81,20 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Counts:
-    """Frames used and written, scene cuts, frames that repeat the one before, and faults of the input."""
+    """Frames used and written, scene cuts, frames that repeat the one before, and faults of the input; ``unkept``: by
+    name, what its frames carry that no output keeps."""
 
     frames_in: int
     frames_out: int
     cuts: int
     repeats: int = 0
     faults: Faults = field(default_factory=Faults)
+    unkept: tuple[str, ...] = ()
 
     @classmethod
     def from_json(cls, facts: dict[str, Any]) -> Counts:
         """The counts of what asdict makes of them."""
-        return cls(**{**facts, "faults": Faults(**facts["faults"])})
+        return cls(**{**facts, "faults": Faults(**facts["faults"]), "unkept": tuple(facts.get("unkept", ()))})
 
 
 class Journal:

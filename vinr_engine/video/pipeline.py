@@ -125,7 +125,7 @@ class Pipeline:
         self.mark = mark
         self.counts = Counts(0, 0, 0)
         if mark is not None:
-            self.counts = Counts(mark.frame, mark.frames_out, mark.cuts, mark.repeats, mark.faults)
+            self.counts = Counts(mark.frame, mark.frames_out, mark.cuts, mark.repeats, mark.faults, mark.unkept)
         """Of the clip so far; the input frames are those before the present span."""
         self.first = mark.first if mark else Fraction(0)
         self.until: int | None = None
@@ -139,6 +139,7 @@ class Pipeline:
         self.until = until
         left: _Left | None = None
         for picture in pictures:
+            self._meet(picture)
             if left is None or (self.mark and picture.time <= self.mark.time):
                 left = self._begun(left, picture)
             elif self._repeats(left, picture):
@@ -154,6 +155,11 @@ class Pipeline:
         if left is not None:
             self._end(left)
         return self.counts
+
+    def _meet(self, picture: Picture) -> None:
+        """Keep what is lost with a picture, whatever becomes of it: as names, which may come twice."""
+        if new := [name for name in picture.unkept if name not in self.counts.unkept]:
+            self.counts = replace(self.counts, unkept=(*self.counts.unkept, *new))
 
     def _begun(self, left: _Left | None, picture: Picture) -> _Left:
         """The clip's first picture; of one that goes on, those up to the mark's, which hold no new output frames."""
@@ -303,4 +309,5 @@ class Pipeline:
             cuts=left.counts.cuts,
             repeats=left.counts.repeats,
             faults=left.counts.faults,
+            unkept=self.counts.unkept,
         )

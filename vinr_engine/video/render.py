@@ -125,8 +125,9 @@ class Run:
         )
         if self.resumed:
             self.say(f"{self.resumed} output frames are done: going on from there")
-        alone = [f"left out: {', '.join(accepts.left_out)}"] if accepts.left_out else []
-        left_out = self.streams.notes(accepts.left_out) if self.streams else alone
+        lost = [*accepts.left_out, *info.unkept]
+        alone = [f"left out: {', '.join(lost)}"] if lost else []
+        left_out = self.streams.notes(lost) if self.streams else alone
         for text in (*info.notes, *accepts.notes, *output.remarks(self.target), *left_out):
             self.say(text)
 
@@ -253,6 +254,7 @@ class Run:
         """After `join`."""
         counts = self.journal.counts
         assert counts is not None
+        unkept = dict.fromkeys([*self.target.info.unkept, *counts.unkept])
         return Summary(
             path=self.job.dst,
             frames_in=counts.frames_in,
@@ -268,7 +270,7 @@ class Run:
             faults=counts.faults,
             streams=self.streams.carried if self.streams else (),
             kept=(*self.accepts.kept, *(self.streams.kept if self.streams else ())),
-            left_out=(*self.accepts.left_out, *(self.streams.left_out if self.streams else ())),
+            left_out=(*self.accepts.left_out, *unkept, *(self.streams.left_out if self.streams else ())),
         )
 
 

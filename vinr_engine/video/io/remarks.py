@@ -19,24 +19,29 @@ _TEXTS = {
     "interlaced": "the video is interlaced: its fields are made whole frames (--no-deinterlace takes them as they are)",
     "size": "the video changes size at {at} s, {detail}: scaled to the former",
     "colour": "the video's primaries or transfer change at {at} s: the output says what was said at the beginning",
+    "unkept": "left out: {detail}, which the frame at {at} s has",
     "end": "the input ends at {at} s, {detail}: it is cut short",
     "more": "behind the input's end at {at} s another file is joined to it, {detail} bytes, which cannot be read with "
     "it: cut it off, and give it by itself",
     "rest": "the input cannot be read beyond {at} s: {detail}",
 }
 
+_EACH = {"unkept"}
+"""Kinds of which each detail is said."""
+
 
 class Remarks:
-    """Makes notes of one line, once for each kind."""
+    """Makes notes of one line, once for each kind, or each detail of one in _EACH."""
 
     def __init__(self) -> None:
-        self._said: set[str] = set()
+        self._said: set[tuple[str, str]] = set()
 
     def notes(self, remarks: list[tuple[str, str]], at: Fraction) -> tuple[str, ...]:
         """Notes on a frame at ``at`` seconds; ``remarks`` are kinds and details, see Shown."""
         found = []
         for kind, detail in remarks:
-            if kind not in self._said:
-                self._said.add(kind)
+            what = kind, detail if kind in _EACH else ""
+            if what not in self._said:
+                self._said.add(what)
                 found.append(_TEXTS[kind].format(at=f"{float(at):.3f}", detail=detail))
         return tuple(found)

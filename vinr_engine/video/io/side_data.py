@@ -1,13 +1,29 @@
-"""What a video's frames carry beside their samples."""
+"""What a video's frames carry beside their samples, and what of that no output keeps, as PyAV cannot write it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import struct
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import av
 from av.sidedata.sidedata import Type
 
+from .moments import Shown
+
+DOLBY_VISION = "Dolby Vision metadata"
+_UNKEPT = {
+    "A53_CC": "embedded captions (CEA-608/708)",
+    "DYNAMIC_HDR_PLUS": "HDR10+ metadata",
+    "DYNAMIC_HDR_VIVID": "HDR Vivid metadata",
+    "DOVI_RPU_BUFFER": DOLBY_VISION,
+    "DOVI_METADATA": DOLBY_VISION,
+    "AMBIENT_VIEWING_ENVIRONMENT": "ambient viewing environment",
+    "AFD": "active format description",
+    "STEREO3D": "stereo 3D arrangement",
+    "SPHERICAL": "spherical projection",
+}
+"""By FFmpeg's names. Of what is not among them, some is kept, and the rest tells of the coding."""
 _KINDS: list[Any] = list(Type)
 _NEWEST: int = max(kind.value for kind in _KINDS)
 _NEWER = range(_NEWEST + 1, _NEWEST + 17)
@@ -41,3 +57,26 @@ def _known(frame: av.VideoFrame) -> av.VideoFrame:
     known = sink.pull()
     assert isinstance(known, av.VideoFrame)
     return known
+
+
+def unkept(frame: av.VideoFrame) -> list[str]:
+    """The names of what a frame carries and no output keeps."""
+    names = []
+    for data in listed(frame):
+        kind = data.type.name
+        if kind == "STEREO3D" and struct.unpack("<i", bytes(memoryview(data))[:4]) == (0,):
+            continue  # it says that there is one view
+        if kind in _UNKEPT:
+            names.append(_UNKEPT[kind])
+    return [*dict.fromkeys(names)]
+
+
+def remarked(frames: Iterable[Shown]) -> Iterator[Shown]:
+    """The same frames, with remarks on what each carries and no output keeps.
+
+    All are looked at, as captions begin with the first word; it takes a few microseconds.
+    """
+    for shown in frames:
+        if shown.frame is not None:
+            shown.remarks += [("unkept", name) for name in unkept(shown.frame)]
+        yield shown

@@ -32,7 +32,7 @@ class Picture:
     """One input frame: ``time`` (from the clip's start) and ``duration`` in seconds, ``rgb`` [3, h, w] in [0, 1].
 
     ``faults``: its own, and those since the frame before; of the last one also those that follow. ``notes``: remarks of
-    one line on them.
+    one line on them. ``unkept``: by name, what it carries that no output keeps.
     """
 
     time: Fraction
@@ -40,6 +40,7 @@ class Picture:
     rgb: Array
     faults: Faults = field(default_factory=Faults)
     notes: tuple[str, ...] = ()
+    unkept: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class SourceInfo:
     ``rate`` is None where timestamps alone say when a picture is shown. ``light``: of HDR10. ``profile``: an ICC
     profile. ``scene``: linear light, of which 1 is white, gave the pictures' values by `light.coded`. ``still``: it is
     one image, and no clip; ``exif`` is its EXIF. ``plays``: how often an animation is shown, 0 for endlessly; None for
-    what is none.
+    what is none. ``unkept``: by name, what the first frames carry that no output keeps.
     """
 
     width: int
@@ -83,6 +84,7 @@ class SourceInfo:
     still: bool = False
     exif: bytes | None = None
     plays: int | None = None
+    unkept: tuple[str, ...] = ()
 
 
 class Source(Protocol):

@@ -12,7 +12,7 @@ import numpy as np
 
 from vinr_engine.errors import SourceError, UsageError, VinrError, reason
 
-from . import moments, planes, video_streams, video_tags
+from . import moments, planes, side_data, video_streams, video_tags
 from .colour import Array
 from .damage import Concealer, Unreadable
 from .decoding import decode
@@ -30,6 +30,8 @@ _ONE_HEAD = {"flv", "asf", "matroska,webm", "mov,mp4,m4a,3gp,3g2,mj2"}
 """Formats whose first bytes come but once in a file."""
 _NEAR = 2
 """Seconds from the beginning that are read rather than jumped over."""
+_NO_BASE = 5
+"""The profile of Dolby Vision whose pictures are no YCbCr."""
 
 
 class VideoSource(OpenSource):
@@ -102,6 +104,15 @@ class VideoSource(OpenSource):
             notes.append("the video is interlaced; its fields are taken as whole frames")
         if any(c.is_alpha for c in first.format.components):
             notes.append("the video's alpha channel is ignored")
+        unkept = [name for shown in ahead for kind, name in shown.remarks if kind == "unkept"]
+        dolby = video_tags.dolby_vision(stream)
+        if dolby is not None:
+            unkept.append(side_data.DOLBY_VISION)
+        if dolby == _NO_BASE:
+            notes.append(
+                f"the video is Dolby Vision of profile {_NO_BASE}, which has no colours without its metadata: those of "
+                "the output are wrong"
+            )
         if self._bare and self.reading.rate is None:
             notes.append(
                 f"{self.path.name} has no timestamps: it is taken to run at {float(1 / self._step):g} fps "
@@ -120,6 +131,7 @@ class VideoSource(OpenSource):
             notes=tuple(notes),
             light=next((found for found in map(video_tags.light, frames) if found), None),
             profile=video_tags.profile(first),
+            unkept=tuple(dict.fromkeys(unkept)),
         )
 
     def _estimate(self) -> int | None:
@@ -150,7 +162,7 @@ class VideoSource(OpenSource):
             timed = moments.as_stored(events)
         self._rising = Rising(self._step)
         self._concealer = Concealer(self.reading.on_error)
-        shown: Iterable[Shown] = self._concealer.of(self._rising.of(timed))
+        shown: Iterable[Shown] = self._concealer.of(side_data.remarked(self._rising.of(timed)))
         if self.reading.deinterlace:
             shown = Deinterlacer().of(shown)
         self._shown = self._checked(shown)
@@ -273,7 +285,10 @@ class VideoSource(OpenSource):
     def _picture(self, shown: Shown, remarks: Remarks) -> Picture:
         at = shown.time - self.origin
         rgb = self._rgb(shown, at)
-        return Picture(at, shown.length, rgb, shown.faults, remarks.notes(shown.remarks, at))
+        unkept = tuple(name for kind, name in shown.remarks if kind == "unkept")
+        told = {("unkept", name) for name in self.info.unkept}  # before any work started
+        notes = remarks.notes([remark for remark in shown.remarks if remark not in told], at)
+        return Picture(at, shown.length, rgb, shown.faults, notes, unkept)
 
     def _rgb(self, shown: Shown, at: Fraction) -> Array:
         frame = shown.frame

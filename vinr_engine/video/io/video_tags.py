@@ -19,6 +19,8 @@ _MIDWAY = {"mjpeg", "mpeg1video", "jpeg2000", "png"}
 _PLACES = {(1, 1): "topleft", (1, 2): "left", (1, 3): "bottomleft", (2, 1): "top", (2, 2): "center", (2, 3): "bottom"}
 """By Matroska's ChromaSitingHorz and ChromaSitingVert."""
 _Y4M = {b"420jpeg": "center", b"420": "center", b"420mpeg2": "left", b"420paldv": "topleft"}
+_CONFIGURATION = b"\x41\xed\x98"
+"""What Matroska has before Dolby Vision's decoder configuration of 24 bytes: BlockAddIDExtraData."""
 
 
 def orientation(frame: av.VideoFrame) -> tuple[int, bool, str | None]:
@@ -56,17 +58,33 @@ def chroma_place(stream: av.VideoStream, path: Path) -> str:
             head = file.readline(1024).split()
         found = [word[1:] for word in head[1:] if word.startswith(b"C")] if head[:1] == [b"YUV4MPEG2"] else []
         return _Y4M.get(found[0] if found else b"420", "left") if head[:1] == [b"YUV4MPEG2"] else "left"
+    data = _header(stream)
+    across, down = (data.find(mark) for mark in (b"\x55\xb7\x81", b"\x55\xb8\x81"))
+    found_place = _PLACES.get((data[across + 3], data[down + 3])) if across >= 0 and down >= 0 else None
+    return found_place or ("center" if stream.codec_context.name in _MIDWAY else "left")
+
+
+def _header(stream: av.VideoStream) -> bytes:
+    """That of a Matroska file with the stream in it, empty if it is not one for Matroska."""
     header = io.BytesIO()
     try:
         with av.open(header, "w", format="matroska") as out:
             out.add_stream_from_template(stream, opaque=True)
             out.start_encoding()
-            data = header.getvalue()
+            return header.getvalue()
     except (ValueError, av.error.FFmpegError):
-        data = b""  # not one for Matroska
-    across, down = (data.find(mark) for mark in (b"\x55\xb7\x81", b"\x55\xb8\x81"))
-    found_place = _PLACES.get((data[across + 3], data[down + 3])) if across >= 0 and down >= 0 else None
-    return found_place or ("center" if stream.codec_context.name in _MIDWAY else "left")
+        return b""
+
+
+def dolby_vision(stream: av.VideoStream) -> int | None:
+    """The profile of Dolby Vision that the file says of a stream, None without; PyAV gives it no more than chroma's
+    place."""
+    data = _header(stream)
+    for kind in (b"dvcC", b"dvvC", b"dvwC"):
+        at = data.find(kind + _CONFIGURATION)
+        if at >= 0:
+            return data[at + len(kind + _CONFIGURATION) + 2] >> 1
+    return None
 
 
 def is_rgb(frame: av.VideoFrame) -> bool:
