@@ -23,7 +23,7 @@ from .target import Target
 from .tracks import REFUSED
 
 _STEP = 50_000
-"""Ticks without a picture that a container without timestamps surely takes at a time: FFmpeg's AVI refuses more than 60000."""
+"""Ticks without a picture that a container without timestamps surely takes: FFmpeg's AVI refuses more than 60000."""
 
 
 class Muxer:
