@@ -100,6 +100,7 @@ class Stamped:
     dts: int
     duration: int
     time_base: Fraction = Fraction(1, 1000)
+    is_discard: bool = False
 
     @property
     def pts(self):

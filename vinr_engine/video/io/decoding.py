@@ -76,18 +76,20 @@ def decode(packets: Iterable[tuple[Coded, av.Packet]]) -> Iterator[Event]:
             held, each_shown = 0, context.name in _EACH_SHOWN or context.codec.intra_only
             if not context.is_open:
                 _prepare(context)
-        yield Fed(coded)
+        if not coded.hidden:
+            yield Fed(coded)
         packet.opaque = coded  # PyAV tells such objects apart by where they lie: it must be one of its own
         try:
-            frames = context.decode(packet)
+            frames = list(_shown(context.decode(packet)))
         except av.error.FFmpegError as error:
-            yield Lost(coded, reason(error))
+            if not coded.hidden:
+                yield Lost(coded, reason(error))
             continue
-        held += 1 - len(frames)
-        if not frames and held > context.reorder_depth:
+        held += (not coded.hidden) - len(frames)
+        if not frames and not coded.hidden and held > context.reorder_depth:
             held -= 1
             yield Lost(coded, "nothing can be made of it") if each_shown else Silent(coded)
-        yield from map(_decoded, frames)
+        yield from frames
     yield from _rest(context)
 
 
@@ -95,10 +97,12 @@ def _rest(context: av.VideoCodecContext | None) -> Iterator[Event]:
     """What a decoder still holds."""
     if context is not None:
         with suppress(av.error.FFmpegError):  # each packet that was refused has been said
-            yield from map(_decoded, context.decode(None))
+            yield from _shown(context.decode(None))
 
 
-def _decoded(frame: av.VideoFrame) -> Decoded:
-    coded = frame.opaque
-    assert isinstance(coded, Coded)
-    return Decoded(coded, frame)
+def _shown(frames: Iterable[av.VideoFrame]) -> Iterator[Decoded]:
+    for frame in frames:
+        coded = frame.opaque
+        assert isinstance(coded, Coded)
+        if not coded.hidden:  # most decoders see to it themselves
+            yield Decoded(coded, frame)

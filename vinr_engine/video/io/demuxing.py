@@ -41,7 +41,7 @@ class Coded:
 
     ``number`` counts from where reading began, ``before`` is the sum of the lengths of those before it. ``joined``: the
     file's time line was mended before it; ``other``: it is of another stream than the one before; ``problem``: why
-    something before it could not be read.
+    something before it could not be read; ``hidden``: others build on it, but an edit list shows it to no one.
     """
 
     number: int
@@ -53,6 +53,7 @@ class Coded:
     joined: bool = False
     other: bool = False
     problem: str | None = None
+    hidden: bool = False
 
 
 class Demuxer:
@@ -84,16 +85,14 @@ class Demuxer:
             pts = None if packet.pts is None or self._unordered else (packet.pts + moved) * tick
             dts = None if packet.dts is None else (packet.dts + moved) * tick
             at = pts if pts is not None else dts
-            if at is not None:
+            if at is not None and not packet.is_discard:
                 self._end = at + length if self._end is None else max(self._end, at + length)
             joined, joins = self._timeline.joins > joins, self._timeline.joins
             other, index = packet.stream.index != index, packet.stream.index
             if number >= self._skip:
                 problem, self._problem = self._problem, None
-                yield (
-                    Coded(number, pts, dts, length or None, before, packet.is_keyframe, joined, other, problem),
-                    packet,
-                )
+                about = joined, other, problem, packet.is_discard
+                yield Coded(number, pts, dts, length or None, before, packet.is_keyframe, *about), packet
             before += length
 
     @property
@@ -106,7 +105,7 @@ class Demuxer:
         for packet in self._packets():
             offset = self._timeline.see(packet)
             stamp = packet.dts if packet.pts is None or self._unordered else packet.pts
-            if stamp is not None:
+            if stamp is not None and not packet.is_discard:
                 end = (stamp + (packet.duration or 0)) * Fraction(packet.time_base) + offset
                 self._last = end if self._last is None else max(self._last, end)
             if packet.size:

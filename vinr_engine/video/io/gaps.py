@@ -78,7 +78,7 @@ class Gaps:
     def _hear(self, packet: av.Packet, offset: Fraction, heard: dict[int, _Heard]) -> None:
         stream: Any = packet.stream
         stamp: Any = packet.pts if packet.pts is not None else packet.dts
-        if stream.type != "audio" or stamp is None or not packet.size:
+        if stream.type != "audio" or stamp is None or not packet.size or packet.is_discard:
             return
         tick = Fraction(packet.time_base)
         at, length = stamp * tick + offset, (packet.duration or 0) * tick

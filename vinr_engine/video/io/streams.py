@@ -135,6 +135,10 @@ class Streams:
                     continue
                 offset = line.see(packet)
                 track = tracks.get(packet.stream.index)
+                if packet.is_discard:
+                    if track is not None and track.kind == "audio":  # what follows may build on it
+                        yield at, list(track.take(packet, self.part.shift + offset))
+                    continue
                 found = None if track is None else self._within(packet, track, offset)
                 if track is not None and found is not None:
                     at = found

@@ -63,6 +63,8 @@ class Timeline:
         stream = packet.stream
         stamp = packet.dts if packet.dts is not None else packet.pts
         track = self._tracks.get(stream.index)
+        if packet.is_discard:  # what an edit list hides has no place of its own
+            return self._offsets[-1 if track is None else track.epoch]
         if stamp is None or not packet.time_base:
             if track is not None and packet.size:
                 track.untimed += (packet.duration or 0) * Fraction(packet.time_base or 0) or track.step

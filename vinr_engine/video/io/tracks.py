@@ -96,10 +96,26 @@ class Copy(Track):
         self._strict = not (out.format.flags & flag)
         self._last: int | None = None
         self._step = 0
+        self._hidden: av.Packet | None = None
         return target
 
     def take(self, packet: av.Packet, shift: Fraction) -> Iterator[av.Packet]:
-        """See Track. Decoding times that do not rise are moved up, as muxers refuse them."""
+        """See Track. Decoding times that do not rise are moved up, as muxers refuse them. Of what an edit list hides a
+        packet goes along only where one that is heard follows: decoders of sound begin with it."""
+        hidden, self._hidden = self._hidden, packet if packet.is_discard else None
+        if packet.is_discard:
+            return
+        if hidden is not None and self._leads(hidden, packet, shift):
+            yield from self._moved(hidden, shift)
+        yield from self._moved(packet, shift)
+
+    def _leads(self, hidden: av.Packet, packet: av.Packet, shift: Fraction) -> bool:
+        """Whether one packet comes right before another one, and after all that were written."""
+        if hidden.pts is None or packet.pts is None or hidden.pts + (hidden.duration or 0) != packet.pts:
+            return False
+        return self._last is None or hidden.pts + round(shift / Fraction(packet.time_base)) > self._last
+
+    def _moved(self, packet: av.Packet, shift: Fraction) -> Iterator[av.Packet]:
         base = Fraction(packet.time_base)
         offset = round(shift / base)
         dts = packet.dts if packet.dts is not None else packet.pts
