@@ -408,3 +408,16 @@ def test_sound_whose_rate_avi_does_not_say_is_converted(tmp_path):
     done, _ = run(source, tmp_path / "out.avi")
     assert [c.to for c in done.streams] == ["mp3"]
     assert onset(tmp_path / "out.avi") == pytest.approx(1.4, abs=0.06)
+
+
+@pytest.mark.parametrize("codec", ["subrip", "ass"])
+def test_subtitles_that_overlap_are_shown_together_in_mp4(tmp_path, codec):
+    lines = (0.2, 2.0, "Long"), (0.5, 1.0, "Short"), (0.7, 1.5, "Third"), (2.0, 2.4, "Next"), (2.6, 9, "End")
+    source = rich(tmp_path / "in.mkv", 30, texts=[Text(codec, lines)])
+    run(source, tmp_path / "out.mp4")
+    assert words(tmp_path / "out.mp4") == [
+        (0.2, 0.5, "Long"), (0.5, 0.7, "Long\nShort"), (0.7, 1.0, "Long\nShort\nThird"), (1.0, 1.5, "Long\nThird"),
+        (1.5, 2.0, "Long"), (2.0, 2.4, "Next"), (2.6, 9.0, "End"),
+    ]  # fmt: skip
+    run(source, tmp_path / "part.mp4", start=0.6, end=2.2)
+    assert words(tmp_path / "part.mp4")[-1] == (1.4, 1.6, "Next")

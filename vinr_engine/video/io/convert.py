@@ -8,6 +8,7 @@ from fractions import Fraction
 from typing import Any
 
 import av
+from av.subtitles.subtitle import SubtitleSet
 
 from .containers import Container
 from .gaps import APART
@@ -16,6 +17,8 @@ from .tracks import REFUSED, Track
 BIT_RATES = {"aac": 96_000, "libopus": 80_000, "libmp3lame": 96_000}
 """Of a channel: little is lost that one hears."""
 LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "quad", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
+_ONE_AT_A_TIME = {"mov_text"}
+"""Encoders of text for containers whose samples follow each other: FFmpeg moves one that overlaps behind the other."""
 SILENCE = 48_000
 """Samples made at a time at most."""
 
@@ -183,7 +186,8 @@ def _settings(encoder: str, source: Any) -> dict[str, Any]:
 
 @dataclass
 class Text(Converted):
-    """Subtitles of text, whose style may be lost."""
+    """Subtitles of text, whose style may be lost. Where they overlap, and the output shows one at a time, what is shown
+    together becomes one."""
 
     def _add(self, out: av.container.OutputContainer, container: Container, stream: Any) -> Any:
         decoder = stream.codec_context
@@ -198,24 +202,59 @@ class Text(Converted):
         context.subtitle_header = decoder.subtitle_header or b""
         context.open()
         self._context = context
-        self._last = 0
+        self._last = 0  # thousandths of a second, up to which all is written
+        self._shown: list[tuple[int, bytes]] = []  # what is shown then, and until when
         return target
 
     def take(self, packet: av.Packet, shift: Fraction) -> Iterator[av.Packet]:
         """See Track."""
         try:
             text = self._decoder.decode2(packet)
-            if text is None or packet.pts is None or not len(text):
-                return
+        except REFUSED:
+            self.refused += 1
+            return
+        if text is None or packet.pts is None or not len(text):
+            return
+        base = Fraction(packet.time_base)
+        length = max(1, round(((packet.duration or 0) * base or Fraction(max(0, text.end_display_time), 1000)) * 1000))
+        begin = max(self._last, round((packet.pts * base + shift) * 1000))
+        if self.encoder in _ONE_AT_A_TIME:
+            yield from self._until(begin)
+            self._shown += [(begin + length, rect.ass) for rect in text if rect.ass]
+        else:
+            yield from self._coded(text, begin, length)
+        self._last = begin
+
+    def finish(self) -> Iterator[av.Packet]:
+        """See Track."""
+        yield from self._until(max([end for end, _ in self._shown], default=self._last))
+
+    def _until(self, stop: int) -> Iterator[av.Packet]:
+        """What is shown from the last one on, a stretch for each that ends before."""
+        while self._shown and self._last < stop:
+            until = min(stop, *(end for end, _ in self._shown))
+            text = SubtitleSet.create(_together([line for _, line in self._shown]), 0, until - self._last)
+            yield from self._coded(text, self._last, until - self._last)
+            self._shown = [(end, line) for end, line in self._shown if end > until]
+            self._last = until
+
+    def _coded(self, text: SubtitleSet, begin: int, length: int) -> Iterator[av.Packet]:
+        try:
             coded = self._context.encode_subtitle(text)
         except REFUSED:
             self.refused += 1
             return
-        base = Fraction(packet.time_base)
-        length = (packet.duration or 0) * base or Fraction(max(0, text.end_display_time), 1000)
-        self._last = max(self._last, round((packet.pts * base + shift) * 1000))
         coded.time_base = Fraction(1, 1000)
-        coded.pts = coded.dts = self._last
-        coded.duration = max(1, round(length * 1000))
+        coded.pts = coded.dts = begin
+        coded.duration = length
         coded.stream = self.target
         yield coded
+
+
+def _together(lines: list[bytes]) -> bytes:
+    """One event of ASS for several: each on a line of its own, in its own style."""
+    first, *rest = lines
+    for line in rest:
+        _, _, style, *_, words = line.split(b",", 8)
+        first += b"\\N{\\r" + style + b"}" + words
+    return first
