@@ -1,5 +1,6 @@
 """What a file holds beside the picture reaches the output, or is named."""
 
+import struct
 from fractions import Fraction
 
 import numpy as np
@@ -308,8 +309,8 @@ def test_a_resumed_run_carries_the_same(tmp_path):
     assert coded(tmp_path / "out.webm") == coded(tmp_path / "whole.webm")
 
 
-def with_packets(path, source, name, muxer=None, data=bytes(range(1, 60))):
-    """The file with one stream more, of packets of that content at 0.3 and 0.6 s."""
+def with_packets(path, source, name, muxer=None, data=bytes(range(1, 60)), times=(300, 600), length=100):
+    """The file with one stream more, of packets of that content at these times in thousandths of a second."""
     with av.open(str(source)) as given, av.open(str(path), "w", format=muxer) as out:
         pairs = {s.index: out.add_stream_from_template(s, opaque=True) for s in given.streams}
         extra = out.add_data_stream(name) if name in ("klv", "timed_id3") else out.add_mux_stream(name)
@@ -317,10 +318,10 @@ def with_packets(path, source, name, muxer=None, data=bytes(range(1, 60))):
         packets = [p for p in given.demux() if p.dts is not None]
         for packet in packets:
             packet.stream = pairs[packet.stream.index]
-        for at in (300, 600):
-            packet = av.Packet(data)
+        for n, at in enumerate(times):
+            packet = av.Packet(data[n] if isinstance(data, list) else data)
             packet.pts = packet.dts = at
-            packet.duration, packet.time_base, packet.stream = 100, Fraction(1, 1000), extra
+            packet.duration, packet.time_base, packet.stream = length, Fraction(1, 1000), extra
             packets.append(packet)
         for packet in sorted(packets, key=lambda p: p.dts * p.time_base):
             out.mux(packet)
@@ -421,3 +422,19 @@ def test_subtitles_that_overlap_are_shown_together_in_mp4(tmp_path, codec):
     ]  # fmt: skip
     run(source, tmp_path / "part.mp4", start=0.6, end=2.2)
     assert words(tmp_path / "part.mp4")[-1] == (1.4, 1.6, "Next")
+
+
+@pytest.mark.parametrize(
+    ("start", "expected"),
+    [(None, [(0, 1), (0.5, 2), (1, 3), (2.5, 4)]), (0.2, [(0, 1), (0.3, 2), (0.8, 3), (2.3, 4)]),
+     (1, [(0, 3), (1.5, 4)]), (2, [(0, 3), (0.5, 4)]), (2.8, [(0, 4)])],
+)  # fmt: skip
+def test_subtitles_that_are_shown_until_the_next_one_begin_with_the_part(tmp_path, start, expected):
+    """Those of Blu-rays say no duration. One at time 0, its end, another one and its end."""
+    data = [struct.pack(">BHHHBHIBH", 0x16, 11, 48, 32, 16, n, 0x80000000, 0x80, 0) for n in (1, 2, 3, 4)]
+    plain = rich(tmp_path / "plain.mkv", 30)
+    times = (0, 500, 1000, 2500)
+    source = with_packets(tmp_path / "in.mkv", plain, "hdmv_pgs_subtitle", "matroska", data, times, 0)
+    run(source, tmp_path / "out.mkv", start=start)
+    found = streams(tmp_path / "out.mkv")[1].packets
+    assert [(round(float(at), 2), packet[9]) for at, _, packet in found] == expected

@@ -22,6 +22,11 @@ from .selection import Part, select
 from .timeline import Timeline
 from .tracks import REFUSED, Attachment, Cover, Track
 
+_STANDING = {"hdmv_pgs_subtitle", "dvb_subtitle"}
+"""Subtitles that are shown until the next one, which shows nothing where they only end."""
+_PGS_BEGINS = 0x16
+"""The kind of the first of a picture's parts in PGS, which MPEG-TS has packet by packet."""
+
 OF_THE_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EPIPE, errno.EBADF}
 """Errors in writing that no packet is the cause of."""
 BEFORE, TEXT_BEFORE = 1, 60
@@ -127,6 +132,7 @@ class Streams:
         if not tracks:
             return
         self._enter(tracks)
+        self._standing: dict[int, list[tuple[av.Packet, Fraction]]] = {}  # with what is added to their times
         line = Timeline(self.source)
         at = Fraction(0)
         try:
@@ -141,12 +147,22 @@ class Streams:
                     continue
                 found = None if track is None else self._within(packet, track, offset)
                 if track is not None and found is not None:
+                    yield from self._stood(track, found)
                     at = found
                     yield at, list(track.take(packet, self.part.shift + offset))
         except (av.error.FFmpegError, OSError) as error:  # the picture's reader says so; what came before is carried
             self._refused = reason(error)
         for track in tracks.values():
+            yield from self._stood(track, None)
             yield at, list(track.finish())
+
+    def _stood(self, track: Track, following: Fraction | None) -> Iterator[tuple[Fraction, list[av.Packet]]]:
+        """The subtitle that is shown as the output begins, if its end or another one is ``following`` only later."""
+        begin = self.part.begin - self.part.lead
+        for packet, offset in self._standing.pop(track.index, []):
+            if following is None or following > 0:
+                packet.pts = packet.dts = round((begin - offset) / Fraction(packet.time_base))
+                yield Fraction(0), list(track.take(packet, self.part.shift + offset))
 
     def _enter(self, tracks: dict[int, Track]) -> None:
         """Jump to a little before the part, where timestamps do not start again."""
@@ -171,7 +187,13 @@ class Streams:
         if part.trim or track.kind == "subtitle" or self.container.constant:
             until = at + (packet.duration or 0) * base
             if track.kind == "subtitle":
-                if (part.end is not None and at >= part.end) or until <= part.begin - part.lead:
+                early = (until <= part.begin - part.lead) if packet.duration else (at < part.begin - part.lead)
+                if early and not packet.duration and track.codec in _STANDING:
+                    parts = self._standing.setdefault(track.index, [])
+                    if track.codec != "hdmv_pgs_subtitle" or bytes(packet)[0] == _PGS_BEGINS:
+                        parts.clear()
+                    parts.append((packet, offset))
+                if early or (part.end is not None and at >= part.end):
                     return None
                 first, last = max(at, part.begin - part.lead), until if part.end is None else min(until, part.end)
                 packet.pts = packet.dts = round((first - offset) / base)
