@@ -438,3 +438,16 @@ def test_subtitles_that_are_shown_until_the_next_one_begin_with_the_part(tmp_pat
     run(source, tmp_path / "out.mkv", start=start)
     found = streams(tmp_path / "out.mkv")[1].packets
     assert [(round(float(at), 2), packet[9]) for at, _, packet in found] == expected
+
+
+def changing(path, *sounds):
+    """A broadcast whose sound changes after 1.9 s."""
+    parts = [rich(path.with_name(f"{n}.ts"), 20, [sound], muxer="mpegts") for n, sound in enumerate(sounds)]
+    path.write_bytes(b"".join(part.read_bytes() for part in parts))
+    return path
+
+
+def test_sound_that_needs_no_resampling_at_first_may_do_later(tmp_path):
+    source = changing(tmp_path / "in.ts", Sound(), Sound(rate=44100))
+    run(source, tmp_path / "out.mkv", audio="flac")
+    assert samples(tmp_path / "out.mkv").shape[1] == pytest.approx(4 * 48000, abs=5000)

@@ -53,6 +53,7 @@ class Sound(Converted):
         self._rate = settings["sample_rate"]
         self._shape = settings["format"], settings["layout"], self._rate
         self._resampler: Any = None
+        self._given: tuple[str, str, int] | None = None
         self._fifo = av.AudioFifo()
         # Samples from the output's time 0: of the next one to come, and to be coded.
         self._constant = container.constant
@@ -105,14 +106,12 @@ class Sound(Converted):
         yield from self._drain(partial=False)
 
     def _resampled(self, frame: av.AudioFrame) -> list[Any]:
-        if self._resampler is None:
-            self._resampler = av.AudioResampler(*self._shape)
-        try:
-            return list(self._resampler.resample(frame))
-        except ValueError:  # its format or layout changes
-            rest = self._resampler.resample(None)
-            self._resampler = av.AudioResampler(*self._shape)
-            return [*rest, *self._resampler.resample(frame)]
+        given = frame.format.name, frame.layout.name, frame.sample_rate
+        rest: list[Any] = []
+        if given != self._given:  # a resampler that finds nothing to do lets through whatever comes then
+            rest = self._resampler.resample(None) if self._resampler is not None else []
+            self._resampler, self._given = av.AudioResampler(*self._shape), given
+        return [*rest, *self._resampler.resample(frame)]
 
     def _silence(self, samples: int) -> Iterator[av.Packet]:
         form, layout, rate = self._shape
@@ -127,7 +126,7 @@ class Sound(Converted):
 
     def _write(self, part: Any) -> None:
         assert self._next is not None
-        part.pts = None
+        part.pts, part.time_base = None, Fraction(1, self._rate)  # else the decoder's, where nothing was resampled
         self._next += part.samples
         self._fifo.write(part)
 
