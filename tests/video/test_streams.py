@@ -447,6 +447,33 @@ def changing(path, *sounds):
     return path
 
 
+@pytest.mark.parametrize("suffix", ["mkv", "mp4", "webm"])
+@pytest.mark.parametrize("later", [Sound(rate=44100), Sound(layout="stereo"), Sound(layout="5.1")])
+def test_sound_that_changes_its_rate_or_channels_is_heard_to_its_end(tmp_path, suffix, later):
+    """MP4 and Matroska say once how AAC is coded: what differs would not be heard, or at another pitch."""
+    source = changing(tmp_path / "in.ts", Sound(), later)
+    done, notes = run(source, tmp_path / f"out.{suffix}")
+    assert done.streams[0].became == CONVERTED
+    assert notes[0].startswith("converted: audio 1 (aac) to")
+    if suffix != "webm":
+        assert notes[0].endswith("(its rate or channels change: they stay as they begin)")
+    heard = samples(tmp_path / f"out.{suffix}")
+    assert heard.shape == (1, pytest.approx(4 * 48000, abs=5000))
+    for part in heard[0, 9600 : 9600 + 48000], heard[0, -48000 - 9600 : -9600]:
+        assert np.argmax(np.abs(np.fft.rfft(part * np.hanning(len(part))))) == pytest.approx(440, abs=2)
+
+
+def test_sound_that_stays_as_it_is_and_sound_that_says_its_changes_are_copied(tmp_path):
+    for n, sounds in enumerate([(Sound(), Sound()), (Sound("ac3", layout="stereo"), Sound("ac3", layout="5.1"))]):
+        (tmp_path / str(n)).mkdir()
+        done, _ = run(changing(tmp_path / str(n) / "in.ts", *sounds), tmp_path / f"{n}.mp4")
+        assert [c.became for c in done.streams] == [COPIED]
+    source = changing(tmp_path / "in.ts", Sound(), Sound(rate=44100))
+    done, notes = run(source, tmp_path / "out.mp4", audio="copy")
+    assert done.streams[0].became == LEFT_OUT
+    assert "rates or channels that change, which --audio auto converts" in notes[0]
+
+
 def test_sound_that_needs_no_resampling_at_first_may_do_later(tmp_path):
     source = changing(tmp_path / "in.ts", Sound(), Sound(rate=44100))
     run(source, tmp_path / "out.mkv", audio="flac")

@@ -1,4 +1,5 @@
-"""Sound that is not heard without a break, which an output that only counts its samples does not hold."""
+"""Sound that an output does not hold as it is: with breaks where that only counts samples, or coded in another way from
+somewhere on where that says but once how."""
 
 from __future__ import annotations
 
@@ -24,7 +25,8 @@ _LONG = 4
 @dataclass
 class _Heard:
     """One stream so far: ``begin`` and ``end`` of its last packet, ``stray`` how much later it is than all of them last
-    together; ``exact`` are the seconds of each, where the codec says so, ``least`` those of the shortest."""
+    together; ``exact`` are the seconds of each, where the codec says so, ``least`` those of the shortest; ``codings``:
+    see `adts`."""
 
     exact: Fraction | None
     begin: Fraction | None = None
@@ -32,6 +34,7 @@ class _Heard:
     least: Fraction = Fraction(0)
     stray: Fraction = Fraction(0)
     uneven: bool = False
+    codings: set[bytes] = field(default_factory=set)
 
     def hear(self, begin: Fraction, length: Fraction, tick: Fraction) -> None:
         """Add a packet, which says that it lasts ``length`` seconds, 0 for not known."""
@@ -47,6 +50,14 @@ class _Heard:
         self.begin, self.end = begin, begin + length
 
 
+def adts(packet: av.Packet) -> bytes:
+    """How a packet of AAC says that it is coded, as those of broadcasts do; b"" where it does not."""
+    head = bytes(memoryview(packet)[:4])
+    if len(head) < 4 or head[0] != 0xFF or head[1] & 0xF6 != 0xF0:
+        return b""
+    return bytes([head[2] & 0xFD, head[3] & 0xC0])  # profile, rate, channels
+
+
 @dataclass
 class Gaps:
     """Finds the streams of sound of a file with gaps or overlaps between ``begin`` and ``end``, in seconds of its time
@@ -55,14 +66,22 @@ class Gaps:
     path: Path
     begin: Fraction
     end: Fraction | None
-    _found: frozenset[int] | None = field(default=None, init=False)
+    _found: dict[int, _Heard] | None = field(default=None, init=False)
 
-    def __contains__(self, index: object) -> bool:
+    def __contains__(self, index: int) -> bool:
+        return index in self._heard and self._heard[index].uneven
+
+    def changes(self, index: int) -> bool:
+        """Whether a stream of AAC changes its rate or channels on the way."""
+        return index in self._heard and len(self._heard[index].codings) > 1
+
+    @property
+    def _heard(self) -> dict[int, _Heard]:
         if self._found is None:
             self._found = self._read()
-        return index in self._found
+        return self._found
 
-    def _read(self) -> frozenset[int]:
+    def _read(self) -> dict[int, _Heard]:
         container, file = open_container(self.path)
         heard: dict[int, _Heard] = {}
         try:
@@ -73,7 +92,7 @@ class Gaps:
         finally:
             container.close()
             file.close()
-        return frozenset(index for index, stream in heard.items() if stream.uneven)
+        return heard
 
     def _hear(self, packet: av.Packet, offset: Fraction, heard: dict[int, _Heard]) -> None:
         stream: Any = packet.stream
@@ -88,3 +107,5 @@ class Gaps:
             heard[stream.index] = _Heard(Fraction(size, context.sample_rate) if size > 1 else None)
         if at + length > self.begin and (self.end is None or at < self.end):
             heard[stream.index].hear(at, length, tick)
+            if stream.codec_context is not None and stream.codec_context.name == "aac" and (coding := adts(packet)):
+                heard[stream.index].codings.add(coding)

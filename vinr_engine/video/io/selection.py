@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Container as Container_
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -15,7 +14,7 @@ from .carried import LEFT_OUT, Carried
 from .containers import AUDIO, CONTAINERS, Container
 from .convert import Sound, Text, is_encoder
 from .film import NO_FILM
-from .gaps import APART
+from .gaps import APART, Gaps, adts
 from .rehearsal import Extras, Samples, holds_gaps, lost, samples, takes
 from .tracks import Attachment, Copy, Cover, Track
 
@@ -23,6 +22,12 @@ IMAGES = {"mjpeg": ("jpg", "image/jpeg"), "png": ("png", "image/png"), "bmp": ("
           "webp": ("webp", "image/webp"), "gif": ("gif", "image/gif")}  # fmt: skip
 """The suffixes and types of cover pictures."""
 _NO_SOUND = "--audio none"
+_GAPS = "its gaps become silence", "its gaps, which --audio auto fills"
+_CHANGES = (
+    "its rate or channels change: they stay as they begin",
+    "it with rates or channels that change, which --audio auto converts",
+)
+"""Why sound is converted that could be copied, and what the output does not hold where it may not be converted."""
 
 
 @dataclass(frozen=True)
@@ -72,9 +77,7 @@ def kind_of(stream: Any) -> str:
     return stream.type if stream.type in ("audio", "subtitle", "attachment", "video") else "data"
 
 
-def select(
-    source: Any, picture: int, part: Part, container: Container | None, audio: str, gaps: Container_[int]
-) -> Selection:
+def select(source: Any, picture: int, part: Part, container: Container | None, audio: str, gaps: Gaps) -> Selection:
     """Decide for an opened file, of which stream ``picture`` is enlarged; it has been read from afterwards.
 
     ``container``: what is written, None for one that holds pictures alone. ``audio``: see Job. ``gaps``: the streams of
@@ -126,29 +129,31 @@ def _left(stream: Any, why: str) -> Carried:
 
 
 def _track(
-    stream: Any, container: Container, audio: str, part: Part, first: Sequence[av.Packet], gaps: Container_[int]
+    stream: Any, container: Container, audio: str, part: Part, first: Sequence[av.Packet], gaps: Gaps
 ) -> tuple[Track | None, str]:
     """The way that works, or why none does."""
     if stream.type == "audio" and audio == "none":
         return None, _NO_SOUND
     if kind_of(stream) == "video" and not stream.disposition & av.stream.Disposition.attached_pic:
         return None, "another one is enlarged"
-    early = False
+    why, what = "", "it"
     for track in _ways(stream, container, audio, first):
         if not takes(container, track, stream, first):
             continue
         if not (isinstance(track, Copy) and stream.type == "audio"):
-            track.why = "its gaps become silence" if early else ""
+            track.why = why
             return track, ""
-        early = _is_early(track, stream, container, part, first, gaps)
-        if not early:
+        if any(map(adts, first)) and gaps.changes(stream.index):
+            why, what = _CHANGES
+        elif _is_early(track, stream, container, part, first, gaps):
+            why, what = _GAPS
+        else:
             return track, ""
-    what = "its gaps, which --audio auto fills" if early else "it"
     return None, f"{_suffix(container)} does not hold {what}"
 
 
 def _is_early(
-    track: Copy, stream: Any, container: Container, part: Part, first: Sequence[av.Packet], gaps: Container_[int]
+    track: Copy, stream: Any, container: Container, part: Part, first: Sequence[av.Packet], gaps: Gaps
 ) -> bool:
     """Whether some of a sound would be heard too early, as the container only counts its samples."""
     begins = (stream.start_time or 0) * (stream.time_base or 0)
