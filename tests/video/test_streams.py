@@ -478,3 +478,16 @@ def test_sound_that_needs_no_resampling_at_first_may_do_later(tmp_path):
     source = changing(tmp_path / "in.ts", Sound(), Sound(rate=44100))
     run(source, tmp_path / "out.mkv", audio="flac")
     assert samples(tmp_path / "out.mkv").shape[1] == pytest.approx(4 * 48000, abs=5000)
+
+
+@pytest.mark.parametrize("suffix", ["mkv", "mp4"])
+def test_a_chapter_may_be_a_place_alone(tmp_path, suffix):
+    """As the last one of a disc often is."""
+    chapters = [(0, 1, "One"), (1, 1, "Here"), (1.2, 2, "Two"), (2, 2, "End")]
+    source = rich(tmp_path / "in.mkv", chapters=chapters)
+    for part, expected in ({}, "One Here Two End"), ({"start": 1}, "Here Two End"), ({"start": 1.1}, "Two End"), (
+        {"end": 2}, "One Here Two"
+    ):  # fmt: skip
+        run(source, tmp_path / f"out.{suffix}", overwrite=True, **part)
+        with av.open(str(tmp_path / f"out.{suffix}")) as out:
+            assert " ".join(c["metadata"]["title"] for c in out.chapters()) == expected

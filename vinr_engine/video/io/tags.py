@@ -68,10 +68,11 @@ def chapters(
     kept: list[dict[str, Any]] = []
     for chapter in found:
         base = chapter["time_base"] or Fraction(1, 1000)
-        first, last = max(chapter["start"] * base, begin - lead), chapter["end"] * base
+        start, last = chapter["start"] * base, chapter["end"] * base
+        first = max(start, begin - lead)
         if end is not None:
             last = min(last, end)
-        if last <= first:
+        if last < first or (last == first and (start < first or first == end)):  # it may be a place alone
             continue
         times = {key: round((at - begin + lead) * 1000) for key, at in (("start", first), ("end", last))}
         kept.append(
