@@ -491,3 +491,15 @@ def test_a_chapter_may_be_a_place_alone(tmp_path, suffix):
         run(source, tmp_path / f"out.{suffix}", overwrite=True, **part)
         with av.open(str(tmp_path / f"out.{suffix}")) as out:
             assert " ".join(c["metadata"]["title"] for c in out.chapters()) == expected
+
+
+def test_alpha_of_webm_is_named_and_not_claimed(tmp_path):
+    """Its decoder gives pictures without it."""
+    source = rich(
+        tmp_path / "in.webm", 3, codec="libvpx-vp9", pixel_format="yuva420p", picture_tags={"alpha_mode": "1"}
+    )
+    for suffix in ("webm", "mkv", "mp4"):
+        done, notes = run(source, tmp_path / f"out.{suffix}")
+        assert notes == ["the video's alpha channel is ignored"]
+        assert done.left_out == ()
+        assert "alpha_mode" not in {name.lower() for name in streams(tmp_path / f"out.{suffix}")[0].tags}

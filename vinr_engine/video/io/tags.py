@@ -16,7 +16,7 @@ _OF_THE_FILE = {
     "generation_uid", "modification_date", "isvbr", "peak value", "average level", "is_complete", "service_name",
     "service_provider", "hasaudio", "hasvideo", "hasmetadata", "hascuepoints", "haskeyframes",
     "metadatacreator", "canseektoend", "operational_pattern_ul", "product_version_num", "product_uid",
-    "application_platform", "toolkit_version_num",
+    "application_platform", "toolkit_version_num", "alpha_mode",
 }  # fmt: skip
 """Tags that tell how a file is coded, not what it holds: they would be wrong in another one."""
 _STATISTICS = re.compile(r"(_statistics_.*|bps|duration|number_of_(frames|bytes)|source_id)(-\w+)?")

@@ -102,7 +102,8 @@ class VideoSource(OpenSource):
         notes = [note] if note else []
         if first.interlaced_frame and not self.reading.deinterlace:
             notes.append("the video is interlaced; its fields are taken as whole frames")
-        if any(c.is_alpha for c in first.format.components):
+        marked = {name.lower(): value for name, value in stream.metadata.items()}.get("alpha_mode") == "1"  # WebM's
+        if marked or any(c.is_alpha for c in first.format.components):
             notes.append("the video's alpha channel is ignored")
         unkept = [name for shown in ahead for kind, name in shown.remarks if kind == "unkept"]
         dolby = video_tags.dolby_vision(stream)
