@@ -192,3 +192,13 @@ def test_a_picture_may_stand_for_an_hour_in_avi(tmp_path, gap):
     run(source, tmp_path / "out.avi", time=1)
     times = seconds(read(tmp_path / "out.avi"))
     assert times == [Fraction(n, 60) + (gap if n >= 10 else 0) for n in range(20)]
+
+
+@pytest.mark.parametrize("audio", ["auto", "aac"])
+def test_sound_of_few_samples_is_in_time_in_avi(tmp_path, audio):
+    """As in films of old phones: an encoder of sound is as many samples late at any rate."""
+    source = rich(
+        tmp_path / "in.3gp", 20, sounds=[Sound("libopencore_amrnb", begin=1, rate=8000)], codec="mpeg4", size=(176, 144)
+    )
+    run(source, tmp_path / "out.avi", audio=audio)
+    assert onset(tmp_path / "out.avi") == pytest.approx(onset(source), abs=0.04)

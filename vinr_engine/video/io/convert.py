@@ -21,6 +21,9 @@ _ONE_AT_A_TIME = {"mov_text"}
 """Encoders of text for containers whose samples follow each other: FFmpeg moves one that overlaps behind the other."""
 SILENCE = 48_000
 """Samples made at a time at most."""
+_BRISK = 32_000
+"""Samples a second at least where nothing says how many an encoder puts before the first, a thousand or so, by which
+all is late: 0.14 s of 8000."""
 
 
 @dataclass
@@ -43,7 +46,9 @@ class Sound(Converted):
         self._decoder = stream.codec_context
         if self._decoder is None or not self._decoder.sample_rate:
             raise ValueError("no decoder")
-        settings = _settings(self.encoder, self._decoder)
+        settings = _settings(
+            self.encoder, self._decoder, _BRISK if container.constant and self.encoder in BIT_RATES else 0
+        )
         target = out.add_stream(self.encoder, rate=settings["sample_rate"])
         context: Any = target.codec_context
         for name, value in settings.items():
@@ -155,11 +160,12 @@ def is_encoder(name: str) -> bool:
     return True
 
 
-def _settings(encoder: str, source: Any) -> dict[str, Any]:
-    """What the encoder takes that is nearest to the source; one of REFUSED if it takes nothing."""
+def _settings(encoder: str, source: Any, least: int) -> dict[str, Any]:
+    """What the encoder takes that is nearest to the source, of at least so many samples a second; one of REFUSED if it
+    takes nothing."""
     codec = av.Codec(encoder, "w")
     rates = sorted(codec.audio_rates or [])
-    rate = int(source.sample_rate)
+    rate = max(least, int(source.sample_rate))
     if rates and rate not in rates:
         rate = next((other for other in rates if other >= rate), rates[-1])
     forms = [form.name for form in codec.audio_formats or []]
