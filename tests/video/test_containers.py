@@ -8,6 +8,7 @@ import pytest
 
 from video.clips import Blend, av, panning, read, seconds, write
 from video.rich import Sound, later, onset, remuxed, rich, streams
+from vinr_engine.errors import SinkError
 from vinr_engine.video.io import said
 from vinr_engine.video.io.containers import CONTAINERS
 from vinr_engine.video.render import upscale
@@ -202,3 +203,13 @@ def test_sound_of_few_samples_is_in_time_in_avi(tmp_path, audio):
     )
     run(source, tmp_path / "out.avi", audio=audio)
     assert onset(tmp_path / "out.avi") == pytest.approx(onset(source), abs=0.04)
+
+
+def test_more_pictures_a_second_than_avi_counts_are_refused_before_any_work(tmp_path):
+    source = write(tmp_path / "in.mp4", panning(4), rate=240)
+    run(source, tmp_path / "out.avi", time=4)
+    assert len(read(tmp_path / "out.avi")) == 16
+    model = Blend()
+    with pytest.raises(SinkError, match="shows at most 1000 pictures a second, and 1920 are asked for: --fps 1000"):
+        run(source, tmp_path / "more.avi", time=8, model=model)
+    assert model.frames == 0

@@ -24,6 +24,8 @@ from .tracks import REFUSED
 
 _STEP = 50_000
 """Ticks without a picture that a container without timestamps surely takes: FFmpeg's AVI refuses more than 60000."""
+_FASTEST = 1000
+"""Pictures a second of such a container; for more FFmpeg takes another rate by itself."""
 
 
 class Muxer:
@@ -65,6 +67,11 @@ class Muxer:
             if self.streams is not None:
                 self.streams.attach(self.out, stream)
             self.out.start_encoding()
+            if self._counts and target.rate > _FASTEST:
+                raise SinkError(
+                    f"cannot write {self.dst}: {Path(self.dst).suffix} shows at most {_FASTEST} pictures a second, and "
+                    f"{float(target.rate):g} are asked for: --fps {_FASTEST}"
+                )
         except BaseException:
             self.close()
             raise
