@@ -159,6 +159,20 @@ def test_a_file_that_is_cut_short_is_said_to_be(tmp_path, suffix):
         found(path, on_error="stop")
 
 
+@pytest.mark.parametrize("suffix", ["mp4", "mov"])
+def test_a_recording_that_was_not_completed_is_named(tmp_path, suffix):
+    path = write(tmp_path / f"in.{suffix}", panning(20, 96, 64))
+    data = path.read_bytes()
+    for kept in (data[: len(data) // 2], data[:100]):
+        path.write_bytes(kept)
+        with pytest.raises(SourceError, match=r"lacks its index \(moov\)"):
+            found(path)
+    for other in (b"<!DOCTYPE html>" * 50, data[: data.index(b"moov") + 60]):
+        path.write_bytes(other)
+        with pytest.raises(SourceError, match=r"is not a video that can be read|holds no video"):
+            found(path)
+
+
 def test_sound_that_lasts_longer_is_no_missing_picture(tmp_path):
     """The picture ends a second before the sound, and both are all there."""
     path = tmp_path / "in.mkv"

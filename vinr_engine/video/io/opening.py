@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 from pathlib import Path
 from typing import IO, Any
 
@@ -14,6 +15,9 @@ _HEAD = 12
 """Bytes by which files of one kind, made in one way, begin."""
 _LOOKED_THROUGH = 1 << 24
 """Bytes behind the last packet in which another beginning is looked for."""
+
+_FIRST = {b"ftyp", b"wide", b"free", b"skip", b"mdat"}
+"""What MP4 and MOV begin with where their index comes later."""
 
 
 def open_container(path: Path) -> tuple[av.container.InputContainer, IO[bytes]]:
@@ -36,14 +40,33 @@ def open_container(path: Path) -> tuple[av.container.InputContainer, IO[bytes]]:
             raise SourceError(f"{path} is empty")
         return av.open(file, "r", io_open=refuse, metadata_errors="replace"), file
     except av.error.InvalidDataError:
+        why = "is not a video that can be read, or is damaged"
+        if _lacks_index(file):
+            why = "lacks its index (moov), as recordings and downloads do that were not completed"
         file.close()
-        raise SourceError(f"{path} is not a video that can be read, or is damaged") from None
+        raise SourceError(f"{path} {why}") from None
     except (av.error.FFmpegError, OSError) as error:
         file.close()
         raise SourceError(f"cannot read {path}: {reason(error)}") from None
     except BaseException:
         file.close()
         raise
+
+
+def _lacks_index(file: IO[bytes]) -> bool:
+    """Whether a file is MP4 or MOV without the box that says where everything lies, which is written last."""
+    at, end = 0, os.fstat(file.fileno()).st_size
+    while at < end:
+        file.seek(at)
+        size, name = struct.unpack(">I4s", file.read(8).ljust(8, b"\0"))
+        if name == b"moov" or (at == 0 and name not in _FIRST):
+            return False
+        if size == 1:  # 64 bits follow
+            size = int.from_bytes(file.read(8), "big")
+        if size < 8:  # up to the end
+            break
+        at += size
+    return True
 
 
 def other_file(path: Path, begin: int) -> int | None:
