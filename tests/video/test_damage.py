@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from video.clips import Blend, av, panning, read, seconds, write
+from video.rich import Sound, remuxed, rich
 from video.test_resume import Dies, Killed, contents
 from video.test_timestamps import brighter, found, repacked
 from vinr_engine.errors import SourceError
@@ -171,6 +172,19 @@ def test_a_recording_that_was_not_completed_is_named(tmp_path, suffix):
         path.write_bytes(other)
         with pytest.raises(SourceError, match=r"is not a video that can be read|holds no video"):
             found(path)
+
+
+@pytest.mark.parametrize("suffix", ["mkv", "nut", "webm", "mp4"])
+def test_a_file_that_begins_late_is_not_cut_short(tmp_path, suffix):
+    """Some formats say where they end, others how long they last; the sound may be what ends last."""
+    plain = rich(tmp_path / "in.mkv", 20, [Sound("libopus")], codec="libvpx-vp9")
+
+    def change(packet):
+        packet.pts, packet.dts = packet.pts + 3000, packet.dts + 3000
+        return True
+
+    late = remuxed(plain, tmp_path / f"late.{suffix}", change)
+    assert found(late, on_error="stop")[3] == []
 
 
 def test_sound_that_lasts_longer_is_no_missing_picture(tmp_path):

@@ -22,6 +22,9 @@ _BARE = cast(int, av.format.Flags.no_timestamps.value)
 _UNORDERED = {"avi", "asf"}
 """Formats that store times of decoding alone; what FFmpeg makes of those is no time of showing."""
 
+_FROM_ZERO = {"matroska,webm", "nut"}
+"""Formats that say where they end, not how long that is after their first packet."""
+
 
 def is_unordered(container: av.container.InputContainer, stream: av.VideoStream) -> bool:
     """Whether a file says when its pictures are decoded, and not when they are shown."""
@@ -140,7 +143,8 @@ class Demuxer:
             says = (stream.start_time or 0) * self._tick + stream.duration * self._tick
             return says if self._end + step < says else None
         if container.duration:
-            says = Fraction(container.duration + (container.start_time or 0), 1_000_000)
+            begins = 0 if container.format.name in _FROM_ZERO else container.start_time or 0
+            says = Fraction(container.duration + begins, 1_000_000)
             return says if max(self._last, self._end + step) + step + _SLACK < says else None
         return None
 
