@@ -213,3 +213,12 @@ def test_more_pictures_a_second_than_avi_counts_are_refused_before_any_work(tmp_
     with pytest.raises(SinkError, match="shows at most 1000 pictures a second, and 1920 are asked for: --fps 1000"):
         run(source, tmp_path / "more.avi", time=8, model=model)
     assert model.frames == 0
+
+
+def test_sound_before_the_picture_that_avi_does_not_hold_is_named(tmp_path):
+    source = rich(tmp_path / "in.mkv", 30, sounds=[Sound("mp2"), Sound("aac")])
+    late = remuxed(source, tmp_path / "late.mkv", later(2000))
+    _, notes = run(late, tmp_path / "out.avi")
+    assert notes == ["left out, as it comes before the first picture: 2.0 s of audio 1, 2.0 s of audio 2"]
+    for name, path in (("in.mkv", "out.avi"), ("late.mkv", "out.mkv")):
+        assert run(tmp_path / name, tmp_path / path, overwrite=True)[1] == []

@@ -16,7 +16,7 @@ from vinr_engine.errors import reason
 
 from .carried import CONVERTED, LEFT_OUT, Carried, in_words
 from .containers import Container
-from .gaps import Gaps
+from .gaps import APART, Gaps
 from .opening import open_container
 from .selection import Part, select
 from .timeline import Timeline
@@ -100,6 +100,8 @@ class Streams:
         rest += [f"the rest of sound and subtitles cannot be read: {self._refused}"] if self._refused else []
         bad = [f"{track.refused} of {track.kind} {track.index}" for track in self.extras.tracks if track.refused]
         rest += [f"packets that could not be carried: {', '.join(bad)}"] if bad else []
+        early = [f"{float(t.early):.1f} s of audio {t.index}" for t in self.extras.tracks if t.early > APART]
+        rest += [f"left out, as it comes before the first picture: {', '.join(early)}"] if early else []
         twice = [f"{float(t.unheard):.1f} s of audio {t.index}" for t in self.extras.tracks if t.unheard]
         return [*rest, *([f"left out, as it overlaps with other sound: {', '.join(twice)}"] if twice else [])]
 
@@ -121,7 +123,7 @@ class Streams:
         self._open()
         self.extras.attach(out, self.container, self.source.streams, picture)
         for track in self.extras.tracks:
-            track.refused = 0
+            track.refused, track.early = 0, Fraction(0)
         self._waiting = None
         self._packets = self._read()
 
@@ -200,6 +202,8 @@ class Streams:
                 packet.duration = round((last - first) / base)
                 at = first
             elif at < part.begin or (part.end is not None and until > part.end):
+                if not part.trim and track.kind == "audio":
+                    track.early = max(track.early, part.begin - at)
                 return None
         return at + part.shift
 

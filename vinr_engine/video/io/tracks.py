@@ -53,6 +53,8 @@ class Track(ABC):
     """Packets that could not be written."""
     unheard: Fraction = field(default=Fraction(0), init=False)
     """Seconds of sound left out as they overlap with what is heard already."""
+    early: Fraction = field(default=Fraction(0), init=False)
+    """Seconds of sound left out before the first picture, with which all begins where there are no timestamps."""
     why: str = field(default="", init=False)
     """What is gained by converting it, where it could be copied as well."""
 
