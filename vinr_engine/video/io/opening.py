@@ -18,6 +18,8 @@ _LOOKED_THROUGH = 1 << 24
 
 _FIRST = {b"ftyp", b"wide", b"free", b"skip", b"mdat"}
 """What MP4 and MOV begin with where their index comes later."""
+_BOXES = 1000
+"""How many boxes of such a file are looked at; one that is no index by then has none worth waiting for."""
 
 
 def open_container(path: Path) -> tuple[av.container.InputContainer, IO[bytes]]:
@@ -56,7 +58,9 @@ def open_container(path: Path) -> tuple[av.container.InputContainer, IO[bytes]]:
 def _lacks_index(file: IO[bytes]) -> bool:
     """Whether a file is MP4 or MOV without the box that says where everything lies, which is written last."""
     at, end = 0, os.fstat(file.fileno()).st_size
-    while at < end:
+    for _ in range(_BOXES):
+        if at >= end:
+            break
         file.seek(at)
         size, name = struct.unpack(">I4s", file.read(8).ljust(8, b"\0"))
         if name == b"moov" or (at == 0 and name not in _FIRST):
