@@ -503,3 +503,14 @@ def test_alpha_of_webm_is_named_and_not_claimed(tmp_path):
         assert notes == ["the video's alpha channel is ignored"]
         assert done.left_out == ()
         assert "alpha_mode" not in {name.lower() for name in streams(tmp_path / f"out.{suffix}")[0].tags}
+
+
+def test_letters_of_tags_that_are_lost_are_named(tmp_path):
+    """Old files have tags in the code of their time and place."""
+    source = rich(tmp_path / "in.avi", 3, codec="mpeg4", tags={"title": "QQQQQ", "artist": "me"})
+    source.write_bytes(source.read_bytes().replace(b"QQQQQ", b"caf\xe9!"))
+    done, notes = run(source, tmp_path / "out.mkv")
+    assert notes == ["left out: letters of title"]
+    assert done.left_out == ("letters of title",)
+    with av.open(str(tmp_path / "out.mkv")) as out:
+        assert out.metadata["title"] == "caf\N{REPLACEMENT CHARACTER}!"

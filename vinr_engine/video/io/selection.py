@@ -22,6 +22,8 @@ IMAGES = {"mjpeg": ("jpg", "image/jpeg"), "png": ("png", "image/png"), "bmp": ("
           "webp": ("webp", "image/webp"), "gif": ("gif", "image/gif")}  # fmt: skip
 """The suffixes and types of cover pictures."""
 _NO_SOUND = "--audio none"
+_LOST = "\N{REPLACEMENT CHARACTER}"
+"""What stands in a tag for bytes that are no text."""
 _GAPS = "its gaps become silence", "its gaps, which --audio auto fills"
 _CHANGES = (
     "its rate or channels change: they stay as they begin",
@@ -111,7 +113,14 @@ def select(source: Any, picture: int, part: Part, container: Container | None, a
             extras.tracks.append(track)
         carried.append(_left(stream, why) if track is None else track.carried)
     chosen = _settled(extras, container, source.streams, first, carried)
-    return replace(chosen, left_out=(*chosen.left_out, *gone))
+    return replace(chosen, left_out=(*chosen.left_out, *gone, *_unread(extras)))
+
+
+def _unread(extras: Extras) -> list[str]:
+    """What of the tags that the output gets is not UTF-8, as in old files, so that letters are lost."""
+    owners = [("", extras.tags), (" of the picture", extras.picture_tags)]
+    owners += [(f" of {track.kind} {track.index}", track.tags) for track in extras.tracks]
+    return [f"letters of {name}{of}" for of, found in owners for name, text in found.items() if _LOST in text]
 
 
 def _implied(stream: Any, source: Any) -> bool:
