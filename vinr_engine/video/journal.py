@@ -62,7 +62,7 @@ class Mark:
         """The mark of such facts."""
         read: dict[str, Any] = {k: Fraction(v) if k in ("time", "since", "first") else v for k, v in facts.items()}
         read["faults"] = Faults(**read["faults"])
-        read["unkept"] = tuple(read.get("unkept", ()))
+        read["unkept"] = tuple(read["unkept"])
         return cls(**read)
 
 
@@ -94,7 +94,7 @@ class Counts:
     @classmethod
     def from_json(cls, facts: dict[str, Any]) -> Counts:
         """The counts of what asdict makes of them."""
-        return cls(**{**facts, "faults": Faults(**facts["faults"]), "unkept": tuple(facts.get("unkept", ()))})
+        return cls(**{**facts, "faults": Faults(**facts["faults"]), "unkept": tuple(facts["unkept"])})
 
 
 class Journal:
