@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import tempfile
 from functools import cache
 from pathlib import Path
 from random import Random
@@ -32,23 +34,25 @@ def _network() -> vinr.VideoINR:
 
 
 @cache
-def _checkpoints(folder: Path) -> list[bytes]:
+def _checkpoints() -> list[bytes]:
     """A file of each form."""
-    plain, wrapped, tensors = folder / "plain.pth", folder / "wrapped.pth", folder / "own.safetensors"
-    state = _network().state_dict()
-    torch.save(state, plain)
-    torch.save({"model": state, "step": 3}, wrapped)
-    vinr.save_checkpoint(_network(), tensors)
-    bare = safetensors.torch.save(dict(state))
-    found = [plain.read_bytes(), wrapped.read_bytes(), tensors.read_bytes(), bare]
-    for path in (plain, wrapped, tensors):
-        path.unlink()
-    return found
+    network = _network()
+    state = network.state_dict()
+    found = []
+    for content in (state, {"model": state, "step": 3}):
+        file = io.BytesIO()
+        torch.save(content, file)
+        found.append(file.getvalue())
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "own.safetensors"
+        vinr.save_checkpoint(network, path)
+        found.append(path.read_bytes())
+    return [*found, safetensors.torch.save(dict(state))]
 
 
 def checkpoint_case(rng: Random, folder: Path) -> str:
     """A checkpoint, damaged."""
-    every = _checkpoints(folder)
+    every = _checkpoints()
     number = rng.randrange(len(every))
     path = folder / ("in.safetensors" if number > 1 else "in.pth")
     path.write_bytes(mutated(every[number], every, rng))
