@@ -514,3 +514,12 @@ def test_letters_of_tags_that_are_lost_are_named(tmp_path):
     assert done.left_out == ("letters of title",)
     with av.open(str(tmp_path / "out.mkv")) as out:
         assert out.metadata["title"] == "caf\N{REPLACEMENT CHARACTER}!"
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv"])
+def test_a_track_that_holds_nothing_is_named(tmp_path, suffix):
+    source = rich(tmp_path / "in.mkv", sounds=[Sound(), Sound()])
+    hollow = remuxed(source, tmp_path / "hollow.mkv", lambda packet: packet.stream.index != 2)
+    _, notes = run(hollow, tmp_path / f"out.{suffix}")
+    assert notes == ["there was nothing to carry of audio 2: the output may lack it"]
+    assert run(source, tmp_path / f"whole.{suffix}")[1] == []

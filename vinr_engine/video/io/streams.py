@@ -56,6 +56,7 @@ class Streams:
         self._packets: Iterator[tuple[Fraction, list[av.Packet]]] = iter(())
         self._waiting: tuple[Fraction, list[av.Packet]] | None = None
         self._refused = self._dropped = ""
+        self._filled: set[int] = set()  # streams of the output that have a packet
 
     def _open(self) -> None:
         self.source, self._file = open_container(self.path)
@@ -100,6 +101,9 @@ class Streams:
         rest += [f"the rest of sound and subtitles cannot be read: {self._refused}"] if self._refused else []
         bad = [f"{track.refused} of {track.kind} {track.index}" for track in self.extras.tracks if track.refused]
         rest += [f"packets that could not be carried: {', '.join(bad)}"] if bad else []
+        unfilled = [t for t in self.extras.tracks if t.target is not None and t.target.index not in self._filled]
+        empty = [f"{t.kind} {t.index}" for t in unfilled if not isinstance(t, Attachment)]
+        rest += [f"there was nothing to carry of {', '.join(empty)}: the output may lack it"] if empty else []
         early = [f"{float(t.early):.1f} s of audio {t.index}" for t in self.extras.tracks if t.early > APART]
         rest += [f"left out, as it comes before the first picture: {', '.join(early)}"] if early else []
         twice = [f"{float(t.unheard):.1f} s of audio {t.index}" for t in self.extras.tracks if t.unheard]
@@ -125,6 +129,7 @@ class Streams:
         for track in self.extras.tracks:
             track.refused, track.early = 0, Fraction(0)
         self._waiting = None
+        self._filled.clear()
         self._packets = self._read()
 
     def _read(self) -> Iterator[tuple[Fraction, list[av.Packet]]]:
@@ -221,6 +226,7 @@ class Streams:
     def _write(self, out: av.container.OutputContainer, packet: av.Packet) -> None:
         try:
             out.mux(packet)
+            self._filled.add(packet.stream.index)
         except REFUSED as error:
             if getattr(error, "errno", None) in OF_THE_DISK:
                 raise
