@@ -44,12 +44,18 @@ class PackedArguments(NamedTuple):
 
 
 def _pairs(op: str, stride: int | Pair, padding: int | Pair, dilation: int | Pair) -> tuple[Pair, Pair, Pair]:
+    _check_geometry(op, stride, padding, dilation)
     found = []
-    for name, value, lowest in (("stride", stride, 1), ("padding", padding, 0), ("dilation", dilation, 1)):
+    for value in (stride, padding, dilation):
         y, x = (value, value) if isinstance(value, int) else value
-        check(y >= lowest and x >= lowest, op, "{} must be at least {}, got {}", name, lowest, value)
         found.append((y, x))
     return found[0], found[1], found[2]
+
+
+def _check_geometry(op: str, stride: int | Pair, padding: int | Pair, dilation: int | Pair) -> None:
+    for name, value, lowest in (("stride", stride, 1), ("padding", padding, 0), ("dilation", dilation, 1)):
+        least = value if isinstance(value, int) else min(value)
+        check(least >= lowest, op, "{} must be at least {}, got {}", name, lowest, value)
 
 
 def _under_autocast(input: Tensor, *others: Tensor | None) -> list[Any]:
@@ -76,7 +82,8 @@ def output_shape(
     check_rank(op, "offset", offset, "[B, 2*G*K, H, W]")
     check_rank(op, "weight", weight, "[O, C/groups, kh, kw]")
     B, C = input.shape[:2]
-    check(min(input.shape[2:]) > 0, OP, "input must have pixels, got {}", input.shape)
+    _check_geometry(op, stride, padding, dilation)  # who calls torch.ops.vinr may give any
+    check(min(input.shape[2:]) > 0, op, "input must have pixels, got {}", input.shape)
     O, group_channels, kh, kw = weight.shape
     K = kh * kw
     check(K > 0, op, "the kernel must have a tap, got weight {}", weight.shape)

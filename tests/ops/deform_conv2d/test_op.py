@@ -282,6 +282,15 @@ def test_bad_arguments(backend, what):
         deform_conv2d(**(arguments | changes))
 
 
+@pytest.mark.parametrize(("at", "name"), [(0, "stride"), (2, "dilation")])
+def test_a_geometry_that_cannot_be_is_refused_without_values_too(at, name):
+    input, offset, weight, *_ = Sample("bad").tensors(torch.float32)
+    geometry = [[1, 1], [1, 1], [1, 1]]
+    geometry[at] = [1, 0]
+    with pytest.raises(ValueError, match=f"deform_conv2d: {name} must be at least 1"):
+        torch.ops.vinr.deform_conv2d(*(t.to("meta") for t in (input, offset, weight)), None, None, *geometry, "ieee")
+
+
 @pytest.mark.parametrize("size", [(0, 5), (5, 0)])
 def test_an_input_without_pixels(backend, size):
     # padding alone makes output pixels, whose corners would be read from no memory
