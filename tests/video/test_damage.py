@@ -10,6 +10,7 @@ from video.rich import Sound, remuxed, rich
 from video.test_resume import Dies, Killed, contents
 from video.test_timestamps import brighter, found, repacked
 from vinr_engine.errors import SourceError
+from vinr_engine.video.io.reading import Reading
 from vinr_engine.video.io.source import Faults
 from vinr_engine.video.io.video_source import VideoSource
 from vinr_engine.video.render import upscale
@@ -292,3 +293,12 @@ def test_frames_that_are_left_out_at_the_end_are_said(tmp_path):
     done = upscale(path, tmp_path / "o.mkv", space=1, time=1, model=Blend(), on_error="skip", note=notes.append)
     assert (done.frames_in, done.faults) == (9, Faults(dropped=1))
     assert [note for note in notes if "unreadable frames after 0.800 s" in note] != []
+
+
+def test_times_that_no_file_can_be_entered_at(tmp_path):
+    """A damaged file may begin at more ticks than 64 bits hold."""
+    path = write(tmp_path / "in.mkv", panning(40))
+    with VideoSource(path, Reading(start=Fraction(3))) as source:
+        source.origin += 2**64
+        with pytest.raises(SourceError, match="lies in the chosen range"):
+            next(iter(source.pictures()))

@@ -180,7 +180,7 @@ class Streams:
         if self.part.begin > before:
             try:
                 self.source.seek(int((self.part.begin - before) * 1_000_000), backward=True)
-            except av.error.FFmpegError:
+            except (av.error.FFmpegError, OverflowError):  # where a damaged file's times are no 64 bits
                 with suppress(av.error.FFmpegError):  # it still stands at its beginning
                     self.source.seek(0)
 

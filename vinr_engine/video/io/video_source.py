@@ -198,8 +198,8 @@ class VideoSource(OpenSource):
         else:
             try:
                 self.container.seek(int(target / self._tick), stream=self.stream, backward=True)
-            except av.error.FFmpegError:
-                self._reopen()  # without an index
+            except (av.error.FFmpegError, OverflowError):
+                self._reopen()  # without an index, or damaged so that its times are no 64 bits
             self._begin()
         first = next(self._shown, None)
         if first is None or first.time > self.origin + start:
