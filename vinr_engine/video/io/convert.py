@@ -64,7 +64,6 @@ class Sound(Converted):
         self._constant = container.constant
         self._next: int | None = 0 if container.constant else None
         self._coded, self._begun = 0, False
-        self.unheard = Fraction(0)
         return target
 
     def take(self, packet: av.Packet, shift: Fraction) -> Iterator[av.Packet]:
@@ -149,15 +148,6 @@ class Sound(Converted):
             if packet.size or not self._constant:  # FLAC's last one says how long all was, of which AVI knows nothing
                 packet.stream = self.target
                 yield packet
-
-
-def is_encoder(name: str) -> bool:
-    """Whether this FFmpeg codes by that name."""
-    try:
-        av.Codec(name, "w")
-    except av.codec.codec.UnknownCodecError:
-        return False
-    return True
 
 
 def _settings(encoder: str, source: Any, least: int) -> dict[str, Any]:

@@ -51,6 +51,15 @@ class Encoding:
         return form is not None and form.ratio != (1, 1)
 
 
+def is_encoder(name: str) -> bool:
+    """Whether this FFmpeg codes by that name."""
+    try:
+        av.Codec(name, "w")
+    except (av.error.FFmpegError, ValueError):
+        return False
+    return True
+
+
 def _codec(name: str) -> av.Codec | None:
     try:
         codec = av.Codec(name, "w")

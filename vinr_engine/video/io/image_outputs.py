@@ -264,9 +264,7 @@ def _check_side(name: str, side: int, target: Target) -> None:
 
 
 def _check_encoder(form: ImageFormat, dst: str) -> None:
-    import av
+    from .encoders import is_encoder
 
-    try:
-        av.Codec(form.encoder, "w")
-    except (av.error.FFmpegError, ValueError):
-        raise UsageError(f"{dst}: this FFmpeg has no encoder of {form.name}; .png and .tif keep as much") from None
+    if not is_encoder(form.encoder):
+        raise UsageError(f"{dst}: this FFmpeg has no encoder of {form.name}; .png and .tif keep as much")

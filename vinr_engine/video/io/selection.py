@@ -12,7 +12,8 @@ import av
 from . import tags
 from .carried import LEFT_OUT, Carried
 from .containers import AUDIO, CONTAINERS, Container
-from .convert import Sound, Text, is_encoder
+from .convert import Sound, Text
+from .encoders import is_encoder
 from .film import NO_FILM
 from .gaps import APART, Gaps, adts
 from .rehearsal import Extras, Samples, holds_gaps, lost, samples, takes

@@ -57,6 +57,7 @@ class Streams:
         self._waiting: tuple[Fraction, list[av.Packet]] | None = None
         self._refused = self._dropped = ""
         self._filled: set[int] = set()  # streams of the output that have a packet
+        self._standing: dict[int, list[tuple[av.Packet, Fraction]]] = {}  # with what is added to their times
 
     def _open(self) -> None:
         self.source, self._file = open_container(self.path)
@@ -126,10 +127,9 @@ class Streams:
         self.close()
         self._open()
         self.extras.attach(out, self.container, self.source.streams, picture)
-        for track in self.extras.tracks:
-            track.refused, track.early = 0, Fraction(0)
         self._waiting = None
         self._filled.clear()
+        self._standing.clear()
         self._packets = self._read()
 
     def _read(self) -> Iterator[tuple[Fraction, list[av.Packet]]]:
@@ -139,7 +139,6 @@ class Streams:
         if not tracks:
             return
         self._enter(tracks)
-        self._standing: dict[int, list[tuple[av.Packet, Fraction]]] = {}  # with what is added to their times
         line = Timeline(self.source)
         at = Fraction(0)
         try:

@@ -61,6 +61,7 @@ class Track(ABC):
     def attach(self, out: av.container.OutputContainer, container: Container, stream: Any) -> None:
         """Add it to an output whose header is not written yet; ``stream`` is the input's. What does not fit raises one
         of REFUSED."""
+        self.refused, self.unheard, self.early = 0, Fraction(0), Fraction(0)
         self.target = self._add(out, container, stream)
         self.target.metadata.update(self.tags)
         if self.disposition:

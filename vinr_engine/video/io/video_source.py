@@ -76,7 +76,8 @@ class VideoSource(OpenSource):
         self._reopen()  # packets were read
         stream = self.stream
         self._tick = stream.time_base or Fraction(1, 1000)
-        self._place = video_tags.chroma_place(stream, self.path)
+        header = video_tags.header(stream)
+        self._place = video_tags.chroma_place(stream, self.path, header)
         self._begin()
         ahead = list(islice(self._shown, _LOOKED_AHEAD))
         self._shown = chain(ahead, self._shown)
@@ -106,7 +107,7 @@ class VideoSource(OpenSource):
         if marked or any(c.is_alpha for c in first.format.components):
             notes.append("the video's alpha channel is ignored")
         unkept = [name for shown in ahead for kind, name in shown.remarks if kind == "unkept"]
-        dolby = video_tags.dolby_vision(stream)
+        dolby = video_tags.dolby_vision(header)
         if dolby is not None:
             unkept.append(side_data.DOLBY_VISION)
         if dolby == _NO_BASE:

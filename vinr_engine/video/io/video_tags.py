@@ -47,43 +47,43 @@ def orientation(frame: av.VideoFrame) -> tuple[int, bool, str | None]:
     return 0, False, "the video's rotation is not a multiple of 90 degrees and is ignored"
 
 
-def chroma_place(stream: av.VideoStream, path: Path) -> str:
+def header(stream: av.VideoStream) -> bytes:
+    """That of a Matroska file with the stream in it, empty if it is not one for Matroska.
+
+    PyAV does not give what FFmpeg knows of a stream's chroma and of Dolby Vision, be it from the container or the coded
+    stream; this says it.
+    """
+    file = io.BytesIO()
+    try:
+        with av.open(file, "w", format="matroska") as out:
+            out.add_stream_from_template(stream, opaque=True)
+            out.start_encoding()
+            return file.getvalue()
+    except (ValueError, av.error.FFmpegError):
+        return b""
+
+
+def chroma_place(stream: av.VideoStream, path: Path, header: bytes) -> str:
     """Where the samples of subsampled chroma lie; see Colour.
 
-    PyAV does not give what FFmpeg knows of it, be it from the container or the coded stream; the header of a Matroska
-    file with that stream in it says it, but for places that no encoder is known to use (top, bottom, bottomleft).
+    ``header`` says it, see there, but for places that no encoder is known to use (top, bottom, bottomleft).
     """
     if stream.codec_context.name == "rawvideo":
         with open(path, "rb") as file:
             head = file.readline(1024).split()
         found = [word[1:] for word in head[1:] if word.startswith(b"C")] if head[:1] == [b"YUV4MPEG2"] else []
         return _Y4M.get(found[0] if found else b"420", "left") if head[:1] == [b"YUV4MPEG2"] else "left"
-    data = _header(stream)
-    across, down = (data.find(mark) for mark in (b"\x55\xb7\x81", b"\x55\xb8\x81"))
-    found_place = _PLACES.get((data[across + 3], data[down + 3])) if across >= 0 and down >= 0 else None
+    across, down = (header.find(mark) for mark in (b"\x55\xb7\x81", b"\x55\xb8\x81"))
+    found_place = _PLACES.get((header[across + 3], header[down + 3])) if across >= 0 and down >= 0 else None
     return found_place or ("center" if stream.codec_context.name in _MIDWAY else "left")
 
 
-def _header(stream: av.VideoStream) -> bytes:
-    """That of a Matroska file with the stream in it, empty if it is not one for Matroska."""
-    header = io.BytesIO()
-    try:
-        with av.open(header, "w", format="matroska") as out:
-            out.add_stream_from_template(stream, opaque=True)
-            out.start_encoding()
-            return header.getvalue()
-    except (ValueError, av.error.FFmpegError):
-        return b""
-
-
-def dolby_vision(stream: av.VideoStream) -> int | None:
-    """The profile of Dolby Vision that the file says of a stream, None without; PyAV gives it no more than chroma's
-    place."""
-    data = _header(stream)
+def dolby_vision(header: bytes) -> int | None:
+    """The profile of Dolby Vision that the file says of a stream, None without; ``header``: see there."""
     for kind in (b"dvcC", b"dvvC", b"dvwC"):
-        at = data.find(kind + _CONFIGURATION)
+        at = header.find(kind + _CONFIGURATION)
         if at >= 0:
-            return data[at + len(kind + _CONFIGURATION) + 2] >> 1
+            return header[at + len(kind + _CONFIGURATION) + 2] >> 1
     return None
 
 
@@ -122,8 +122,9 @@ def colours(frame: av.VideoFrame, context: av.VideoCodecContext, place: str, kno
 
 def light(frame: av.VideoFrame) -> Light | None:
     """HDR10's metadata of a frame."""
-    display: Any = side_data.listed(frame).get("MASTERING_DISPLAY_METADATA")
-    content: Any = side_data.listed(frame).get("CONTENT_LIGHT_LEVEL")
+    found = side_data.listed(frame)
+    display: Any = found.get("MASTERING_DISPLAY_METADATA")
+    content: Any = found.get("CONTENT_LIGHT_LEVEL")
     primaries = luminance = levels = None
     if display is not None:
         *pairs, has_primaries, has_luminance = struct.unpack("<22i", bytes(memoryview(display))[:88])
