@@ -9,9 +9,16 @@ import torch
 FOLDER = pathlib.Path(__file__).parent / "golden"
 NETWORK_CASES = ("scale4_test", "scale3_test", "anisotropic_test", "fractional_train", "downscale1_train")
 
-_spec = importlib.util.spec_from_file_location("golden_weights", FOLDER / "weights.py")
-weights = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(weights)
+
+def _module(name, path):
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+weights = _module("golden_weights", FOLDER / "weights.py")
+sibling_weights = _module("golden_sibling_weights", FOLDER / "siblings" / "weights.py")
 
 
 def load(name):
@@ -40,3 +47,21 @@ def model(seed, dtype):
     state = {name: torch.from_numpy(a) for name, a in weights.state_dict(int(seed), np.float64).items()}
     network.load_state_dict({name: t.to(dtype) for name, t in state.items()}, assign=True)
     return network
+
+
+def sibling_cases(network, dtype=torch.float64):
+    """Cases of another network of the family, tests/golden/siblings: name -> its arrays as tensors, by name.
+
+    Whole numbers and sizes are NumPy's. What belongs to all cases stands under the name "".
+    """
+    cases = {}
+    for key, value in tensors(f"siblings/{network}", dtype).items():
+        case, _, name = key.rpartition("/") if key.count("/") < 2 else key.partition("/")
+        cases.setdefault(case, {})[name] = value
+    return cases
+
+
+def sibling_parameters(network, seed, dtype=torch.float64, **options):
+    """The parameters of a case, by the names of the network's checkpoints."""
+    drawn = getattr(sibling_weights, network)(int(seed), **options)
+    return {name: torch.from_numpy(np.asarray(value)).to(dtype) for name, value in drawn.items()}

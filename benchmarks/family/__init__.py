@@ -1,0 +1,1 @@
+"""Queries and ops of other networks beside their straight forms."""
