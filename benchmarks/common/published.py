@@ -16,7 +16,7 @@ from torch import Tensor
 import vinr_engine as vinr
 from benchmarks.cases import Case
 from vinr_engine import reference
-from vinr_engine.models.videoinr.network import pad_to_multiple
+from vinr_engine.models.videoinr.encoder import pad_to_multiple
 from vinr_engine.reference.mlp import Layer, mlp
 
 WARP_LIMIT = 1 - 1e-6

@@ -131,7 +131,7 @@ def to_onnx(
         layers: whether the query runs for "blocks" of pixels in turn (Loop nodes: what its layers make stays in a
             processor's cache) or for the "whole" picture at once, which suits GPUs and which TensorRT-RTX needs.
 
-    Frames' sides are inputs, multiples of 4 (`videoinr.network.pad_to_multiple`). Inputs and outputs are
+    Frames' sides are inputs, multiples of 4 (`videoinr.encoder.pad_to_multiple`). Inputs and outputs are
     those of `Encoder` and `Query` in graphs.py; metadata hold the constructor's values, the options, the limits and the
     version. Nothing is written if the export fails.
 

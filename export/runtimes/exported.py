@@ -18,7 +18,7 @@ from vinr_engine.export.onnx.files import find
 from vinr_engine.export.runtimes.sessions import SESSIONS, Array
 from vinr_engine.memory import Need
 from vinr_engine.models.network import Network, Size, Times, times_tensor
-from vinr_engine.models.videoinr.network import pad_to_multiple
+from vinr_engine.models.videoinr.encoder import pad_to_multiple
 
 PIXELS_AT_ONCE = 1 << 23  # of queries that run together: a 4K picture alone, four of 1080p
 RECURRENT, FORWARD = 770, 430

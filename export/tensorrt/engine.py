@@ -17,7 +17,7 @@ from vinr_engine.export.tensorrt import plugin_library as library
 from vinr_engine.export.tensorrt.build import MODULES, runtime_module
 from vinr_engine.export.tensorrt.engine_files import Report, fingerprint, pad, paths
 from vinr_engine.models.network import Network, Size, Times, times_tensor
-from vinr_engine.models.videoinr.network import pad_to_multiple
+from vinr_engine.models.videoinr.encoder import pad_to_multiple
 
 DEVICE = "cuda"
 _TORCH = {"FLOAT": torch.float32, "HALF": torch.float16, "INT64": torch.int64, "INT32": torch.int32}

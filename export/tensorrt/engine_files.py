@@ -14,7 +14,7 @@ from vinr_engine.errors import UsageError, WeightsError
 from vinr_engine.export.metadata import word
 from vinr_engine.models.layers.blocks import padding_to_multiple
 from vinr_engine.models.network import Size
-from vinr_engine.models.videoinr.network import PADDING_MULTIPLE
+from vinr_engine.models.videoinr.encoder import PADDING_MULTIPLE
 
 TARGETS = ("SM80", "SM86", "SM89", "SM120")  # what TensorRT-RTX builds for without the GPU
 LONGEST = 64  # letters of a word in a report: a digest's

@@ -8,7 +8,7 @@ from export_cases import CASES, RESIDUAL, SHRINKING, SMALL, network
 from vinr_engine.export.onnx import residual
 from vinr_engine.export.onnx.graphs import BlockQuery, Encoder, PluginQuery, PortableQuery
 from vinr_engine.models.layers.warped_blend import bicubic
-from vinr_engine.models.videoinr.network import pad_to_multiple
+from vinr_engine.models.videoinr.encoder import pad_to_multiple
 
 
 @pytest.mark.parametrize("config", [SMALL, RESIDUAL], ids=["published options", "residual"])

@@ -18,7 +18,7 @@ from vinr_engine.export import to_onnx
 from vinr_engine.export.onnx import model as onnx_model
 from vinr_engine.export.onnx.graphs import Encoder
 from vinr_engine.export.options import Options
-from vinr_engine.models.videoinr.network import pad_to_multiple
+from vinr_engine.models.videoinr.encoder import pad_to_multiple
 from vinr_engine.ops.hoisting import hoist
 
 

@@ -27,7 +27,7 @@ class Initialised(NetworkModule):
     encode_imnet: Siren
     fusion: nn.Conv2d
     recon_trunk: ResidualBlocks
-    motion_prior: MotionPrior
+    motion_prior: MotionPrior | None
 
     def initialise(self) -> None:
         """Draw He's weights for the encoder, and for the query phases of about a radian from each kind of input.
@@ -78,6 +78,7 @@ class Initialised(NetworkModule):
             widths = self.config["flow_hidden"]
             raise ValueError(f"a motion prior needs flow_hidden of one layer, six or more wide, got {widths}")
         assert isinstance(last, nn.Linear)
+        assert self.motion_prior is not None
         prior, first = self.motion_prior.conv, sines.linear
         prior.weight[:2, :, 0, 0] = torch.eye(VALUES)[:2]
         _zero(prior.bias, slice(2))

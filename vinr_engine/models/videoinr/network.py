@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -15,47 +15,24 @@ from torch import Tensor, nn
 
 from vinr_engine.memory import Need
 from vinr_engine.models.checkpoint import CheckpointError, load_network
-from vinr_engine.models.layers.blocks import Pyramid, PyramidLevels, ResidualBlocks, conv3x3, lrelu, padding_to_multiple
-from vinr_engine.models.layers.conv_blstm import ConvBLSTM
-from vinr_engine.models.layers.convolution import convolve, pointwise
-from vinr_engine.models.layers.motion_prior import MotionPrior
-from vinr_engine.models.layers.pcd_align import Known, PCDAlign
+from vinr_engine.models.layers.blocks import conv3x3, lrelu
+from vinr_engine.models.layers.convolution import convolve
 from vinr_engine.models.layers.siren import Siren
 from vinr_engine.models.layers.warped_blend import bicubic, warped_blend
 from vinr_engine.models.network import Size, Times, register, times_tensor
+from vinr_engine.models.videoinr.encoder import PADDING_MULTIPLE, Encoder, check_frames, pad_to_multiple
 from vinr_engine.models.videoinr.initialise import FLOW_UNIT, Initialised
 from vinr_engine.models.videoinr.published import config_from_shapes
 from vinr_engine.ops import inr_query
 
 DETAIL_UNIT = 0.1  # colour, which a residual network's detail counts in: its weights are then of common size
 DETAIL_UPSAMPLE = 4  # twice sub-pixel convolution by 2
-PADDING_MULTIPLE = 4  # the pyramid halves the frame twice
 UPSAMPLER = ("upconv1.", "upconv2.", "HRconv.", "conv_last.")
-
-
-class KnownFrame(NamedTuple):
-    """What pairs that share a frame share: the frame, padded, and its pyramid."""
-
-    frame: Tensor
-    levels: Pyramid
-
-    def part(self, of_batch: slice) -> KnownFrame:
-        """Of some of the batch."""
-        return KnownFrame(self.frame[of_batch], self.levels.map(lambda level: level[of_batch]))
 
 
 def _check_config(name: str, values: Sequence[int], lowest: int) -> None:
     if not values or any(not isinstance(v, int) or v < lowest for v in values):
         raise ValueError(f"VideoINR: {name} must be whole numbers from {lowest} up, got {values}")
-
-
-def pad_to_multiple(frames: Tensor) -> Tensor:
-    """[..., C, h, w] -> [..., C, ceil4(h), ceil4(w)], the last row and column repeated."""
-    h, w = frames.shape[-2:]
-    padding = padding_to_multiple(h, w, PADDING_MULTIPLE)
-    if not any(padding):
-        return frames
-    return F.pad(frames.flatten(0, -4), padding, mode="replicate").unflatten(0, frames.shape[:-3])
 
 
 def need(frames: Size, size: Size, width: float = 1.0) -> Need:
@@ -66,7 +43,7 @@ def need(frames: Size, size: Size, width: float = 1.0) -> Need:
 
 
 @register
-class VideoINR(PyramidLevels, Initialised):
+class VideoINR(Encoder, Initialised):
     """Continuous space-time video super-resolution of a pair of frames.
 
     Args:
@@ -109,7 +86,7 @@ class VideoINR(PyramidLevels, Initialised):
                 raise ValueError(f"VideoINR: {name} must be true or false, got {flag!r}")
         if nf % groups:
             raise ValueError(f"VideoINR: groups must divide nf, got nf {nf}, groups {groups}")
-        nn.Module.__init__(self)
+        Encoder.__init__(self, nf, groups, front_blocks, back_blocks, recurrent, motion_prior)
         self.config: dict[str, Any] = {
             "nf": nf,
             "groups": groups,
@@ -123,19 +100,6 @@ class VideoINR(PyramidLevels, Initialised):
             "residual": residual,
             "motion_prior": motion_prior,
         }
-        # Registered in the order of the published checkpoint.
-        self.conv_first = conv3x3(3, nf)
-        self.feature_extraction = ResidualBlocks(front_blocks, nf)
-        levels = PyramidLevels(nf)
-        for name, layer in levels.named_children():
-            self.add_module(name, layer)
-        self.pcd_align = PCDAlign(nf, groups)
-        self.fusion = nn.Conv2d(2 * nf, nf, 1)
-        if motion_prior:
-            self.motion_prior = MotionPrior(nf)
-        if recurrent:
-            self.ConvBLSTM = ConvBLSTM(nf, groups)
-        self.recon_trunk = ResidualBlocks(back_blocks, nf)
         # See `unused`.
         self.upconv1 = conv3x3(nf, 4 * nf)
         self.upconv2 = conv3x3(nf, 4 * nf)
@@ -179,36 +143,6 @@ class VideoINR(PyramidLevels, Initialised):
         """See Network; measured, for the published sizes, and as wide maps take more."""
         return need(frames, size, self.config["nf"] / 64)
 
-    def known(self, frame: Tensor, size: Size | None = None) -> KnownFrame:
-        """The frame [B, 3, h, w] in [0, 1], padded to multiples of 4, and its pyramid, whatever the size to come."""
-        if frame.dim() != 4 or frame.shape[1] != 3 or 0 in frame.shape[2:]:
-            raise ValueError(f"frame must be [B, 3, h, w] with h, w > 0, got {list(frame.shape)}")
-        # All that follows keeps this memory format, in which convolutions are fastest; weights are copied to it on use.
-        frame = pad_to_multiple(frame).contiguous(memory_format=torch.channels_last)
-        return KnownFrame(
-            frame, self.build_pyramid(self.feature_extraction(convolve(self.conv_first, frame, slope=0.1)))
-        )
-
-    def encode_pair(self, first: KnownFrame, second: KnownFrame) -> Tensor:
-        """-> features [B, 3, nf, ceil4(h), ceil4(w)]: at t = 0, between, t = 1."""
-        sequence = [first.levels.level1, self._between(first, second), second.levels.level1]
-        if self.config["recurrent"]:
-            sequence = self.ConvBLSTM(sequence)
-        return self.recon_trunk.stacked(sequence).unflatten(0, (3, -1)).transpose(0, 1)
-
-    def _between(self, first: KnownFrame, second: KnownFrame) -> Tensor:
-        between = pointwise(self.fusion, *self.pcd_align(Known(first.levels), second.levels))
-        if self.config["motion_prior"]:
-            between = between + self.motion_prior(first.frame, second.frame)
-        return between
-
-    def encode(self, frames: Tensor) -> Tensor:
-        """frames [B, 2, 3, h, w] in [0, 1] -> features [B, 3, nf, ceil4(h), ceil4(w)], padded, not cropped."""
-        self._check_frames(frames)
-        both = self.known(frames.transpose(0, 1).flatten(0, 1))
-        B = len(frames)
-        return self.encode_pair(both.part(slice(0, B)), both.part(slice(B, 2 * B)))
-
     def shared(self, features: Tensor, frames: Tensor, size: Size) -> Tensor | None:
         """Of a residual network, both frames enlarged."""
         return self.enlarge(features, frames, size) if self.config["residual"] else None
@@ -248,7 +182,7 @@ class VideoINR(PyramidLevels, Initialised):
         shared: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """What `query` gives, and the two flows [B, T, 4, HH, WW]: A (x, y) and B (x, y) in output pixels."""
-        self._check_frames(frames)
+        check_frames(frames)
         B, _, _, h, w = frames.shape
         expected = (B, 3, self.config["nf"], h + -h % PADDING_MULTIPLE, w + -w % PADDING_MULTIPLE)
         if tuple(features.shape) != expected:
@@ -328,8 +262,3 @@ class VideoINR(PyramidLevels, Initialised):
         coarse = (frames.shape[-2], frames.shape[-1])
         _, found = self.decode(features, frames, times, coarse, frame_upsample)
         return self.enlarge(features, frames, size), [found]
-
-    @staticmethod
-    def _check_frames(frames: Tensor) -> None:
-        if frames.dim() != 5 or frames.shape[1:3] != (2, 3) or 0 in frames.shape[3:]:
-            raise ValueError(f"frames must be [B, 2, 3, h, w] with h, w > 0, got {list(frames.shape)}")
