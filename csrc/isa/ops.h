@@ -10,6 +10,7 @@
 #include "deform_conv2d/cpu_parameters.h"
 #include "inr_query/cpu_parameters.h"
 #include "local_correlation/cpu_parameters.h"
+#include "nearest_conv/cpu_parameters.h"
 #include "phase_linear/cpu_parameters.h"
 #include "project_maps/cpu_parameters.h"
 #include "sampled_mlp/cpu_parameters.h"
@@ -31,6 +32,8 @@ struct Kernels {
     Kernel<QueryParameters<scalar_t>, QueryGradients<scalar_t>> inr_query_backward;
     Kernel<LocalCorrelationParameters<scalar_t>> local_correlation;
     Kernel<LocalCorrelationParameters<scalar_t>, LocalCorrelationGradients<scalar_t>> local_correlation_backward;
+    Kernel<NearestConvParameters<scalar_t>> nearest_conv;
+    Kernel<NearestConvParameters<scalar_t>, NearestConvGradients<scalar_t>> nearest_conv_backward;
     Kernel<PhaseLinearParameters<scalar_t>> phase_linear;
     Kernel<PhaseLinearParameters<scalar_t>, PhaseLinearGradients<scalar_t>> phase_linear_backward;
     Kernel<SampledMlpParameters<scalar_t>> sampled_mlp;
@@ -59,6 +62,7 @@ struct Kernels {
 
 #if !defined(VINR_BFLOAT16)
 #include "local_correlation/cpu_kernel.h"
+#include "nearest_conv/cpu_kernel.h"
 #include "phase_linear/cpu_kernel.h"
 #include "project_maps/cpu_kernel.h"
 #if !defined(VINR_FLOAT64)
@@ -84,6 +88,8 @@ constexpr Kernels<Scalar> kKernels = [] {
 #if !defined(VINR_BFLOAT16)
     kernels.local_correlation = local_correlation;
     kernels.local_correlation_backward = local_correlation_backward;
+    kernels.nearest_conv = nearest_conv;
+    kernels.nearest_conv_backward = nearest_conv_backward;
     kernels.phase_linear = phase_linear;
     kernels.phase_linear_backward = phase_linear_backward;
     kernels.project_maps = project_maps;

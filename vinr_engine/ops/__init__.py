@@ -4,6 +4,7 @@ from vinr_engine.ops.conv3x3 import conv3x3
 from vinr_engine.ops.deform_conv2d import deform_conv2d, deform_conv2d_packed
 from vinr_engine.ops.inr_query import inr_query
 from vinr_engine.ops.local_correlation import local_correlation
+from vinr_engine.ops.nearest_conv import nearest_conv, nearest_conv_table
 from vinr_engine.ops.phase_linear import phase_linear
 from vinr_engine.ops.sampled_mlp import sampled_mlp
 
@@ -13,6 +14,8 @@ __all__ = [
     "deform_conv2d_packed",
     "inr_query",
     "local_correlation",
+    "nearest_conv",
+    "nearest_conv_table",
     "phase_linear",
     "sampled_mlp",
 ]

@@ -9,6 +9,7 @@ from vinr_engine.reference.encoder import encoder
 from vinr_engine.reference.inr_query import inr_query
 from vinr_engine.reference.liif import liif_query
 from vinr_engine.reference.local_correlation import local_correlation
+from vinr_engine.reference.nearest_conv import nearest_conv
 from vinr_engine.reference.phase_linear import phase_linear
 from vinr_engine.reference.project_maps import project_maps
 from vinr_engine.reference.sampled_mlp import sampled_mlp
@@ -21,6 +22,7 @@ __all__ = [
     "inr_query",
     "liif_query",
     "local_correlation",
+    "nearest_conv",
     "phase_linear",
     "project_maps",
     "sampled_mlp",
