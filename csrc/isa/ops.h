@@ -5,6 +5,7 @@
 // double defines VINR_FLOAT64: deform_conv2d has plain loops for that. One whose dense kernel has no dense_panel, and
 // no operands for add_outer, defines VINR_AMX: it has forward passes alone.
 #if !defined(VINR_COMPILE_KERNELS)
+#include "bspline_head/cpu_parameters.h"
 #include "conv3x3/cpu_parameters.h"
 #include "conv_lstm/cpu_parameters.h"
 #include "deform_conv2d/cpu_parameters.h"
@@ -23,6 +24,8 @@ struct Kernels {
     template <typename... Parameters>
     using Kernel = void (*)(const Parameters&..., ParallelFor);
 
+    Kernel<BsplineHeadParameters<scalar_t>> bspline_head;
+    Kernel<BsplineHeadParameters<scalar_t>, BsplineHeadGradients<scalar_t>> bspline_head_backward;
     Kernel<Conv3x3Parameters<scalar_t>> conv3x3;
     Kernel<Conv3x3WeightGradient<scalar_t>> conv3x3_weight;
     Kernel<LstmGates<scalar_t>> lstm_gates;
@@ -61,6 +64,7 @@ struct Kernels {
 #endif
 
 #if !defined(VINR_BFLOAT16)
+#include "bspline_head/cpu_kernel.h"
 #include "local_correlation/cpu_kernel.h"
 #include "nearest_conv/cpu_kernel.h"
 #include "phase_linear/cpu_kernel.h"
@@ -86,6 +90,8 @@ constexpr Kernels<Scalar> kKernels = [] {
     kernels.deform_conv2d = deform_conv2d;
 #endif
 #if !defined(VINR_BFLOAT16)
+    kernels.bspline_head = bspline_head;
+    kernels.bspline_head_backward = bspline_head_backward;
     kernels.local_correlation = local_correlation;
     kernels.local_correlation_backward = local_correlation_backward;
     kernels.nearest_conv = nearest_conv;

@@ -1,5 +1,6 @@
 """The fused operations as public functions. Each chooses a backend, see `vinr_engine.backends`."""
 
+from vinr_engine.ops.bspline_head import bspline_head
 from vinr_engine.ops.conv3x3 import conv3x3
 from vinr_engine.ops.deform_conv2d import deform_conv2d, deform_conv2d_packed
 from vinr_engine.ops.inr_query import inr_query
@@ -9,6 +10,7 @@ from vinr_engine.ops.phase_linear import phase_linear
 from vinr_engine.ops.sampled_mlp import sampled_mlp
 
 __all__ = [
+    "bspline_head",
     "conv3x3",
     "deform_conv2d",
     "deform_conv2d_packed",

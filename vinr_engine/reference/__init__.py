@@ -3,6 +3,7 @@
 Nothing here is tuned for speed.
 """
 
+from vinr_engine.reference.bspline_head import bspline_head
 from vinr_engine.reference.conv3x3 import conv3x3
 from vinr_engine.reference.deform_conv2d import deform_conv2d, deform_conv2d_packed
 from vinr_engine.reference.encoder import encoder
@@ -15,6 +16,7 @@ from vinr_engine.reference.project_maps import project_maps
 from vinr_engine.reference.sampled_mlp import sampled_mlp
 
 __all__ = [
+    "bspline_head",
     "conv3x3",
     "deform_conv2d",
     "deform_conv2d_packed",
