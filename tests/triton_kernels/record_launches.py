@@ -180,7 +180,31 @@ def phase_linear():
         ops.phase_linear_triton_backward(torch.ones_like(out), maps, weights, list(size), [True, True])
 
 
-OPS = (deform_conv2d, inr_query, sampled_mlp, local_correlation, phase_linear)
+def nearest_conv():
+    from ops.nearest_conv.samples import Sample
+    from vinr_engine.reference.nearest import nearest_index
+
+    for sample in (Sample("several"), Sample("one pixel", size=(1, 1), enlarged=(3, 1), channels=(64, 64), batch=1)):
+        x, weight, bias, size = sample.arguments(torch.float32)
+        x, weight = x.permute(0, 2, 3, 1), weight.permute(2, 3, 0, 1)
+        axes = [nearest_index(out, n) for out, n in zip(size, x.shape[1:3], strict=True)]
+        out = ops.nearest_conv_triton(x, weight, bias, *axes)
+        ops.nearest_conv_triton_backward(torch.ones_like(out), x, weight, *axes, [True] * 3)
+        out = ops.nearest_conv_table_triton(x, weight, bias, [1, 0, 2], [1, 2])
+        ops.nearest_conv_table_triton_backward(torch.ones_like(out), x, weight, [1, 0, 2], [1, 2], [True] * 3)
+
+
+def bspline_head():
+    from ops.bspline_head.samples import Sample
+    from vinr_engine.ops.bspline_head import BSPLINE_HEAD, Arguments
+
+    for sample in (Sample("several", each=True), Sample("one", shape=(1,), splines=64, times=1)):
+        arguments = BSPLINE_HEAD.prepare("triton", Arguments(*sample.arguments(torch.float32)))
+        out = ops.bspline_head_triton(*arguments)
+        ops.bspline_head_triton_backward(torch.ones_like(out), *arguments[:5], [True] * 6)
+
+
+OPS = (deform_conv2d, inr_query, sampled_mlp, local_correlation, phase_linear, nearest_conv, bspline_head)
 
 
 def main(capability, *names):

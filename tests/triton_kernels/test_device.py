@@ -12,12 +12,16 @@ from triton.runtime.interpreter import GridExecutor
 
 from benchmarks.tolerances import OP, relative_error
 from ops import against_reference
+from ops.bspline_head import samples as spline
+from ops.bspline_head.test_op import gradients as spline_gradients
 from ops.deform_conv2d.triton_cases import SMALL, gradients, moved, packed, unpacked
 from ops.inr_query.samples import cast, problem
 from ops.inr_query.samples import gradients as query_gradients
 from ops.inr_query.test_triton import on as query_on
 from ops.local_correlation import samples as correlation
 from ops.local_correlation.test_triton import gradients as correlation_gradients
+from ops.nearest_conv import samples as nearest
+from ops.nearest_conv.test_op import gradients as nearest_gradients
 from ops.phase_linear import samples as phase
 from ops.phase_linear.test_triton import gradients as phase_gradients
 from ops.sampled_mlp.samples import Sample
@@ -55,7 +59,20 @@ def phase_linear(device):
     return phase_gradients(against_reference.on(device, phase.SAMPLES[0].arguments(torch.float32)))
 
 
-OPS = (deform_conv2d, deform_conv2d_packed, inr_query, sampled_mlp, sampled_mlp_of_x, local_correlation, phase_linear)
+def nearest_conv(device):
+    return nearest_gradients(
+        against_reference.on(device, nearest.Sample("few", size=(2, 2), enlarged=(5, 4)).arguments(torch.float32))
+    )
+
+
+def bspline_head(device):
+    return spline_gradients(against_reference.on(device, spline.SAMPLES[0].arguments(torch.float32)))
+
+
+OPS = (
+    deform_conv2d, deform_conv2d_packed, inr_query, sampled_mlp, sampled_mlp_of_x, local_correlation, phase_linear,
+    nearest_conv, bspline_head,
+)  # fmt: skip
 every = pytest.mark.parametrize("op", OPS, ids=lambda op: op.__name__)
 
 

@@ -70,12 +70,22 @@ def test_launches_reach_the_driver_as_they_were_given(version):
     """Through Triton's own driver and launcher: tuples of tensors, sizes of 1, what the autotuner keeps."""
     if version == "oldest" and not OLDEST.is_dir():
         pytest.skip("`make gpu-check` installs the oldest Triton")
-    ops = ("deform_conv2d", "inr_query", "sampled_mlp", "local_correlation", "phase_linear")
+    ops = (
+        "deform_conv2d",
+        "inr_query",
+        "sampled_mlp",
+        "local_correlation",
+        "phase_linear",
+        "nearest_conv",
+        "bspline_head",
+    )
     first = [OLDEST] if version == "oldest" else []
     lines = output_lines(TESTS / "triton_kernels" / "record_launches.py", 90, *ops, first=first)
     kernels = {"forward", "backward_samples", "backward_weight", "decode", "colour", "sampled_mlp", "sample_rows"}
     kernels |= {"sample_rows_backward", "mlp_backward", "local_correlation", "local_correlation_backward"}
     kernels |= {"phase_linear", "phase_linear_backward_maps", "phase_linear_backward_weights"}
+    kernels |= {"nearest_conv_add", "nearest_conv_gather"}
+    kernels |= {"bspline_head", "bspline_head_backward", "bspline_head_backward_weight"}
     assert {line.split()[0] for line in lines} == kernels
 
 
@@ -116,8 +126,8 @@ def test_training_kernels_of_the_query_compile(capability):
 @pytest.mark.parametrize("capability", CAPABILITIES)
 def test_kernels_without_matrix_instructions(capability):
     """They take no more registers than there are, and load 16 bytes at a time."""
-    kernels = compiled(capability, "local_correlation|phase_linear")
-    assert len(kernels) == 18
+    kernels = compiled(capability, "local_correlation|phase_linear|nearest_conv|bspline_head")
+    assert len(kernels) == 23
     for kernel in kernels:
         assert kernel["stack"] + kernel["local_loads"] + kernel["local_stores"] == 0, kernel
         assert kernel["wide_global_loads"] > 0, kernel

@@ -9,9 +9,10 @@ from torch import Tensor
 
 from vinr_engine import reference
 from vinr_engine.ops.checks import check, check_device, check_floating, check_shape
-from vinr_engine.ops.op import Backend, Op, on_the_cpu
+from vinr_engine.ops.op import Backend, Op, on_the_cpu, on_triton, triton_kernel
 
 OP = "bspline_head"
+WIDEST = 1024  # splines of a pixel that the triton backend takes
 
 
 class Arguments(NamedTuple):
@@ -119,6 +120,12 @@ def _gradient(ctx: Any, backward: Any, grad_output: Tensor) -> tuple[Any, ...]:
     return tuple(d if wanted else None for d, wanted in zip(grads, needs, strict=True))
 
 
+def _on_triton(a: Arguments) -> str:
+    if a.coef.shape[-1] > WIDEST:
+        return f"it takes up to {WIDEST} splines, got {a.coef.shape[-1]}"
+    return on_triton(a)
+
+
 _ARGUMENTS = "Tensor coef, Tensor knot, Tensor dilation, Tensor t, Tensor weight"
 
 BSPLINE_HEAD = Op(
@@ -132,5 +139,12 @@ BSPLINE_HEAD = Op(
     fake_backward=_fake_backward,
     save=_save,
     gradient=_gradient,
-    backends={"cpu": Backend(on_the_cpu)},
+    backends={
+        "cpu": Backend(on_the_cpu),
+        "triton": Backend(
+            _on_triton,
+            triton_kernel("bspline_head.launch", "bspline_head"),
+            triton_kernel("bspline_head.launch", "bspline_head_backward"),
+        ),
+    },
 )

@@ -10,7 +10,7 @@ from torch import Tensor
 from vinr_engine import reference
 from vinr_engine.ops.checks import check, check_device, check_floating, check_rank, check_shape
 from vinr_engine.ops.conv3x3 import conv3x3
-from vinr_engine.ops.op import Backend, Op, computed_in, on_the_cpu
+from vinr_engine.ops.op import Backend, Op, computed_in, on_the_cpu, on_triton, triton_kernel
 from vinr_engine.reference.nearest import nearest_index
 
 OP = "nearest_conv"
@@ -218,7 +218,14 @@ def _table_reference(a: Arguments) -> Tensor:
     return table.view(B, h, w, R, C, O)
 
 
-_BACKENDS = {"cpu": Backend(on_the_cpu)}
+_BACKENDS = {
+    "cpu": Backend(on_the_cpu),
+    "triton": Backend(
+        on_triton,
+        triton_kernel("nearest_conv.launch", "nearest_conv"),
+        triton_kernel("nearest_conv.launch", "nearest_conv_backward"),
+    ),
+}
 
 NEAREST_CONV = Op(
     OP,
