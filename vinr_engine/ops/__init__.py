@@ -8,6 +8,7 @@ from vinr_engine.ops.local_correlation import local_correlation
 from vinr_engine.ops.nearest_conv import nearest_conv, nearest_conv_table
 from vinr_engine.ops.phase_linear import phase_linear
 from vinr_engine.ops.sampled_mlp import sampled_mlp
+from vinr_engine.ops.splat import splat, splat_sum
 
 __all__ = [
     "bspline_head",
@@ -20,4 +21,6 @@ __all__ = [
     "nearest_conv_table",
     "phase_linear",
     "sampled_mlp",
+    "splat",
+    "splat_sum",
 ]

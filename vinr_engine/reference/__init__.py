@@ -14,6 +14,7 @@ from vinr_engine.reference.nearest_conv import nearest_conv
 from vinr_engine.reference.phase_linear import phase_linear
 from vinr_engine.reference.project_maps import project_maps
 from vinr_engine.reference.sampled_mlp import sampled_mlp
+from vinr_engine.reference.splat import splat, splat_sum
 
 __all__ = [
     "bspline_head",
@@ -28,4 +29,6 @@ __all__ = [
     "phase_linear",
     "project_maps",
     "sampled_mlp",
+    "splat",
+    "splat_sum",
 ]

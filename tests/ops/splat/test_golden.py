@@ -1,0 +1,33 @@
+import pytest
+import torch
+
+import golden_cases
+from vinr_engine import reference
+
+CASES = golden_cases.sibling_cases("softsplat")
+GRAD = CASES.pop("")["grad"]
+RUNS = [(case, key.removesuffix("/out")) for case, arrays in CASES.items() for key in arrays if key.endswith("/out")]
+every = pytest.mark.parametrize(("case", "mode"), RUNS, ids=map("-".join, RUNS))
+
+
+def results(function, case, mode, dtype=torch.float64):
+    """The output, and gradients of x, flow and metric where it has one."""
+    x, flow, metric = (CASES[case][name].to(dtype, copy=True).requires_grad_() for name in ("x", "flow", "metric"))
+    kind, _, ending = mode.partition("-")
+    inputs = {"x": x, "flow": flow} | ({} if kind in ("sum", "avg") else {"metric": metric})
+    out = function(x, flow, inputs.get("metric"), kind, ending.removesuffix("eps") or "add")
+    gradients = torch.autograd.grad(out, list(inputs.values()), GRAD.to(dtype))
+    return out.detach(), dict(zip(inputs, gradients, strict=True))
+
+
+@every
+@pytest.mark.parametrize("function", [reference.splat], ids=["reference"])
+def test_float64(function, case, mode):
+    out, gradients = results(function, case, mode)
+    expected = CASES[case][f"{mode}/out"]
+    known = ~expected.isnan()
+    torch.testing.assert_close(out[known], expected[known], rtol=1e-9, atol=1e-9)
+    assert torch.equal(out.isnan(), ~known)
+    for name, gradient in gradients.items():
+        if (exact := CASES[case].get(f"{mode}/grad_{name}")) is not None:
+            torch.testing.assert_close(gradient, exact, rtol=1e-9, atol=1e-9 * float(exact.abs().max()))
