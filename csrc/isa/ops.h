@@ -15,6 +15,7 @@
 #include "phase_linear/cpu_parameters.h"
 #include "project_maps/cpu_parameters.h"
 #include "sampled_mlp/cpu_parameters.h"
+#include "splat/cpu_parameters.h"
 
 namespace vinr {
 
@@ -43,6 +44,8 @@ struct Kernels {
     Kernel<SampledMlpParameters<scalar_t>, SampledMlpGradients<scalar_t>> sampled_mlp_backward;
     Kernel<ProjectMapsParameters<scalar_t>> project_maps;
     Kernel<ProjectMapsParameters<scalar_t>, ProjectMapsGradients<scalar_t>> project_maps_backward;
+    Kernel<SplatParameters<scalar_t>> splat_forward;
+    Kernel<SplatParameters<scalar_t>, SplatGradients<scalar_t>> splat_backward;
 };
 
 }  // namespace vinr
@@ -69,6 +72,8 @@ struct Kernels {
 #include "nearest_conv/cpu_kernel.h"
 #include "phase_linear/cpu_kernel.h"
 #include "project_maps/cpu_kernel.h"
+#include "splat/cpu_backward.h"
+#include "splat/cpu_forward.h"
 #if !defined(VINR_FLOAT64)
 #include "conv_lstm/cpu_kernel.h"
 #include "deform_conv2d/cpu_backward.h"
@@ -100,6 +105,8 @@ constexpr Kernels<Scalar> kKernels = [] {
     kernels.phase_linear_backward = phase_linear_backward;
     kernels.project_maps = project_maps;
     kernels.project_maps_backward = project_maps_backward;
+    kernels.splat_forward = splat_forward;
+    kernels.splat_backward = splat_backward;
 #if !defined(VINR_FLOAT64)
     kernels.lstm_gates = lstm_gates;
     kernels.deform_conv2d_backward = deform_conv2d_backward;

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
 from vinr_engine import reference
 from vinr_engine.ops.checks import check, check_device, check_floating, check_rank, check_shape
-from vinr_engine.ops.op import computed_in
+from vinr_engine.ops.op import Backend, Op, computed_in, on_the_cpu
 from vinr_engine.reference.splat import ENDINGS, MODES
 
 
@@ -128,12 +128,133 @@ def _check(op: str, x: Tensor, flow: Tensor, name: str, weight: Tensor | None) -
 
 
 def _splat_sum(a: SumArguments) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
-    dtype = computed_in(a.x.dtype)
-    weight = None if a.weight is None else a.weight.to(dtype)
-    return reference.splat_sum(a.x.to(dtype), a.flow.to(dtype), weight, count=a.counts, maximum=a.maximum)
+    numerator, denominator, count, largest = SPLAT_SUM(a)
+    if _lies_channels_last(a.x):
+        numerator = numerator.permute(0, 3, 1, 2)
+    return numerator, denominator, count if a.counts else None, largest if a.maximum else None
+
+
+def _lies_channels_last(x: Tensor) -> bool:
+    """Whether the channels of x [B, C, H, W] lie side by side; either answer is right, one spares a copy."""
+    return x.shape[1] > 1 and x.stride(1) == 1 and x.shape[2] * x.shape[3] > 1
+
+
+def _inputs(x: Tensor, flow: Tensor, weight: Tensor | None) -> tuple[Any, ...]:
+    """Those of a kernel, and whether x is [B, H, W, C] now."""
+    dtype, last = computed_in(x.dtype), _lies_channels_last(x)
+    x = x.to(dtype)
+    return x.permute(0, 2, 3, 1) if last else x, flow.to(dtype), None if weight is None else weight.to(dtype), last
+
+
+def _sum_reference(a: SumArguments) -> tuple[Tensor, ...]:
+    x, flow, weight, last = _inputs(a.x, a.flow, a.weight)
+    x = x.permute(0, 3, 1, 2) if last else x
+    numerator, *maps = reference.splat_sum(x, flow, weight, count=a.counts, maximum=a.maximum)
+    numerator = numerator.permute(0, 2, 3, 1) if last else numerator
+    return numerator, *(x.new_empty(0) if m is None else m for m in maps)
+
+
+def _reference(a: Arguments) -> tuple[Tensor, ...]:
+    x, flow, metric, last = _inputs(a.x, a.flow, a.metric)
+    out = reference.splat(x.permute(0, 3, 1, 2) if last else x, flow, metric, a.mode, a.eps)
+    return (out.permute(0, 2, 3, 1) if last else out,)
 
 
 def _splat(a: Arguments) -> Tensor:
-    dtype = computed_in(a.x.dtype)
-    metric = None if a.metric is None else a.metric.to(dtype)
-    return reference.splat(a.x.to(dtype), a.flow.to(dtype), metric, a.mode, a.eps).to(a.x.dtype)
+    out: Tensor = SPLAT(a)[0]
+    return (out.permute(0, 3, 1, 2) if _lies_channels_last(a.x) else out).to(a.x.dtype)
+
+
+def _fake_sum(
+    x: Tensor, flow: Tensor, weight: Tensor | None, channels_last: bool, count: bool, maximum: bool
+) -> tuple[Tensor, ...]:
+    B, _, H, W = flow.shape
+    return x.new_empty(x.shape), *(x.new_empty((B, 1, H, W) if wanted else (0,)) for wanted in (True, count, maximum))
+
+
+def _fake_splat(
+    x: Tensor, flow: Tensor, metric: Tensor | None, channels_last: bool, exponential: bool, eps: str
+) -> tuple[Tensor, ...]:
+    B, _, H, W = flow.shape
+    return x.new_empty(x.shape), x.new_empty(B, 3, H, W)
+
+
+def _fake_gradients(x: Tensor, flow: Tensor, weight: Tensor | None, mask: list[bool]) -> tuple[Tensor, ...]:
+    d_weight = x.new_empty(weight.shape if mask[2] and weight is not None else (0,))
+    return x.new_empty(x.shape if mask[0] else (0,)), flow.new_empty(flow.shape if mask[1] else (0,)), d_weight
+
+
+def _fake_sum_backward(
+    grad_numerator: Tensor, grad_denominator: Tensor, x: Tensor, flow: Tensor, weight: Tensor | None,
+    channels_last: bool, output_mask: list[bool],
+) -> tuple[Tensor, ...]:  # fmt: skip
+    return _fake_gradients(x, flow, weight, output_mask)
+
+
+def _fake_splat_backward(
+    grad_output: Tensor, out: Tensor, norm: Tensor, x: Tensor, flow: Tensor, metric: Tensor | None,
+    channels_last: bool, exponential: bool, output_mask: list[bool],
+) -> tuple[Tensor, ...]:  # fmt: skip
+    return _fake_gradients(x, flow, metric, output_mask)
+
+
+def _save_sum(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+    *tensors, ctx.channels_last, _, _ = inputs
+    ctx.save_for_backward(*tensors)
+    ctx.mark_non_differentiable(*output[2:])
+
+
+def _save_splat(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+    *tensors, ctx.channels_last, ctx.exponential, _ = inputs
+    ctx.save_for_backward(*output, *tensors)
+    ctx.mark_non_differentiable(output[1])
+
+
+def _wanted(ctx: Any, gradients: tuple[Tensor, ...]) -> tuple[Any, ...]:
+    needs = ctx.needs_input_grad
+    return *(d if wanted else None for d, wanted in zip(gradients, needs[:3], strict=True)), *[None] * (len(needs) - 3)
+
+
+def _sum_gradient(
+    ctx: Any, backward: Any, grad_numerator: Tensor, grad_denominator: Tensor, *_: Any
+) -> tuple[Any, ...]:
+    needs = list(ctx.needs_input_grad[:3])
+    return _wanted(ctx, backward(grad_numerator, grad_denominator, *ctx.saved_tensors, ctx.channels_last, needs))
+
+
+def _splat_gradient(ctx: Any, backward: Any, grad_output: Tensor, _: Any) -> tuple[Any, ...]:
+    needs = list(ctx.needs_input_grad[:3])
+    return _wanted(ctx, backward(grad_output, *ctx.saved_tensors, ctx.channels_last, ctx.exponential, needs))
+
+
+# x and its gradient are [B, H, W, C] if channels_last, else [B, C, H, W]; gradients that are not wanted are empty.
+SPLAT_SUM = Op(
+    "splat_sum",
+    schema="(Tensor x, Tensor flow, Tensor? weight, bool channels_last, bool count, bool maximum) "
+    "-> (Tensor, Tensor, Tensor, Tensor)",
+    backward_schema="(Tensor grad_numerator, Tensor grad_denominator, Tensor x, Tensor flow, Tensor? weight, "
+    "bool channels_last, bool[3] output_mask) -> (Tensor, Tensor, Tensor)",
+    reference=_sum_reference,
+    prepare=lambda backend, a: (*_inputs(a.x, a.flow, a.weight), a.counts, a.maximum),
+    fake=_fake_sum,
+    fake_backward=_fake_sum_backward,
+    save=_save_sum,
+    gradient=_sum_gradient,
+    backends={"cpu": Backend(on_the_cpu)},
+)
+
+# The result, and what its gradient needs of each pixel, [B, 3, H, W]: the divisor's reciprocal, the exponent that
+# exponentials are relative to, and whether the divisor depends on the weights.
+SPLAT = Op(
+    "splat",
+    schema="(Tensor x, Tensor flow, Tensor? metric, bool channels_last, bool exponential, str eps) -> (Tensor, Tensor)",
+    backward_schema="(Tensor grad_output, Tensor out, Tensor norm, Tensor x, Tensor flow, Tensor? metric, "
+    "bool channels_last, bool exponential, bool[3] output_mask) -> (Tensor, Tensor, Tensor)",
+    reference=_reference,
+    prepare=lambda backend, a: (*_inputs(a.x, a.flow, a.metric), a.mode == "soft", a.eps),
+    fake=_fake_splat,
+    fake_backward=_fake_splat_backward,
+    save=_save_splat,
+    gradient=_splat_gradient,
+    backends={"cpu": Backend(on_the_cpu)},
+)
