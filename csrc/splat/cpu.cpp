@@ -77,16 +77,11 @@ scalar_t* if_wanted(bool wanted, const Tensor& t) {
     return wanted ? numbers<scalar_t>(t) : nullptr;
 }
 
-// Runs the forward pass with room for its sources.
 template <typename scalar_t>
 void run_forward(const Arguments& a, SplatParameters<scalar_t>& p) {
     if (a.B * a.H * a.W == 0) return;
     const Tensor turned = a.turned();
     p.turned = if_wanted<scalar_t>(!a.channels_last, turned);
-    using Source = SplatSource<scalar_t>;
-    static_assert(sizeof(Source) % sizeof(scalar_t) == 0);
-    const Tensor sources = a.new_tensor({2, a.B * a.H * a.W, int64_t(sizeof(Source) / sizeof(scalar_t))});
-    p.sources = reinterpret_cast<Source*>(numbers<scalar_t>(sources));
     run_kernel(&Kernels<scalar_t>::splat_forward, false, p);
 }
 

@@ -12,14 +12,6 @@ namespace vinr {
 // 1e-7.
 enum class SplatEnding { kNone, kAdd, kZero, kClip };
 
-// A source that lands: its number in its image; the column of its left taps plus one; its distances from the taps to
-// the left and above; its weight.
-template <typename scalar_t>
-struct SplatSource {
-    uint32_t number, column;
-    scalar_t a, b, weight;
-};
-
 template <typename scalar_t>
 struct SplatParameters {
     int64_t batch, height, width, channels;
@@ -27,11 +19,9 @@ struct SplatParameters {
     bool exponential;    // a source weighs exp(weight), and 1e-7 is relative to the largest exponential of a pixel
     SplatEnding ending;
     const scalar_t* x;
-    const scalar_t* flow;    // [batch, 2, height, width]
-    const scalar_t* weight;  // [batch, height, width]; null where each source weighs 1
-    // Forward alone: room for x with its channels last, where they are not, and twice for all sources.
-    scalar_t* turned;
-    SplatSource<scalar_t>* sources;
+    const scalar_t* flow;                 // [batch, 2, height, width]
+    const scalar_t* weight;               // [batch, height, width]; null where each source weighs 1
+    scalar_t* turned;                     // forward alone: room for x with its channels last, where they are not
     scalar_t* out;                        // like x
     scalar_t *denominator, *count, *max;  // [batch, height, width], of undivided sums; null where not wanted
     // [batch, 3, height, width], of divided ones: the divisor's reciprocal; the largest exponent, that all are relative

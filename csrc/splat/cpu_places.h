@@ -37,7 +37,8 @@ inline bool locate_source(const SplatParameters<Scalar>& p, const Scalar* flow, 
     return locate(Scalar(j) + flow[at], Scalar(i) + flow[p.height * p.width + at], p.height, p.width, place);
 }
 
-// values[i] = exp(values[i]) for count values of at most 0; `values` has room for whole vectors. NaN stays NaN.
+// values[i] = exp(values[i]) for count values of at most 0; `values` has room for whole vectors. In single precision 0
+// from -87 on. NaN stays NaN.
 inline void exponentials(Scalar* values, int64_t count) {
     if constexpr (sizeof(Scalar) == 8) {
         for (int64_t i = 0; i < count; ++i) values[i] = std::exp(values[i]);
@@ -45,8 +46,9 @@ inline void exponentials(Scalar* values, int64_t count) {
         std::fill(values + count, values + whole_vectors(count), Scalar(0));
         const Vec zero = Vec::zero(), end = Vec::set1(Scalar(87));
         for (int64_t i = 0; i < count; i += Vec::width) {
-            // In this order max and min keep NaN.
-            exp_minus(min(end, max(zero, zero - Vec::load(values + i)))).store(values + i);
+            // In this order max and min keep NaN, and the comparison, which is false for it.
+            const Vec x = min(end, max(zero, zero - Vec::load(values + i)));
+            select_not_positive(end - x, zero, exp_minus(x)).store(values + i);
         }
     }
 }
@@ -67,22 +69,26 @@ inline void turn_back(const SplatParameters<Scalar>& p, const Scalar* from, int6
     transpose(from, p.channels, count, p.channels, to, pixels);
 }
 
+constexpr int64_t kAtOnce = 4;  // sources that are taken whether they are there or not, without a branch
+
+// A source that lands: its number in its image, the column of its place, its distances from the tap, its weight.
+struct Source {
+    uint32_t number, column;
+    Scalar a, b, weight;
+};
+
 // The sources of all images by the row of their upper taps, in a row by the column of their left taps, and of one cell
 // in the order of the sources: an order that follows from the flow alone. A row of cells is one more than the picture
 // has, since sources land up to a pixel above it.
 class Order {
  public:
-    using Source = SplatSource<Scalar>;
-
     explicit Order(const SplatParameters<Scalar>& p)
         : p(p),
           rows(p.height + 1),
           slabs((p.height + kSlabRows - 1) / kSlabRows),
           counts(p.batch * slabs * rows),
           row_start(p.batch * rows + 1),
-          column_start(p.batch * rows * (p.width + 2)),
-          unsorted(p.sources),
-          sorted(p.sources + p.batch * p.height * p.width) {}
+          column_start(p.batch * rows * (p.width + 2)) {}
 
     void run(ParallelFor parallel_for) {
         parallel_for(p.batch * slabs, &each<&Order::count>, this);
@@ -97,21 +103,33 @@ class Order {
             }
         }
         row_start.back() = start;
+        unsorted.reset(new Source[start]);
+        numbers.reset(new uint32_t[start + kAtOnce]);
+        values.reset(new Scalar[3 * (start + kAtOnce)]);
+        std::fill_n(numbers.get() + start, kAtOnce, 0);
+        for (int k = 0; k < 3; ++k) std::fill_n(column_of(k) + start, kAtOnce, Scalar(0));
         parallel_for(p.batch * slabs, &each<&Order::fill>, this);
         parallel_for(p.batch * rows, &each<&Order::sort>, this);
+        unsorted.reset();
     }
 
-    // The sources of one row of cells, and for each column, and two more, where in them its own begin.
+    // The sources of one row of cells, kAtOnce behind the last of which may be read; and for each column, and two more,
+    // where in them its own begin.
     struct Row {
-        const Source* sources;
+        const uint32_t* number;
+        const Scalar *a, *b, *weight;
         const uint32_t* start;
         int64_t count;
     };
 
     Row row(int64_t image, int64_t row) const {
-        const int64_t index = image * rows + row;
-        return {sorted + row_start[index], column_start.data() + index * (p.width + 2),
-                row_start[index + 1] - row_start[index]};
+        const int64_t index = image * rows + row, first = row_start[index];
+        return {numbers.get() + first,
+                column_of(0) + first,
+                column_of(1) + first,
+                column_of(2) + first,
+                column_start.data() + index * (p.width + 2),
+                row_start[index + 1] - first};
     }
 
  private:
@@ -119,6 +137,9 @@ class Order {
     static void each(int64_t begin, int64_t end, void* context) {
         for (int64_t i = begin; i < end; ++i) (static_cast<Order*>(context)->*task)(i);
     }
+
+    // a, b or weight of the sorted sources
+    Scalar* column_of(int k) const { return values.get() + k * (row_start.back() + kAtOnce); }
 
     // take(source's number, place) of each source of a slab that lands.
     template <typename Take>
@@ -153,7 +174,12 @@ class Order {
         for (int64_t k = first; k < end; ++k) ++start[unsorted[k].column + 1];
         for (int64_t c = 1; c < p.width + 2; ++c) start[c] += start[c - 1];
         // start[c] is now where column c begins, and becomes where it ends, which is where the next one begins.
-        for (int64_t k = first; k < end; ++k) sorted[first + start[unsorted[k].column]++] = unsorted[k];
+        Scalar *a = column_of(0), *b = column_of(1), *weight = column_of(2);
+        for (int64_t k = first; k < end; ++k) {
+            const Source& s = unsorted[k];
+            const int64_t to = first + start[s.column]++;
+            numbers[to] = s.number, a[to] = s.a, b[to] = s.b, weight[to] = s.weight;
+        }
         std::copy_backward(start, start + p.width + 1, start + p.width + 2);
         start[0] = 0;
     }
@@ -163,7 +189,10 @@ class Order {
     std::vector<int64_t> counts;         // [batch, slabs, rows]: sources, and then where the next one goes
     std::vector<int64_t> row_start;      // [batch, rows] and the end
     std::vector<uint32_t> column_start;  // [batch, rows, width + 2]
-    Source *unsorted, *sorted;
+    // Not vectors: those would write zeros first.
+    std::unique_ptr<Source[]> unsorted;
+    std::unique_ptr<uint32_t[]> numbers;
+    std::unique_ptr<Scalar[]> values;  // a, b and weight
 };
 
 }  // namespace splat
