@@ -30,7 +30,16 @@ CACHE = ROOT / "build" / "gpu_static"
 TRITON, CUDA = "triton", "cuda"
 TRITON_VERSION = version("triton")
 # What kernels are of, by their names; those of none are gradients that ops share.
-OPS = ("bspline_head", "deform_conv2d", "inr_query", "local_correlation", "nearest_conv", "phase_linear", "sampled_mlp")
+OPS = (
+    "bspline_head",
+    "deform_conv2d",
+    "inr_query",
+    "local_correlation",
+    "nearest_conv",
+    "phase_linear",
+    "sampled_mlp",
+    "splat",
+)
 CHECKED = ("float16", "bfloat16", "tf32")  # operands whose inference must not spill and must use the tensor cores
 
 

@@ -204,7 +204,18 @@ def bspline_head():
         ops.bspline_head_triton_backward(torch.ones_like(out), *arguments[:5], [True] * 6)
 
 
-OPS = (deform_conv2d, inr_query, sampled_mlp, local_correlation, phase_linear, nearest_conv, bspline_head)
+def splat():
+    from ops.splat.samples import Sample
+
+    for sample in (Sample("several"), Sample("one pixel", size=(1, 1), channels=64, batch=1)):
+        arguments = (*sample.arguments(torch.float32), False)
+        numerator, denominator, *_ = ops.splat_sum_triton(*arguments, True, True)
+        ops.splat_sum_triton_backward(numerator, denominator, *arguments, [True] * 3)
+        out, norm = ops.splat_triton(*arguments, True, "add")
+        ops.splat_triton_backward(out, out, norm, *arguments, True, [True] * 3)
+
+
+OPS = (deform_conv2d, inr_query, sampled_mlp, local_correlation, phase_linear, nearest_conv, bspline_head, splat)
 
 
 def main(capability, *names):

@@ -27,6 +27,9 @@ from ops.phase_linear.test_triton import gradients as phase_gradients
 from ops.sampled_mlp.samples import Sample
 from ops.sampled_mlp.samples import gradients as mlp_gradients
 from ops.sampled_mlp.test_triton import on
+from ops.splat.test_op import FORMS
+from ops.splat.test_op import gradients as splat_gradients
+from ops.splat.test_triton import TINY
 
 
 def deform_conv2d(device):
@@ -69,9 +72,14 @@ def bspline_head(device):
     return spline_gradients(against_reference.on(device, spline.SAMPLES[0].arguments(torch.float32)))
 
 
+def splat(device):
+    return splat_gradients(FORMS["soft add"][0], against_reference.on(device, TINY.arguments(torch.float32)))
+
+
 OPS = (
     deform_conv2d, deform_conv2d_packed, inr_query, sampled_mlp, sampled_mlp_of_x, local_correlation, phase_linear,
     nearest_conv, bspline_head,
+    splat,
 )  # fmt: skip
 every = pytest.mark.parametrize("op", OPS, ids=lambda op: op.__name__)
 

@@ -78,6 +78,7 @@ def test_launches_reach_the_driver_as_they_were_given(version):
         "phase_linear",
         "nearest_conv",
         "bspline_head",
+        "splat",
     )
     first = [OLDEST] if version == "oldest" else []
     lines = output_lines(TESTS / "triton_kernels" / "record_launches.py", 90, *ops, first=first)
@@ -86,6 +87,7 @@ def test_launches_reach_the_driver_as_they_were_given(version):
     kernels |= {"phase_linear", "phase_linear_backward_maps", "phase_linear_backward_weights"}
     kernels |= {"nearest_conv_add", "nearest_conv_gather"}
     kernels |= {"bspline_head", "bspline_head_backward", "bspline_head_backward_weight"}
+    kernels |= {"splat_cells", "splat", "splat_backward", "splat_pull"}
     assert {line.split()[0] for line in lines} == kernels
 
 
@@ -131,3 +133,15 @@ def test_kernels_without_matrix_instructions(capability):
     for kernel in kernels:
         assert kernel["stack"] + kernel["local_loads"] + kernel["local_stores"] == 0, kernel
         assert kernel["wide_global_loads"] > 0, kernel
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3000)
+@pytest.mark.parametrize("capability", CAPABILITIES)
+def test_splatting_kernels(capability):
+    kernels = compiled(capability, "splat")
+    assert len(kernels) == 16
+    for kernel in kernels:
+        # Offsets of a row that is no multiple of 16 bytes may take a register or two too many.
+        assert kernel["stack"] <= (32 if "of 130 channels" in kernel["name"] else 0), kernel
+        assert kernel["wide_global_loads"] > 0 or "of 64 channels" not in kernel["name"], kernel

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from vinr_engine import reference
 from vinr_engine.ops.checks import check, check_device, check_floating, check_rank, check_shape
-from vinr_engine.ops.op import Backend, Op, computed_in, on_the_cpu
+from vinr_engine.ops.op import Backend, Op, computed_in, on_the_cpu, on_triton, triton_kernel
 from vinr_engine.reference.splat import ENDINGS, MODES
 
 
@@ -240,7 +240,14 @@ SPLAT_SUM = Op(
     fake_backward=_fake_sum_backward,
     save=_save_sum,
     gradient=_sum_gradient,
-    backends={"cpu": Backend(on_the_cpu)},
+    backends={
+        "cpu": Backend(on_the_cpu),
+        "triton": Backend(
+            on_triton,
+            triton_kernel("splat.launch", "splat_sum"),
+            triton_kernel("splat.launch", "splat_sum_backward"),
+        ),
+    },
 )
 
 # The result, and what its gradient needs of each pixel, [B, 3, H, W]: the divisor's reciprocal, the exponent that
@@ -256,5 +263,12 @@ SPLAT = Op(
     fake_backward=_fake_splat_backward,
     save=_save_splat,
     gradient=_splat_gradient,
-    backends={"cpu": Backend(on_the_cpu)},
+    backends={
+        "cpu": Backend(on_the_cpu),
+        "triton": Backend(
+            on_triton,
+            triton_kernel("splat.launch", "splat"),
+            triton_kernel("splat.launch", "splat_backward"),
+        ),
+    },
 )
