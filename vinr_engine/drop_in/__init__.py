@@ -1,5 +1,6 @@
 """Replacements for parts of other projects, under their names and arguments: change one import line."""
 
 from vinr_engine.drop_in.liif import liif_query
+from vinr_engine.drop_in.softsplat import softsplat
 
-__all__ = ["liif_query"]
+__all__ = ["liif_query", "softsplat"]
