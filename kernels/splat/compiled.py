@@ -18,7 +18,7 @@ def _pointers(names: str) -> dict[str, str]:
 
 def _describe(
     name: str, kernel: Any, pointers: dict[str, str], sizes: tuple[str, ...], constexprs: dict[str, Any]
-) -> Any:
+) -> Configuration:
     return Configuration(
         name=f"splat {name}", kernel=kernel, signature=pointers | dict.fromkeys(sizes, "i32"),
         constexprs=constexprs | {"LARGE": False}, num_warps=4, num_stages=3, aligned=frozenset(pointers),

@@ -10,7 +10,7 @@ GRAD = CASES.pop("")["grad"]
 RUNS = [(case, key.removesuffix("/out")) for case, arrays in CASES.items() for key in arrays if key.endswith("/out")]
 every = pytest.mark.parametrize(("case", "mode"), RUNS, ids=map("-".join, RUNS))
 # Of float32; of `negative` numerators nearly cancel their denominators.
-FLOAT32 = {"negative": 3e-5}
+FLOAT32 = {"negative": 5e-5}
 
 
 def results(function, case, mode, dtype=torch.float64):
