@@ -9,6 +9,7 @@
 #include "conv3x3/cpu_parameters.h"
 #include "conv_lstm/cpu_parameters.h"
 #include "deform_conv2d/cpu_parameters.h"
+#include "fourier_mlp/cpu_parameters.h"
 #include "inr_query/cpu_parameters.h"
 #include "local_correlation/cpu_parameters.h"
 #include "nearest_conv/cpu_parameters.h"
@@ -32,6 +33,8 @@ struct Kernels {
     Kernel<LstmGates<scalar_t>> lstm_gates;
     Kernel<DeformForward<scalar_t>> deform_conv2d;
     Kernel<DeformBackward<scalar_t>> deform_conv2d_backward;
+    Kernel<FourierMlpParameters<scalar_t>> fourier_mlp;
+    Kernel<FourierMlpParameters<scalar_t>, FourierMlpGradients<scalar_t>> fourier_mlp_backward;
     Kernel<QueryParameters<scalar_t>> inr_query;
     Kernel<QueryParameters<scalar_t>, QueryGradients<scalar_t>> inr_query_backward;
     Kernel<LocalCorrelationParameters<scalar_t>> local_correlation;
@@ -52,12 +55,14 @@ struct Kernels {
 
 #else
 
+#include "fourier_mlp/cpu_forward.h"
 #include "inr_query/cpu_forward.h"
 #include "sampled_mlp/cpu_forward.h"
 
 #if !defined(VINR_AMX)
 #include "conv3x3/cpu_kernel.h"
 #include "conv3x3/cpu_weight_gradient.h"
+#include "fourier_mlp/cpu_backward.h"
 #include "inr_query/cpu_backward.h"
 #include "sampled_mlp/cpu_backward.h"
 #endif
@@ -83,11 +88,13 @@ struct Kernels {
 // A constant: nothing of it runs before the machine is known to have these instructions.
 constexpr Kernels<Scalar> kKernels = [] {
     Kernels<Scalar> kernels{};
+    kernels.fourier_mlp = fourier_mlp;
     kernels.inr_query = inr_query;
     kernels.sampled_mlp = sampled_mlp;
 #if !defined(VINR_AMX)
     kernels.conv3x3 = conv3x3;
     kernels.conv3x3_weight = conv3x3_weight;
+    kernels.fourier_mlp_backward = fourier_mlp_backward;
     kernels.inr_query_backward = inr_query_backward;
     kernels.sampled_mlp_backward = sampled_mlp_backward;
 #endif

@@ -3,6 +3,7 @@
 from vinr_engine.ops.bspline_head import bspline_head
 from vinr_engine.ops.conv3x3 import conv3x3
 from vinr_engine.ops.deform_conv2d import deform_conv2d, deform_conv2d_packed
+from vinr_engine.ops.fourier_mlp import fourier_mlp
 from vinr_engine.ops.inr_query import inr_query
 from vinr_engine.ops.local_correlation import local_correlation
 from vinr_engine.ops.nearest_conv import nearest_conv, nearest_conv_table
@@ -15,6 +16,7 @@ __all__ = [
     "conv3x3",
     "deform_conv2d",
     "deform_conv2d_packed",
+    "fourier_mlp",
     "inr_query",
     "local_correlation",
     "nearest_conv",

@@ -7,9 +7,11 @@ from vinr_engine.reference.bspline_head import bspline_head
 from vinr_engine.reference.conv3x3 import conv3x3
 from vinr_engine.reference.deform_conv2d import deform_conv2d, deform_conv2d_packed
 from vinr_engine.reference.encoder import encoder
+from vinr_engine.reference.fourier_mlp import fourier_mlp
 from vinr_engine.reference.inr_query import inr_query
 from vinr_engine.reference.liif import liif_query
 from vinr_engine.reference.local_correlation import local_correlation
+from vinr_engine.reference.lte import lte_fast_query, lte_query
 from vinr_engine.reference.nearest_conv import nearest_conv
 from vinr_engine.reference.phase_linear import phase_linear
 from vinr_engine.reference.project_maps import project_maps
@@ -22,9 +24,12 @@ __all__ = [
     "deform_conv2d",
     "deform_conv2d_packed",
     "encoder",
+    "fourier_mlp",
     "inr_query",
     "liif_query",
     "local_correlation",
+    "lte_fast_query",
+    "lte_query",
     "nearest_conv",
     "phase_linear",
     "project_maps",
