@@ -11,6 +11,11 @@ GOLDEN_TRITON = 2e-4
 # Largest relative error of a gradient against the stored one: max |a - b| / max |b|.
 GOLDEN_GRADIENT = {torch.float32: 1e-3, torch.float64: 1e-6}
 
+# Largest absolute error of LTE's query against the published one's stored colours, and relative error of its gradients:
+# in float32 a sum that is nearly zero may fall on the other side of a ReLU.
+LTE = {torch.float32: 1e-4, torch.float64: 1e-9}
+LTE_GRADIENT = {torch.float32: 5e-3, torch.float64: 1e-9}
+
 # Largest relative error of an op against the reference in float64.
 OP = {torch.float32: 2e-5, torch.float64: 1e-12, torch.bfloat16: 2e-2, torch.float16: 3e-3}
 

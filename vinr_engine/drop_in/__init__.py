@@ -4,3 +4,6 @@ from vinr_engine.drop_in.liif import liif_query
 from vinr_engine.drop_in.softsplat import softsplat
 
 __all__ = ["liif_query", "softsplat"]
+from vinr_engine.drop_in.lte import lte_query
+
+__all__ = ["liif_query", "lte_query"]

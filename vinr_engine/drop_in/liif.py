@@ -29,7 +29,7 @@ def layers_of(imnet: nn.Module | Sequence[Layer]) -> list[Layer]:
     return [(m.weight, m.weight.new_zeros(m.out_features) if m.bias is None else m.bias) for m in linear]
 
 
-def _neighbour(coordinate: Tensor, n: int, sign: int) -> tuple[Tensor, Tensor]:
+def neighbour(coordinate: Tensor, n: int, sign: int) -> tuple[Tensor, Tensor]:
     """On an axis of n pixels: the pixel nearest to the shifted coordinate, and the distance from it in half pixels."""
     shift = sign / n + 1e-6 if sign else 0.0
     index = ((coordinate.detach() + shift).clamp(-_EDGE, _EDGE).add(1).mul(n / 2)).floor()
@@ -88,7 +88,7 @@ def liif_query(
     if size is not None:
         check(min(size) > 0, OP, "size must be positive, got {}", size)
         axes = [(torch.arange(n, device=features.device).double() * 2 + 1) / n - 1 for n in size]
-        neighbours = [[_neighbour(axis, n, s) for s in signs] for axis, n in zip(axes, (h, w), strict=True)]
+        neighbours = [[neighbour(axis, n, s) for s in signs] for axis, n in zip(axes, (h, w), strict=True)]
         near_y, near_x = ([torch.stack(t) for t in zip(*axis, strict=True)] for axis in neighbours)
         pairs = [  # index and distance: [1, signs, signs, HH, WW]
             torch.broadcast_tensors(y[None, :, None, :, None], x[None, None, :, None, :])
@@ -103,7 +103,7 @@ def liif_query(
         queries = coordinates.shape[1]
         check_shape(OP, "coordinates", coordinates, "[B, Q, 2]", (B, queries, 2))
         near_y, near_x = (
-            [torch.stack(t, 1) for t in zip(*(_neighbour(axis.double(), n, s) for s in signs), strict=True)]
+            [torch.stack(t, 1) for t in zip(*(neighbour(axis.double(), n, s) for s in signs), strict=True)]
             for axis, n in zip(coordinates.unbind(-1), (h, w), strict=True)
         )
         pairs = [  # [B, signs, signs, Q]
