@@ -11,6 +11,9 @@ GOLDEN_TRITON = 2e-4
 # Largest relative error of a gradient against the stored one: max |a - b| / max |b|.
 GOLDEN_GRADIENT = {torch.float32: 1e-3, torch.float64: 1e-6}
 
+# Largest absolute error of LIIF's query on published weights in bfloat16, of colours in [-1, 1].
+LIIF_BFLOAT16 = 4e-2
+
 # Largest absolute error of LTE's query against the published one's stored colours, and relative error of its gradients:
 # in float32 a sum that is nearly zero may fall on the other side of a ReLU.
 LTE = {torch.float32: 1e-4, torch.float64: 1e-9}
