@@ -160,6 +160,16 @@ def sampled_mlp():
         ops.sampled_mlp_triton_backward(torch.ones_like(out).float(), *arguments, [True] * 4, "tf32")
 
 
+def fourier_mlp():
+    from ops.fourier_mlp.samples import Sample, op_arguments
+
+    for sample in (Sample("cells", cell="point", joined=True), Sample("one", neighbours=1, weights=False, rows=1)):
+        arguments = op_arguments(sample.arguments(torch.float32))
+        out = ops.fourier_mlp_triton(*arguments, "float16")
+        wanted = [True] * 6 if sample.cell else [True, True, True, False, True, False]
+        ops.fourier_mlp_triton_backward(torch.ones_like(out).float(), *arguments, wanted, "tf32")
+
+
 def local_correlation():
     from ops.local_correlation.samples import Sample
 
@@ -215,7 +225,17 @@ def splat():
         ops.splat_triton_backward(out, out, norm, *arguments, True, [True] * 3)
 
 
-OPS = (deform_conv2d, inr_query, sampled_mlp, local_correlation, phase_linear, nearest_conv, bspline_head, splat)
+OPS = (
+    deform_conv2d,
+    inr_query,
+    sampled_mlp,
+    local_correlation,
+    phase_linear,
+    nearest_conv,
+    bspline_head,
+    splat,
+    fourier_mlp,
+)
 
 
 def main(capability, *names):

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from vinr_engine import reference
 from vinr_engine.backends import LOW_PRECISION, chosen_operands
+from vinr_engine.kernels.common import runtime
 from vinr_engine.ops.checks import check, check_device, check_floating, check_layers, check_rank, check_shape
 from vinr_engine.ops.op import (
     Backend,
@@ -19,8 +20,10 @@ from vinr_engine.ops.op import (
     dtype_in_force,
     gradient_operands,
     on_the_cpu,
+    on_triton,
     run_by_cpu,
     tensors_of,
+    triton_kernel,
 )
 from vinr_engine.reference.mlp import Layer
 
@@ -244,6 +247,13 @@ def _on_the_cpu(a: Arguments) -> str:
     return on_the_cpu(a._replace(indices=a.relative), CPU_DTYPES)
 
 
+def _on_triton(a: Arguments) -> str:
+    for weight, _ in a.layers:
+        if max(weight.shape) > runtime.WIDEST:
+            return f"it takes layers of up to {runtime.WIDEST} inputs and outputs, got {list(weight.shape)}"
+    return on_triton(a._replace(indices=a.relative))
+
+
 # Maps [B, P, D], D a multiple of 32; index [B, N, k] int64, relative [B, N, k, 2], phase [D / 2, X], cell [B, N or 1,
 # X], where there is none X = 1; layers holds weight and bias of each layer in turn; weights [B, N, k].
 _ARGUMENTS = (
@@ -264,5 +274,12 @@ FOURIER_MLP = Op(
     fake_backward=_fake_backward,
     save=_save,
     gradient=_gradient,
-    backends={"cpu": Backend(_on_the_cpu)},
+    backends={
+        "cpu": Backend(_on_the_cpu),
+        "triton": Backend(
+            _on_triton,
+            triton_kernel("fourier_mlp.launch", "fourier_mlp"),
+            triton_kernel("fourier_mlp.backward", "fourier_mlp_backward"),
+        ),
+    },
 )
