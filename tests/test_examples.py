@@ -34,6 +34,10 @@ def test_softsplat():
     assert "auto: [1, 3, 96, 128] with gradients" in run("softsplat.py")
 
 
+def test_lte():
+    assert "auto: [1, 6912, 3]" in run("lte.py")
+
+
 def test_each_is_run_by_a_test():
     text = "".join(path.read_text() for path in Path(__file__).parent.rglob("test_examples.py"))
     assert [path.name for path in sorted(EXAMPLES.glob("*.py")) if f'"{path.name}"' not in text] == []
