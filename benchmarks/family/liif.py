@@ -13,7 +13,7 @@ from vinr_engine import reference
 from vinr_engine.drop_in.liif import liif_query
 
 WIDTHS = (580, 256, 256, 256, 256, 3)
-CHUNK = 9216  # queries at a time of the straight form
+CHUNK = 4096  # queries at a time, the fastest of the straight form
 
 
 def forms(size: int, scale: int) -> Forms:

@@ -13,7 +13,7 @@ from vinr_engine import reference
 from vinr_engine.drop_in.lte import lte_query
 
 CHANNELS, WIDTHS = 64, (256, 256, 256, 256, 3)
-CHUNK = 4096  # points at a time, of 1024 to all of them the fastest of the straight form
+CHUNK = 4096  # points at a time, the fastest of the straight form
 
 
 def parameters(fast: bool) -> dict[str, Tensor]:

@@ -172,6 +172,17 @@ def test_autocast_keeps_frequencies(backend):
     assert relative_error(out, expected) <= OP[torch.bfloat16]
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("of", [module_of, parameters_of])
+def test_compiles_as_one_graph(of):
+    torch.compiler.reset()
+    model, features = of("lte", dtype=torch.float32, seed=3), torch.rand(1, 64, 6, 7, requires_grad=True)
+    compiled = torch.compile(lambda x: lte_query(x, model, (9, 11)), fullgraph=True, backend="aot_eager")
+    actual, expected = compiled(features), lte_query(features, model, (9, 11))
+    torch.testing.assert_close(actual, expected)
+    torch.testing.assert_close(*(torch.autograd.grad(out.sum(), features) for out in (actual, expected)))
+
+
 def test_nothing_to_do(backend):
     p, features = parameters_of("lte", 3, torch.float32), torch.rand(1, 64, 6, 5)
     assert lte_query(features[:0], p, (5, 6)).shape == (0, 5, 6, 3)

@@ -6,7 +6,6 @@ accelerate(model)
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -73,8 +72,7 @@ def _of_module(model: nn.Module) -> Parts:
 def _of_parameters(parameters: Mapping[str, Tensor]) -> Parts:
     fast = "imnet.layers.0.weight" not in parameters
     prefix = "layers." if fast else "imnet.layers."
-    found = re.compile(re.escape(prefix) + r"(\d+)\.weight")
-    last = max((int(match[1]) for match in map(found.fullmatch, parameters) if match), default=0)
+    last = max([0, *[n for n in range(0, len(parameters), 2) if f"{prefix}{n}.weight" in parameters]])
     names = ["coef.weight", "coef.bias", "freq.weight", "freq.bias", "phase.weight"]
     names += [f"{prefix}{n}.{which}" for n in range(0, last + 1, 2) for which in ("weight", "bias")]
     missing = [name for name in names if name not in parameters]
