@@ -8,6 +8,7 @@
 #include "bspline_head/cpu_parameters.h"
 #include "conv3x3/cpu_parameters.h"
 #include "conv_lstm/cpu_parameters.h"
+#include "deform_attention/cpu_parameters.h"
 #include "deform_conv2d/cpu_parameters.h"
 #include "fourier_mlp/cpu_parameters.h"
 #include "inr_query/cpu_parameters.h"
@@ -31,6 +32,8 @@ struct Kernels {
     Kernel<Conv3x3Parameters<scalar_t>> conv3x3;
     Kernel<Conv3x3WeightGradient<scalar_t>> conv3x3_weight;
     Kernel<LstmGates<scalar_t>> lstm_gates;
+    Kernel<DeformAttentionParameters<scalar_t>> deform_attention;
+    Kernel<DeformAttentionParameters<scalar_t>, DeformAttentionGradients<scalar_t>> deform_attention_backward;
     Kernel<DeformForward<scalar_t>> deform_conv2d;
     Kernel<DeformBackward<scalar_t>> deform_conv2d_backward;
     Kernel<FourierMlpParameters<scalar_t>> fourier_mlp;
@@ -73,6 +76,8 @@ struct Kernels {
 
 #if !defined(VINR_BFLOAT16)
 #include "bspline_head/cpu_kernel.h"
+#include "deform_attention/cpu_backward.h"
+#include "deform_attention/cpu_forward.h"
 #include "local_correlation/cpu_kernel.h"
 #include "nearest_conv/cpu_kernel.h"
 #include "phase_linear/cpu_kernel.h"
@@ -104,6 +109,8 @@ constexpr Kernels<Scalar> kKernels = [] {
 #if !defined(VINR_BFLOAT16)
     kernels.bspline_head = bspline_head;
     kernels.bspline_head_backward = bspline_head_backward;
+    kernels.deform_attention = deform_attention;
+    kernels.deform_attention_backward = deform_attention_backward;
     kernels.local_correlation = local_correlation;
     kernels.local_correlation_backward = local_correlation_backward;
     kernels.nearest_conv = nearest_conv;

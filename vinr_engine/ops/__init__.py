@@ -2,6 +2,7 @@
 
 from vinr_engine.ops.bspline_head import bspline_head
 from vinr_engine.ops.conv3x3 import conv3x3
+from vinr_engine.ops.deform_attention import deform_attention
 from vinr_engine.ops.deform_conv2d import deform_conv2d, deform_conv2d_packed
 from vinr_engine.ops.fourier_mlp import fourier_mlp
 from vinr_engine.ops.inr_query import inr_query
@@ -14,6 +15,7 @@ from vinr_engine.ops.splat import splat, splat_sum
 __all__ = [
     "bspline_head",
     "conv3x3",
+    "deform_attention",
     "deform_conv2d",
     "deform_conv2d_packed",
     "fourier_mlp",

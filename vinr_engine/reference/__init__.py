@@ -5,6 +5,7 @@ Nothing here is tuned for speed.
 
 from vinr_engine.reference.bspline_head import bspline_head
 from vinr_engine.reference.conv3x3 import conv3x3
+from vinr_engine.reference.deform_attention import deform_attention
 from vinr_engine.reference.deform_conv2d import deform_conv2d, deform_conv2d_packed
 from vinr_engine.reference.encoder import encoder
 from vinr_engine.reference.fourier_mlp import fourier_mlp
@@ -21,6 +22,7 @@ from vinr_engine.reference.splat import splat, splat_sum
 __all__ = [
     "bspline_head",
     "conv3x3",
+    "deform_attention",
     "deform_conv2d",
     "deform_conv2d_packed",
     "encoder",
