@@ -32,6 +32,7 @@ TRITON_VERSION = version("triton")
 # What kernels are of, by their names; those of none are gradients that ops share.
 OPS = (
     "bspline_head",
+    "deform_attention",
     "deform_conv2d",
     "inr_query",
     "local_correlation",

@@ -57,7 +57,7 @@ def add_samples(source: Source, positions: Tensor, out: Tensor, column: int, add
     )  # fmt: skip
 
 
-def _fixed_point_scale(d: Tensor) -> Tensor:
+def fixed_point_scale(d: Tensor) -> Tensor:
     """A power of two that leaves FIXED_POINT_BITS before the point of the largest of d; NaN if one is not finite."""
     largest = d.abs().amax()
     exponent = (FIXED_POINT_BITS - torch.frexp(largest).exponent).clamp(max=126)
@@ -77,7 +77,7 @@ def scatter(
     d_positions = d_rows.new_empty(rows if wants_positions else 0, 2, dtype=torch.float32)
     to, scale, fixed = d_rows if d_maps is None else d_maps, d_rows, torch.are_deterministic_algorithms_enabled()
     if d_maps is not None and fixed:
-        scale = _fixed_point_scale(d_rows[:, column : column + source.channels])
+        scale = fixed_point_scale(d_rows[:, column : column + source.channels])
         to = torch.zeros_like(d_maps, dtype=torch.int64)
     height, width = source.maps.shape[1:3]
     sample_rows_backward[_grid(rows)](

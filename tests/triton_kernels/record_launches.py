@@ -180,6 +180,20 @@ def local_correlation():
         ops.local_correlation_triton_backward(torch.ones_like(out), *arguments, [True, True])
 
 
+def deform_attention():
+    from ops.deform_attention.samples import Sample
+
+    for sample in (Sample("several"), Sample("one pixel", size=(1, 1), heads=1, depth=16, groups=1)):
+        q, kv, offset, *others = sample.arguments(torch.float32)
+        arguments = q.squeeze(1), kv.flatten(0, 1), offset, sample.frames, *map(_listed, others), False
+        out = ops.deform_attention_triton(*arguments)
+        ops.deform_attention_triton_backward(torch.ones_like(out), *arguments, [True, True, True])
+
+
+def _listed(value):
+    return list(value) if isinstance(value, tuple) else value
+
+
 def phase_linear():
     from ops.phase_linear.samples import Sample
 
@@ -235,6 +249,7 @@ OPS = (
     bspline_head,
     splat,
     fourier_mlp,
+    deform_attention,
 )
 
 

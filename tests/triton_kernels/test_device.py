@@ -14,6 +14,8 @@ from benchmarks.tolerances import OP, relative_error
 from ops import against_reference
 from ops.bspline_head import samples as spline
 from ops.bspline_head.test_op import gradients as spline_gradients
+from ops.deform_attention import samples as attention
+from ops.deform_attention.test_triton import gradients as attention_gradients
 from ops.deform_conv2d.triton_cases import SMALL, gradients, moved, packed, unpacked
 from ops.inr_query.samples import cast, problem
 from ops.inr_query.samples import gradients as query_gradients
@@ -30,6 +32,11 @@ from ops.sampled_mlp.test_triton import on
 from ops.splat.test_op import FORMS
 from ops.splat.test_op import gradients as splat_gradients
 from ops.splat.test_triton import TINY
+
+
+def deform_attention(device):
+    sample = attention.Sample("small", size=(2, 3), kernel_size=(1, 1))
+    return attention_gradients(against_reference.on(device, sample.arguments(torch.float32)))
 
 
 def deform_conv2d(device):
@@ -78,8 +85,7 @@ def splat(device):
 
 OPS = (
     deform_conv2d, deform_conv2d_packed, inr_query, sampled_mlp, sampled_mlp_of_x, local_correlation, phase_linear,
-    nearest_conv, bspline_head,
-    splat,
+    nearest_conv, bspline_head, splat, deform_attention,
 )  # fmt: skip
 every = pytest.mark.parametrize("op", OPS, ids=lambda op: op.__name__)
 

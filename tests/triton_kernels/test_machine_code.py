@@ -80,12 +80,14 @@ def test_launches_reach_the_driver_as_they_were_given(version):
         "bspline_head",
         "splat",
         "fourier_mlp",
+        "deform_attention",
     )
     first = [OLDEST] if version == "oldest" else []
     lines = output_lines(TESTS / "triton_kernels" / "record_launches.py", 90, *ops, first=first)
     kernels = {"forward", "backward_samples", "backward_weight", "decode", "colour", "sampled_mlp", "sample_rows"}
     kernels |= {"fourier_mlp", "fourier_rows", "fourier_rows_backward"}
     kernels |= {"sample_rows_backward", "mlp_backward", "local_correlation", "local_correlation_backward"}
+    kernels |= {"deform_attention", "deform_attention_backward"}
     kernels |= {"phase_linear", "phase_linear_backward_maps", "phase_linear_backward_weights"}
     kernels |= {"nearest_conv_add", "nearest_conv_gather"}
     kernels |= {"bspline_head", "bspline_head_backward", "bspline_head_backward_weight"}
@@ -132,6 +134,8 @@ def test_kernels_without_matrix_instructions(capability):
     """They take no more registers than there are, and load 16 bytes at a time."""
     kernels = compiled(capability, "local_correlation|phase_linear|nearest_conv|bspline_head")
     assert len(kernels) == 23
+    kernels = compiled(capability, "deform_attention|local_correlation|phase_linear")
+    assert len(kernels) == 22
     for kernel in kernels:
         assert kernel["stack"] + kernel["local_loads"] + kernel["local_stores"] == 0, kernel
         assert kernel["wide_global_loads"] > 0, kernel

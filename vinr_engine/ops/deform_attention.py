@@ -9,7 +9,7 @@ from torch import Tensor
 
 from vinr_engine import reference
 from vinr_engine.ops.checks import check, check_device, check_floating, check_rank, check_shape
-from vinr_engine.ops.op import Backend, Op, computed_in, on_the_cpu
+from vinr_engine.ops.op import Backend, Op, computed_in, on_the_cpu, on_triton, triton_kernel
 
 OP = "deform_attention"
 Pair = tuple[int, int]
@@ -66,11 +66,14 @@ def deform_attention(
 
     Source: Liang et al., "Recurrent Video Restoration Transformer with Guided Deformable Attention", NeurIPS 2022.
     """
-    pairs = tuple((v, v) if isinstance(v, int) else (v[0], v[1]) for v in (kernel_size, padding))
-    a = Arguments(q, kv, offset, heads, groups, *pairs, keys_gradient_scaled_twice)
+    a = Arguments(q, kv, offset, heads, groups, _pair(kernel_size), _pair(padding), keys_gradient_scaled_twice)
     check_arguments(a)
     out: Tensor = DEFORM_ATTENTION(a)
     return out.unsqueeze(1).to(q.dtype)
+
+
+def _pair(value: int | Pair) -> Pair:
+    return (value, value) if isinstance(value, int) else (value[0], value[1])
 
 
 def check_arguments(a: Arguments) -> None:
@@ -127,6 +130,13 @@ def _fake_backward(
     )
 
 
+def _on_triton(a: Arguments) -> str:
+    depth = a.kv.shape[2] // 2 // a.heads
+    if a.kv.shape[2] // a.groups % depth:
+        return f"its heads must each lie in one offset group, got {a.heads} heads and {a.groups} groups"
+    return on_triton((a.q, a.kv, a.offset))
+
+
 def _save(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
     ctx.save_for_backward(*inputs[:3])
     ctx.others = inputs[3:]
@@ -153,5 +163,10 @@ DEFORM_ATTENTION = Op(
     gradient=_gradient,
     backends={
         "cpu": Backend(on_the_cpu),
+        "triton": Backend(
+            _on_triton,
+            triton_kernel("deform_attention.launch", "deform_attention"),
+            triton_kernel("deform_attention.launch", "deform_attention_backward"),
+        ),
     },
 )
