@@ -38,6 +38,10 @@ def test_lte():
     assert "auto: [1, 6912, 3]" in run("lte.py")
 
 
+def test_deform_attention():
+    assert "auto: [2, 1, 48, 24, 32]" in run("deform_attention.py")
+
+
 def test_each_is_run_by_a_test():
     text = "".join(path.read_text() for path in Path(__file__).parent.rglob("test_examples.py"))
     assert [path.name for path in sorted(EXAMPLES.glob("*.py")) if f'"{path.name}"' not in text] == []
