@@ -113,3 +113,8 @@ CPU_CASE = {
 
 # Largest relative error of a kernel launched once under a tool of the GPU kit, which looks for what no result shows.
 LAUNCH = {"float32": 1e-3, "tf32": 2e-2, "float16": 2e-2, "bfloat16": 1e-1}
+
+# Largest absolute error of V3's and Thera's fields against the stored ones, which are float64; of gradients,
+# relative to the largest.
+FIELD = {torch.float32: 1e-4, torch.float64: 1e-9}
+FIELD_GRADIENT = {torch.float32: 1e-4, torch.float64: 1e-9}

@@ -11,6 +11,7 @@
 #include "deform_attention/cpu_parameters.h"
 #include "deform_conv2d/cpu_parameters.h"
 #include "fourier_mlp/cpu_parameters.h"
+#include "fourier_field/cpu_parameters.h"
 #include "inr_query/cpu_parameters.h"
 #include "local_correlation/cpu_parameters.h"
 #include "nearest_conv/cpu_parameters.h"
@@ -38,6 +39,8 @@ struct Kernels {
     Kernel<DeformBackward<scalar_t>> deform_conv2d_backward;
     Kernel<FourierMlpParameters<scalar_t>> fourier_mlp;
     Kernel<FourierMlpParameters<scalar_t>, FourierMlpGradients<scalar_t>> fourier_mlp_backward;
+    Kernel<FourierFieldParameters<scalar_t>> fourier_field;
+    Kernel<FourierFieldParameters<scalar_t>, FourierFieldGradients<scalar_t>> fourier_field_backward;
     Kernel<QueryParameters<scalar_t>> inr_query;
     Kernel<QueryParameters<scalar_t>, QueryGradients<scalar_t>> inr_query_backward;
     Kernel<LocalCorrelationParameters<scalar_t>> local_correlation;
@@ -66,6 +69,7 @@ struct Kernels {
 #include "conv3x3/cpu_kernel.h"
 #include "conv3x3/cpu_weight_gradient.h"
 #include "fourier_mlp/cpu_backward.h"
+#include "fourier_field/cpu_forward.h"
 #include "inr_query/cpu_backward.h"
 #include "sampled_mlp/cpu_backward.h"
 #endif
@@ -78,6 +82,7 @@ struct Kernels {
 #include "bspline_head/cpu_kernel.h"
 #include "deform_attention/cpu_backward.h"
 #include "deform_attention/cpu_forward.h"
+#include "fourier_field/cpu_backward.h"
 #include "local_correlation/cpu_kernel.h"
 #include "nearest_conv/cpu_kernel.h"
 #include "phase_linear/cpu_kernel.h"
@@ -100,6 +105,7 @@ constexpr Kernels<Scalar> kKernels = [] {
     kernels.conv3x3 = conv3x3;
     kernels.conv3x3_weight = conv3x3_weight;
     kernels.fourier_mlp_backward = fourier_mlp_backward;
+    kernels.fourier_field = fourier_field;
     kernels.inr_query_backward = inr_query_backward;
     kernels.sampled_mlp_backward = sampled_mlp_backward;
 #endif
@@ -111,6 +117,7 @@ constexpr Kernels<Scalar> kKernels = [] {
     kernels.bspline_head_backward = bspline_head_backward;
     kernels.deform_attention = deform_attention;
     kernels.deform_attention_backward = deform_attention_backward;
+    kernels.fourier_field_backward = fourier_field_backward;
     kernels.local_correlation = local_correlation;
     kernels.local_correlation_backward = local_correlation_backward;
     kernels.nearest_conv = nearest_conv;

@@ -5,8 +5,8 @@
 
 #include "common/cpu/line_allocator.h"
 #include "common/cpu/outer_kernel.h"
+#include "common/cpu/rows_product.h"
 #include "common/cpu/transpose_kernel.h"
-#include "phase_linear/cpu_product.h"
 
 class PhaseLinear {
  public:

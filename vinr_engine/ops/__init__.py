@@ -4,6 +4,7 @@ from vinr_engine.ops.bspline_head import bspline_head
 from vinr_engine.ops.conv3x3 import conv3x3
 from vinr_engine.ops.deform_attention import deform_attention
 from vinr_engine.ops.deform_conv2d import deform_conv2d, deform_conv2d_packed
+from vinr_engine.ops.fourier_field import fourier_field
 from vinr_engine.ops.fourier_mlp import fourier_mlp
 from vinr_engine.ops.inr_query import inr_query
 from vinr_engine.ops.local_correlation import local_correlation
@@ -11,6 +12,7 @@ from vinr_engine.ops.nearest_conv import nearest_conv, nearest_conv_table
 from vinr_engine.ops.phase_linear import phase_linear
 from vinr_engine.ops.sampled_mlp import sampled_mlp
 from vinr_engine.ops.splat import splat, splat_sum
+from vinr_engine.ops.v3_query import v3_query
 
 __all__ = [
     "bspline_head",
@@ -18,6 +20,7 @@ __all__ = [
     "deform_attention",
     "deform_conv2d",
     "deform_conv2d_packed",
+    "fourier_field",
     "fourier_mlp",
     "inr_query",
     "local_correlation",
@@ -27,4 +30,5 @@ __all__ = [
     "sampled_mlp",
     "splat",
     "splat_sum",
+    "v3_query",
 ]

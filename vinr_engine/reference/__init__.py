@@ -8,6 +8,7 @@ from vinr_engine.reference.conv3x3 import conv3x3
 from vinr_engine.reference.deform_attention import deform_attention
 from vinr_engine.reference.deform_conv2d import deform_conv2d, deform_conv2d_packed
 from vinr_engine.reference.encoder import encoder
+from vinr_engine.reference.fourier_field import every_frame, field_damping, fourier_field, nearest_pixels, v3_query
 from vinr_engine.reference.fourier_mlp import fourier_mlp
 from vinr_engine.reference.inr_query import inr_query
 from vinr_engine.reference.liif import liif_query
@@ -26,6 +27,9 @@ __all__ = [
     "deform_conv2d",
     "deform_conv2d_packed",
     "encoder",
+    "every_frame",
+    "field_damping",
+    "fourier_field",
     "fourier_mlp",
     "inr_query",
     "liif_query",
@@ -33,9 +37,11 @@ __all__ = [
     "lte_fast_query",
     "lte_query",
     "nearest_conv",
+    "nearest_pixels",
     "phase_linear",
     "project_maps",
     "sampled_mlp",
     "splat",
     "splat_sum",
+    "v3_query",
 ]
