@@ -42,6 +42,10 @@ def test_deform_attention():
     assert "auto: [2, 1, 48, 24, 32]" in run("deform_attention.py")
 
 
+def test_v3():
+    assert "auto: [5, 48, 64, 3]" in run("v3.py")
+
+
 def test_each_is_run_by_a_test():
     text = "".join(path.read_text() for path in Path(__file__).parent.rglob("test_examples.py"))
     assert [path.name for path in sorted(EXAMPLES.glob("*.py")) if f'"{path.name}"' not in text] == []

@@ -34,6 +34,7 @@ OPS = (
     "bspline_head",
     "deform_attention",
     "deform_conv2d",
+    "fourier_field",
     "inr_query",
     "local_correlation",
     "nearest_conv",

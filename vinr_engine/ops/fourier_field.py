@@ -10,7 +10,7 @@ from torch import Tensor
 
 from vinr_engine import backends, reference
 from vinr_engine.ops.checks import check, check_device, check_floating, check_rank, check_shape
-from vinr_engine.ops.op import Backend, Op, computed_in, dtype_in_force, on_the_cpu
+from vinr_engine.ops.op import Backend, Op, computed_in, dtype_in_force, on_the_cpu, on_triton, triton_kernel
 
 OP = "fourier_field"
 Times = tuple[Tensor, Tensor]
@@ -203,5 +203,12 @@ FOURIER_FIELD = Op(
     fake_backward=_fake_backward,
     save=_save,
     gradient=_gradient,
-    backends={"cpu": Backend(lambda a: on_the_cpu(_tensors(a)))},
+    backends={
+        "cpu": Backend(lambda a: on_the_cpu(_tensors(a))),
+        "triton": Backend(
+            lambda a: on_triton(_tensors(a)),
+            triton_kernel("fourier_field.launch", "fourier_field"),
+            triton_kernel("fourier_field.launch", "fourier_field_backward"),
+        ),
+    },
 )

@@ -11,7 +11,7 @@ from torch import Tensor
 from vinr_engine import backends, reference
 from vinr_engine.ops.checks import check, check_device, check_floating, check_rank, check_shape
 from vinr_engine.ops.fourier_field import Times, check_field, checked_size, first_output, prepared_times
-from vinr_engine.ops.op import Backend, Op, computed_in, dtype_in_force, on_the_cpu, run_by_cpu
+from vinr_engine.ops.op import Backend, Op, computed_in, dtype_in_force, on_the_cpu, on_triton, run_by_cpu
 
 OP = "v3_query"
 _BLOCK = 1024  # input pixels whose parameters are in memory at once, unless a row of all frames has more
@@ -127,11 +127,36 @@ class _Bands:
 
 def _parameters(encoding: Tensor, weight: Tensor, bias: Tensor, D: int) -> tuple[Tensor, Tensor]:
     """Amplitude and phase of each pixel."""
-    if encoding.device.type == "cpu":  # sums in one order whatever the number of threads
-        made = torch.ops.vinr.project_maps([encoding], weight).add_(bias)
+    if encoding.device.type == "cpu" and hasattr(torch.ops.vinr, "project_maps"):
+        made = torch.ops.vinr.project_maps([encoding], weight).add_(bias)  # in one order whatever the threads' number
     else:
         made = F.linear(encoding, weight, bias)
     return made[..., :-D].unflatten(-1, (D, -1)), made[..., -D:]
+
+
+def _triton(
+    encoding: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    frequencies: Tensor,
+    damping: Tensor,
+    base: Tensor | None,
+    frames: Tensor,
+    offsets: Tensor,
+    size: list[int],
+    operands: str,
+    out: Tensor,
+) -> None:
+    """Band by band: the layer by PyTorch, and the field of what it makes by a kernel."""
+    (ky, _), (kx, _) = (reference.nearest_pixels(n, m) for n, m in zip(encoding.shape[1:3], size, strict=True))
+    for rows, out_rows, band in _Bands(encoding, size):
+        amplitude, phase = _parameters(encoding[:, rows], weight, bias, frequencies.shape[1])
+        made = torch.ops.vinr.fourier_field_triton(
+            amplitude, phase, frequencies, damping, frames, offsets, size, band, operands
+        )
+        if base is not None:
+            made += base[frames][:, ky[out_rows].to(base.device)][:, :, kx.to(base.device)]
+        out[:, out_rows] = made
 
 
 def _base_gradient(grad: Tensor, like: Tensor, frames: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
@@ -185,7 +210,7 @@ def _gradient(ctx: Any, backward: Any, grad_output: Tensor) -> tuple[Any, ...]:
 
 def _head_gradient(grad: Tensor, encoding: Tensor, weight: Tensor, *wanted: bool) -> tuple[Any, Any]:
     """Of the linear layer's input and weight."""
-    if grad.device.type == "cpu":
+    if grad.device.type == "cpu" and hasattr(torch.ops.vinr, "project_maps"):
         (d_encoding,), d_weight = torch.ops.vinr.project_maps_backward(grad, [encoding], weight, list(wanted))
         return d_encoding, d_weight
     d_encoding = grad @ weight if wanted[0] else None
@@ -215,5 +240,8 @@ V3_QUERY = Op(
     fake=_fake,
     save=_save,
     gradient=_gradient,
-    backends={"cpu": Backend(lambda a: on_the_cpu(_tensors(a)))},
+    backends={
+        "cpu": Backend(lambda a: on_the_cpu(_tensors(a))),
+        "triton": Backend(lambda a: on_triton(_tensors(a)), _triton),
+    },
 )
