@@ -131,6 +131,14 @@ def test_bad_arguments():
             call()
 
 
+@pytest.mark.slow
+def test_compiles_as_one_graph():
+    torch.compiler.reset()
+    query, arguments = V3Query(8, 4), (*features(), (6, 8), torch.tensor([0.0, 0.75]))
+    compiled = torch.compile(query, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(*arguments), query(*arguments))
+
+
 class Largest(TorchDispatchMode):
     """The size of the largest tensor that any operation makes."""
 

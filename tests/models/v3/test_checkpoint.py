@@ -250,7 +250,7 @@ SIZES = {
     "number": b"\x80\x04\x8b" + struct.pack("<i", (1 << 31) - 1) + b"x.",
     "array": b"\x80\x02cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\nJ\xff\xff\xff\x7f\x85U\x01btR.",
     "negative": b"\x80\x04T\xff\xff\xff\xff.",
-    "deep": b"\x80\x04" + b"(" * 10**6 + b".",
+    "deep": b"\x80\x04" + b"(" * 10**5 + b".",
     "frame": b"\x80\x04\x95" + struct.pack("<Q", 1 << 60) + b"}.",
 }
 
