@@ -105,6 +105,7 @@ def fourier_mlp(
     weights: Tensor | None = None,
     *,
     cell: Tensor | None = None,
+    wide: bool = False,
 ) -> Tensor:
     """`sum_j weights[j] mlp(a_j * [cos(pi theta_j), sin(pi theta_j)])` over the k neighbours of each point.
 
@@ -125,6 +126,7 @@ def fourier_mlp(
         layers: (weight [out, in], bias [out]) of each layer, the first of them with in = D; one is a linear map.
         weights: [B, N, k], by which outputs are mixed; None for k = 1.
         cell: [B, N, X], or [B, 1, X] for all points of a picture: theta has phase @ cell in the place of phase.
+        wide: leave the result of 16-bit products in float32, in which they were summed.
 
     Returns:
         [B, N, out of the last layer].
@@ -144,7 +146,8 @@ def fourier_mlp(
     a = Arguments(coef, freq, index, relative, phase, list(layers), weights, cell)
     output_shape(a)
     out: Tensor = FOURIER_MLP(a)
-    return out.to(dtype_in_force(coef))
+    dtype = dtype_in_force(coef)
+    return out.to(computed_in(dtype) if wide else dtype)
 
 
 def _reference(a: Arguments) -> Tensor:

@@ -129,6 +129,7 @@ def sampled_mlp(
     modes: Sequence[str] | None = None,
     activation: str = "sine",
     omega: float = 30.0,
+    wide: bool = False,
 ) -> Tensor:
     """`z = sum_i sample(maps[i], positions[i]) + x_weight x + bias`, then `layers`, an activation before each.
 
@@ -145,6 +146,7 @@ def sampled_mlp(
         modes: one for each map, "bilinear" or "nearest" (the pixel floor(p + 0.5)); None for bilinear everywhere.
         activation: "sine" (sin(omega z)), "relu" or "gelu".
         omega: frequency of the sine.
+        wide: leave the result of 16-bit products in float32, in which they were summed, for results that are positions.
 
     Returns:
         [B, N, out of the last layer], before any activation; with no layers, z [B, N, D].
@@ -163,7 +165,8 @@ def sampled_mlp(
     output_shape(maps, positions, layers, x, x_weight, bias, modes, activation)
     a = Arguments(list(maps), list(positions), list(layers), x, x_weight, bias, modes, activation, omega)
     out: Tensor = SAMPLED_MLP(a)
-    return out.to(_result_dtype(a))
+    dtype = _result_dtype(a)
+    return out.to(computed_in(dtype) if wide else dtype)
 
 
 def _result_dtype(a: Arguments) -> torch.dtype:
