@@ -49,3 +49,9 @@ def test_v3():
 def test_each_is_run_by_a_test():
     text = "".join(path.read_text() for path in Path(__file__).parent.rglob("test_examples.py"))
     assert [path.name for path in sorted(EXAMPLES.glob("*.py")) if f'"{path.name}"' not in text] == []
+
+
+def test_bf_stvsr():
+    said = run("bf_stvsr.py")
+    assert said.count("[1, 3, 3, 96, 128]") == 2
+    assert float(re.search(r"largest difference (\S+)", said)[1]) < 1e-3

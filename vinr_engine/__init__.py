@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from vinr_engine import ops
     from vinr_engine.backends import BackendError, backend, input_precision
     from vinr_engine.models import (
+        BFSTVSR,
         CheckpointError,
         FlowINR,
         Network,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from vinr_engine.video.render import upscale
 
 __all__ = [
+    "BFSTVSR",
     "BackendError",
     "CheckpointError",
     "FlowINR",
@@ -49,6 +51,7 @@ __all__ = [
 ]
 
 _WHERE = {
+    "BFSTVSR": "models",
     "BackendError": "backends",
     "CheckpointError": "models",
     "FlowINR": "models",

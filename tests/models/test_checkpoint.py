@@ -266,3 +266,28 @@ def test_parameters_that_are_not_finite_are_refused(tmp_path, small, value, suff
     torch.save(state, path) if suffix == "pth" else safetensors.torch.save_file(state, path)
     with pytest.raises(vinr.CheckpointError, match=f"NaN or infinite values in {name}: the file is damaged"):
         vinr.load_network(path)
+
+
+OTHERS = {
+    "MoTIF": ("flow_process.0.weight", "alpha"),
+    "LTE": ("coef.weight", "freq.weight", "imnet.layers.0.weight"),
+    "LTE-fast": ("coef.weight", "freq.weight", "layers.0.weight"),
+    "LIIF": ("imnet.layers.0.weight",),
+}
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_checkpoints_of_other_networks_are_named(tmp_path, kind):
+    torch.save({"model": {f"module.{name}": torch.zeros(2, 2) for name in OTHERS[kind]}}, tmp_path / "other.pth")
+    with pytest.raises(vinr.CheckpointError, match=rf"this is a {kind} checkpoint, whose query docs/drop-in-"):
+        vinr.load_network(tmp_path / "other.pth")
+
+
+@pytest.mark.parametrize(("kind", "frequencies"), [("V3", "freqs"), ("Thera", "components")])
+def test_a_flax_checkpoint_is_named(tmp_path, kind, frequencies):
+    head = {"kernel": np.zeros((4, 8), np.float32), "bias": np.zeros(8, np.float32)}
+    axes = 3 if kind == "V3" else 2
+    field = {"out_conv": head, frequencies: np.zeros((axes, 2), np.float32), "k": np.float32(0.1)}
+    (tmp_path / "other.pkl").write_bytes(pickle.dumps({"model": {"params": field}, "step": 3}))
+    with pytest.raises(vinr.CheckpointError, match=f"this is a {kind} checkpoint"):
+        vinr.load_network(tmp_path / "other.pkl")

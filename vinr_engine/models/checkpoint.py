@@ -23,6 +23,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from vinr_engine import files
+from vinr_engine.models.kinds import kind_of, told
 from vinr_engine.models.network import DEFAULT, NetworkModule, networks
 
 NETWORK_KEY, METADATA_KEY = "vinr_engine.network", "vinr_engine.config"  # files of version 0.1 lack the first
@@ -61,6 +62,8 @@ def _read_pth(path: pathlib.Path) -> Any:
         found = re.search(r"[Uu]nsupported (?:global: )?(?:GLOBAL|class) ([\w.]+)", str(error))
         # torch tries any file that is no archive as a bare pickle: only one that begins as such is worth that message
         if found or ("Unsupported" in str(error) and _head(path).startswith((b"\x80", b"PK\x03\x04"))):
+            if kind := told(_flax_network(path)):
+                raise CheckpointError(f"{path}: {kind}") from None
             what = f" ({found[1]})" if found else ""
             raise CheckpointError(
                 f"{path}: refused: its pickle would run code{what}, and parameters need none"
@@ -73,6 +76,16 @@ def _read_pth(path: pathlib.Path) -> Any:
         if error.filename is not None:
             raise
         raise CheckpointError(f"{path}: not a checkpoint, or a truncated one") from None
+
+
+def _flax_network(path: pathlib.Path) -> str:
+    """The network whose parameters a pickle of flax holds; empty for any other. It is read without running code."""
+    from vinr_engine.models.v3.checkpoint import FlaxCheckpoint
+
+    try:
+        return FlaxCheckpoint(path).network
+    except CheckpointError:
+        return ""
 
 
 def _head(path: pathlib.Path) -> bytes:
@@ -123,6 +136,8 @@ def _published(
                 return network, *found
         except (KeyError, IndexError) as error:
             refused.append(f"not {name} parameters; missing: {error.args[0]}")
+    if kind := told(kind_of(state)):
+        raise CheckpointError(f"{path}: {kind}")
     raise CheckpointError(f"{path}: {', '.join(refused)}")
 
 

@@ -3,6 +3,7 @@
 Nothing here is tuned for speed.
 """
 
+from vinr_engine.reference.bf_stvsr import bf_query
 from vinr_engine.reference.bspline_head import bspline_head
 from vinr_engine.reference.conv3x3 import conv3x3
 from vinr_engine.reference.deform_attention import deform_attention
@@ -14,6 +15,7 @@ from vinr_engine.reference.inr_query import inr_query
 from vinr_engine.reference.liif import liif_query
 from vinr_engine.reference.local_correlation import local_correlation
 from vinr_engine.reference.lte import lte_fast_query, lte_query
+from vinr_engine.reference.motif import motif_motion_features, motif_motion_input, motif_query
 from vinr_engine.reference.nearest_conv import nearest_conv
 from vinr_engine.reference.phase_linear import phase_linear
 from vinr_engine.reference.project_maps import project_maps
@@ -21,6 +23,7 @@ from vinr_engine.reference.sampled_mlp import sampled_mlp
 from vinr_engine.reference.splat import splat, splat_sum
 
 __all__ = [
+    "bf_query",
     "bspline_head",
     "conv3x3",
     "deform_attention",
@@ -36,6 +39,9 @@ __all__ = [
     "local_correlation",
     "lte_fast_query",
     "lte_query",
+    "motif_motion_features",
+    "motif_motion_input",
+    "motif_query",
     "nearest_conv",
     "nearest_pixels",
     "phase_linear",

@@ -60,7 +60,7 @@ class NetworkOptions:
 
     model: Network | None = None
     weights: str | os.PathLike[str] | None = option(
-        "Checkpoint: the published latest_G.pth of VideoINR, or a .safetensors [default: the package's own].",
+        "Checkpoint: the published one of VideoINR or BF-STVSR, or a .safetensors [default: the package's own].",
         str, metavar="FILE", alters=False,
     )  # fmt: skip
     device: str = option("auto, cpu, cuda, cuda:N or mps.", str, "auto", alters=False)

@@ -15,6 +15,15 @@ def _count(state: Mapping[str, Tensor], prefix: str) -> int:
     return len({m[1] for name in state if (m := pattern.match(name))})
 
 
+def encoder_config(state: Mapping[str, Tensor], prefix: str = "") -> dict[str, Any]:
+    """Of the encoder's values those that all its checkpoints have. Raises KeyError naming a missing parameter."""
+    return {
+        "groups": state[f"{prefix}pcd_align.L1_dcnpack_1.conv_offset_mask.weight"].shape[0] // 27,
+        "front_blocks": _count(state, f"{prefix}feature_extraction"),
+        "back_blocks": _count(state, f"{prefix}recon_trunk"),
+    }
+
+
 def config_from_shapes(state: Mapping[str, Tensor]) -> dict[str, Any]:
     """The constructor's values, read off the parameters' shapes. Raises KeyError naming a missing parameter."""
 
@@ -28,9 +37,7 @@ def config_from_shapes(state: Mapping[str, Tensor]) -> dict[str, Any]:
     feat_hidden, hr_features = hidden("feat_imnet")
     return {
         "nf": state["conv_first.weight"].shape[0],
-        "groups": state["pcd_align.L1_dcnpack_1.conv_offset_mask.weight"].shape[0] // 27,
-        "front_blocks": _count(state, "feature_extraction"),
-        "back_blocks": _count(state, "recon_trunk"),
+        **encoder_config(state),
         "hr_features": hr_features,
         "feat_hidden": feat_hidden,
         "flow_hidden": hidden("flow_imnet")[0],

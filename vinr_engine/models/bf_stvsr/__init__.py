@@ -1,0 +1,5 @@
+"""BF-STVSR."""
+
+from vinr_engine.models.bf_stvsr.network import BFSTVSR
+
+__all__ = ["BFSTVSR"]
