@@ -12,12 +12,14 @@ from vinr_engine._version import __version__
 from vinr_engine.errors import UsageError, WeightsError
 from vinr_engine.export.options import Options
 from vinr_engine.export.packages import require
-from vinr_engine.models import Network, VideoINR
+from vinr_engine.models import BFSTVSR, Network, VideoINR
 from vinr_engine.models.checkpoint import parameters_digest
 
 PREFIX = "vinr_engine"  # of the keys
-FORMAT = 2  # of these facts and of the graphs' inputs and outputs; a reader refuses any other
+FORMAT = 3  # of these facts and of the graphs' inputs and outputs; a reader refuses any other
 GRAPHS = ("encoder", "query")
+Exportable = VideoINR | BFSTVSR
+NETWORKS = ("VideoINR", "BFSTVSR")
 
 
 @dataclass(frozen=True)
@@ -25,24 +27,26 @@ class Facts:
     """Which of the two graphs it is, of which network and weights, made with which options."""
 
     graph: str
+    network: str
     config: dict[str, Any]
     weights: str
     options: Options
 
 
-def exportable(model: Network) -> VideoINR:
+def exportable(model: Network) -> Exportable:
     """The network, if it is one that can be exported. Raises UsageError."""
-    if not isinstance(model, VideoINR):
-        raise UsageError(f"a {type(model).__name__} cannot be exported: of all networks, VideoINR alone")
+    if not isinstance(model, VideoINR | BFSTVSR):
+        raise UsageError(f"a {type(model).__name__} cannot be exported: of all networks, VideoINR and BFSTVSR alone")
     return model
 
 
-def of(model: VideoINR, options: Options, graph: str) -> dict[str, str]:
+def of(model: Exportable, options: Options, graph: str) -> dict[str, str]:
     """The entries of one graph."""
     facts = {
         "format": FORMAT,
         "version": __version__,
         "graph": graph,
+        "network": type(model).__name__,
         "config": model.config,
         "weights": parameters_digest(model),  # by which the two graphs of one network know each other
         "options": asdict(options),
@@ -79,13 +83,13 @@ def read(path: Path) -> Facts:
 
 def _checked(facts: dict[str, Any]) -> Facts:
     """ValueError, TypeError, KeyError or UsageError for what the exporter never writes."""
-    graph, config, weights, options = (facts[key] for key in ("graph", "config", "weights", "options"))
-    if graph not in GRAPHS or not isinstance(config, dict) or not isinstance(weights, str):
+    graph, network, config, weights, options = (facts[k] for k in ("graph", "network", "config", "weights", "options"))
+    if graph not in GRAPHS or network not in NETWORKS or not isinstance(config, dict) or not isinstance(weights, str):
         raise ValueError
     for name in ("times", "size"):
         if options[name] is not None:
             options[name] = tuple(options[name])
-    return Facts(graph, config, weights, Options(**options))
+    return Facts(graph, network, config, weights, Options(**options))
 
 
 def word(text: str, longest: int) -> str:

@@ -118,7 +118,7 @@ class Query(nn.Module):
     def forward(self, *values: Tensor) -> tuple[Tensor, Tensor]:
         named = dict(zip(self.input_names, values, strict=True))
         given = Given(**named if self.times is None else {**named, "times": self.times})
-        size = self.output_size(given.size)
+        size = output_size(self.size, given.size)
         with Coarse():
             image, flow = self.decode(given, size)
         if self.residual:
@@ -140,16 +140,17 @@ class Query(nn.Module):
         read = maps, given.colours, given.times, given.lr_size, sides, parameters
         return inr_query(*read, *self.widths, omega, *size)
 
-    def output_size(self, size: Tensor | None) -> tuple[int, int]:
-        """HH and WW, which a graph with an input for them learns when it runs."""
-        if self.size is not None:
-            return self.size
-        assert size is not None
-        HH, WW = size[0].item(), size[1].item()  # int() would fix them
-        for side in (HH, WW):
-            torch._check(side >= 2)
-            torch._check(side <= LARGEST_SIDE)
-        return HH, WW  # type: ignore[return-value]
+
+def output_size(fixed: tuple[int, int] | None, size: Tensor | None) -> tuple[int, int]:
+    """HH and WW, which a graph with an input for them learns when it runs."""
+    if fixed is not None:
+        return fixed
+    assert size is not None
+    HH, WW = size[0].item(), size[1].item()  # int() would fix them
+    for side in (HH, WW):
+        torch._check(side >= 2)
+        torch._check(side <= LARGEST_SIDE)
+    return HH, WW  # type: ignore[return-value]
 
 
 def _axis(n_in: Tensor, n_out: int) -> tuple[Tensor, Tensor, Tensor]:

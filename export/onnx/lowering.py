@@ -158,11 +158,36 @@ def doubled(input: Value) -> Value:
     return op.Resize(input, None, scales, mode="linear", coordinate_transformation_mode="half_pixel")
 
 
+def _scattered(start: Value, to: Value, rows: Value, reduction: str) -> Value:
+    nowhere = op.Expand(real(0), op.Concat(ints(1), op.Shape(start, start=1), axis=0))
+    both = op.ScatterND(op.Concat(start, nowhere, axis=0), op.Unsqueeze(to, ints(1)), rows, reduction=reduction)
+    return part(both, 0, 0, -1)
+
+
+def scatter_sum(start: Value, to: Value, rows: Value) -> Value:
+    return _scattered(start, to, rows, "add")
+
+
+def scatter_most(start: Value, to: Value, rows: Value) -> Value:
+    return _scattered(start, to, rows, "max")
+
+
 def table(options: Options) -> dict[Callable[..., Any], Callable[..., Any]]:
     """Translations for torch.onnx.export."""
     portable = options.profile == "portable"
     deform = {"grid_sample": grid_sample, "deform_conv": deform_conv}[options.deform_conv]
-    ours = (average, conv2d, doubled, layers, leaky_relu, mix, resize, sample)  # by the names that tracing.py has
+    ours = (
+        average,
+        conv2d,
+        doubled,
+        layers,
+        leaky_relu,
+        mix,
+        resize,
+        sample,
+        scatter_most,
+        scatter_sum,
+    )  # by the names that tracing.py has
     return {
         torch.ops.vinr.deform_conv2d_packed.default: deform if portable else deform_plugin,
         torch.ops.vinr_export.inr_query.default: inr_query_by_blocks if portable else inr_query_plugin,

@@ -7,6 +7,7 @@ import logging
 import os
 import warnings
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -17,11 +18,13 @@ from vinr_engine import files
 from vinr_engine._version import __version__
 from vinr_engine.errors import UsageError
 from vinr_engine.export import metadata
+from vinr_engine.export.metadata import Exportable
+from vinr_engine.export.onnx.bf_stvsr import BFEncoder, BFQuery
 from vinr_engine.export.onnx.files import Pair, paths
-from vinr_engine.export.onnx.graphs import BlockQuery, Encoder, PluginQuery, PortableQuery
+from vinr_engine.export.onnx.graphs import BlockQuery, Encoder, PluginQuery, PortableQuery, Query
 from vinr_engine.export.options import Options
 from vinr_engine.export.packages import require
-from vinr_engine.models import Network, VideoINR
+from vinr_engine.models import BFSTVSR, Network
 
 EXAMPLE = (16, 24)  # h', w' of the frames that the graphs are traced with
 
@@ -62,11 +65,13 @@ def _export(
         return exported
 
 
-def export_encoder(model: VideoINR, options: Options) -> Any:
+def export_encoder(model: Exportable, options: Options) -> Any:
     h4, w4 = torch.export.Dim("h4", min=1, max=4096), torch.export.Dim("w4", min=1, max=4096)
     frames = torch.rand(1, 2, 3, *EXAMPLE).to(getattr(torch, options.dtype))
     arguments, names = [frames], ["frames"]
     shapes: list[Any] = [{3: 4 * h4, 4: 4 * w4}]
+    if isinstance(model, BFSTVSR):
+        return _export(BFEncoder(model), arguments, shapes, names, list(BFEncoder.output_names), options)
     if options.frame_upsample is None:
         arguments.append(torch.tensor([4]))
         names.append("frame_upsample")
@@ -75,19 +80,25 @@ def export_encoder(model: VideoINR, options: Options) -> Any:
     return _export(encoder, arguments, shapes, names, encoder.output_names, options)
 
 
-def export_query(model: VideoINR, options: Options) -> Any:
+def export_query(model: Exportable, options: Options) -> Any:
+    if isinstance(model, BFSTVSR):
+        return _export_query(BFQuery(model, options.times, options.size), BFEncoder(model), options)
     portable = BlockQuery if options.layers == "blocks" else PortableQuery
     kind = PluginQuery if options.profile == "plugin" else portable
     query = kind(model, options.frame_upsample, options.times, options.size)
+    return _export_query(query, Encoder(model, options.frame_upsample or 4), options)
+
+
+def _export_query(query: Query | BFQuery, encoder: Encoder | BFEncoder, options: Options) -> Any:
     h, w = EXAMPLE
-    encoder = Encoder(model, options.frame_upsample or 4)
     frames = torch.zeros(1, 2, 3, h, w, dtype=getattr(torch, options.dtype))
     with torch.no_grad():
-        encoded = dict(zip(encoder.output_names, encoder(frames), strict=True))
+        made = encoder(frames)
+    encoded = dict(zip(encoder.output_names, made if isinstance(made, tuple) else (made,), strict=True))
     dynamic = torch.export.Dim.DYNAMIC
     rows, planes = {1: dynamic, 2: dynamic}, {3: dynamic, 4: dynamic}
     examples: dict[str, tuple[torch.Tensor, Any]] = {
-        **{name: (maps, planes if name == "detail" else rows) for name, maps in encoded.items()},
+        **{name: (maps, rows if name in ("maps", "colours") else planes) for name, maps in encoded.items()},
         "frames": (frames, planes),
         "times": (torch.tensor([0.0, 0.5, 1.0]), {0: dynamic}),
         "lr_size": (torch.tensor([h, w]), None),
@@ -113,7 +124,10 @@ def to_onnx(
     layers: str = "blocks",
     overwrite: bool = False,
 ) -> Pair:
-    """Write `model` as two ONNX files, the encoder of a pair of frames and the query.
+    """Write `model`, a VideoINR or a BFSTVSR, as two ONNX files, the encoder of a pair of frames and the query.
+
+    A BFSTVSR is written in float32 and standard nodes alone; opset, times and size, and what deformable convolution
+    becomes, are open.
 
     Args:
         destination: a folder, which gets encoder.onnx and query.onnx, or NAME.onnx for NAME.encoder.onnx and
@@ -128,8 +142,9 @@ def to_onnx(
         times: the times that the query decodes, in [0, 1], or None for an input.
         size: (HH, WW) of the output, or None for an input.
         opset: 20, 21 or 22.
-        layers: whether the query runs for "blocks" of pixels in turn (Loop nodes: what its layers make stays in a
-            processor's cache) or for the "whole" picture at once, which suits GPUs and which TensorRT-RTX needs.
+        layers: of a VideoINR, whether the query runs for "blocks" of pixels in turn (Loop nodes: what its layers make
+            stays in a processor's cache) or for the "whole" picture at once, which suits GPUs and which TensorRT-RTX
+            needs.
 
     Frames' sides are inputs, multiples of 4 (`videoinr.encoder.pad_to_multiple`). Inputs and outputs are
     those of `Encoder` and `Query` in graphs.py; metadata hold the constructor's values, the options, the limits and the
@@ -152,6 +167,8 @@ def to_onnx(
             raise UsageError(f"{path} exists: choose another name, or --overwrite")
     files.check_writable(pair.encoder.parent)
     network = _prepared(metadata.exportable(model), getattr(torch, dtype))
+    if isinstance(network, BFSTVSR):
+        options = _of_bf_stvsr(options)
     programs = export_encoder(network, options), export_query(network, options)
     files.make_folder(pair.encoder.parent)
     with contextlib.ExitStack() as both:  # or neither: they take their places one right after the other
@@ -163,8 +180,23 @@ def to_onnx(
     return pair
 
 
-def _prepared(model: VideoINR, dtype: torch.dtype) -> VideoINR:
+def _of_bf_stvsr(options: Options) -> Options:
+    """What they come to for BF-STVSR, whose graphs read no colours and whose query takes the picture as a whole.
+
+    Raises UsageError for what its graphs do not have.
+    """
+    for name, value, only in (
+        ("profile", options.profile, "portable"),
+        ("dtype", options.dtype, "float32"),
+        ("frame-upsample", options.frame_upsample, 4),
+    ):
+        if value != only:
+            raise UsageError(f"--{name} {value}: a BFSTVSR is exported with {only} alone")
+    return replace(options, layers="whole")
+
+
+def _prepared(model: Exportable, dtype: torch.dtype) -> Exportable:
     """A copy in evaluation mode, on the CPU, in the graphs' dtype; the caller's model stays as it is."""
-    copy = VideoINR(**model.config)
+    copy = type(model)(**model.config)
     copy.load_state_dict(model.state_dict())
     return copy.to(dtype).eval().requires_grad_(False)

@@ -92,6 +92,25 @@ def mix(weight: Tensor, input: Tensor) -> Tensor:
     return torch.matmul(weight, input)
 
 
+def _scattered(start: Tensor, to: Tensor, rows: Tensor, reduce: str) -> Tensor:
+    """Rows beyond the last of `start` are left out: one more takes them."""
+    with_one_more = torch.cat([start, start.new_zeros(1, start.shape[1])])
+    index = to.clamp(max=len(start))[:, None].expand(-1, start.shape[1])
+    return with_one_more.scatter_reduce(0, index, rows, reduce)[:-1].clone()
+
+
+@operation(lambda start, *_: start.new_empty(start.shape))
+def scatter_sum(start: Tensor, to: Tensor, rows: Tensor) -> Tensor:
+    """start [N, C], with rows [M, C] added where `to` [M] says, N for nowhere."""
+    return _scattered(start, to, rows, "sum")
+
+
+@operation(lambda start, *_: start.new_empty(start.shape))
+def scatter_most(start: Tensor, to: Tensor, rows: Tensor) -> Tensor:
+    """The larger of start [N, C] and all rows [M, C] where `to` [M] puts them, N for nowhere."""
+    return _scattered(start, to, rows, "amax")
+
+
 def _empty_query(maps: Tensor, colours: Any, times: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
     *_, flow_widths, encode_widths, _, HH, WW = rest
     image, flow = (times.new_empty(1, times.shape[0], widths[-1], HH, WW) for widths in (encode_widths, flow_widths))

@@ -54,6 +54,7 @@ class ExportedModel(Network):
                 f"{folder}: the plugin profile is for TensorRT; --runtime {runtime} needs the portable one"
             )
         self.options, self._config, self._runtime = facts.options, facts.config, runtime
+        self._network = facts.network
         self.name = f"{folder} ({runtime})"
         self._dtype = np.dtype(self.options.dtype)
         self._encoder, self._query = (
@@ -84,9 +85,9 @@ class ExportedModel(Network):
         return max(1, min(torch.get_num_threads(), PIXELS_AT_ONCE // (size[0] * size[1])))
 
     def need(self, frames: Size, size: Size) -> Need | None:
-        """See Network; measured with ONNX Runtime on a CPU, the only runtime of which it is said. Graphs of one size
-        take no tiles."""
-        if self._runtime != "onnxruntime" or self.options.size is not None:
+        """See Network; measured of a VideoINR with ONNX Runtime on a CPU, the only runtime of which it is said. Graphs
+        of one size take no tiles."""
+        if self._runtime != "onnxruntime" or self._network != "VideoINR" or self.options.size is not None:
             return None
         values = self._config["nf"] * frames[0] * frames[1]
         return Need(0, 12 * values, (RECURRENT if self._config["recurrent"] else FORWARD) * values)

@@ -19,7 +19,7 @@ from vinr_engine.errors import UsageError, VinrError, reason
 from vinr_engine.export.options import DTYPES, PROFILES
 from vinr_engine.export.tensorrt import plugin_library as library
 from vinr_engine.export.tensorrt.engine_files import TARGETS, Files, Limits, Report, fingerprint, paths
-from vinr_engine.models import Network
+from vinr_engine.models import Network, VideoINR
 from vinr_engine.models.videoinr.network import DETAIL_UPSAMPLE
 
 MODULES = {"tensorrt": ("tensorrt",), "tensorrt-rtx": ("tensorrt_rtx", "tensorrt_rtx_bindings")}
@@ -182,6 +182,8 @@ def to_tensorrt(
     from vinr_engine.export.onnx.model import to_onnx
 
     network = exportable(model)
+    if not isinstance(network, VideoINR):
+        raise UsageError(f"engines are built of a VideoINR alone; a {type(network).__name__} goes as far as ONNX")
     engines, limits, say = paths(destination), limits or Limits(), note or (lambda text: None)
     unknown = [t for t in targets if t not in TARGETS]
     if unknown:

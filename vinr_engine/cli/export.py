@@ -9,7 +9,7 @@ import typer
 from vinr_engine.cli.loading import load_torch
 from vinr_engine.errors import UsageError
 
-WEIGHTS_HELP = "Checkpoint of a VideoINR [default: a small one that comes with the package]."
+WEIGHTS_HELP = "Checkpoint of a VideoINR, or for onnx of a BF-STVSR [default: a small VideoINR of the package]."
 
 app = typer.Typer(help="Write a network for other runtimes.", rich_markup_mode=None, no_args_is_help=True)
 
