@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import tempfile
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from random import Random
@@ -16,6 +17,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import vinr_engine as vinr
 from fuzz.media import one_line
 from fuzz.mutate import mutated
+from vinr_engine.drop_in.bf_stvsr import BFQuery
+from vinr_engine.drop_in.thera import TheraQuery
+from vinr_engine.drop_in.v3 import V3Query, times_of
 from vinr_engine.errors import ConfigError
 from vinr_engine.models import checkpoint
 from vinr_engine.training import config
@@ -117,9 +121,13 @@ class _Calls(TorchDispatchMode):
 
 @cache
 def _calls() -> list[tuple[Any, tuple[Any, ...], dict[str, Any]]]:
-    """Those that a step of training and one of inference of each network make."""
+    """Those that a step of training and one of inference of each network make, and of other networks' queries."""
     torch.manual_seed(0)
     with _Calls() as calls:
+        for query in _queries():
+            sum(out.sum() for out in query() if out is not None).backward()
+            with torch.inference_mode():
+                query()
         for model in (_network(), vinr.load_network()):
             frames = torch.rand(1, 2, 3, 16, 16)
             model.train()
@@ -128,6 +136,25 @@ def _calls() -> list[tuple[Any, tuple[Any, ...], dict[str, Any]]]:
             with torch.inference_mode():
                 model.eval()(frames, [0.25], (24, 40))
     return [call for name in sorted(calls.found) for call in calls.found[name]]
+
+
+def _queries() -> list[Callable[[], tuple[torch.Tensor | None, ...]]]:
+    """Of small inputs that want gradients."""
+
+    def drawn(*shape: int) -> torch.Tensor:
+        return torch.rand(shape, requires_grad=True)
+
+    pictures, bf, field, still = drawn(1, 3, 4, 5), BFQuery(), V3Query(8, 16), TheraQuery(8, 16)
+    q, kv, offset = drawn(2, 1, 8, 4, 5), drawn(1, 2, 16, 4, 5), drawn(2, 2 * 2 * 2 * 9, 4, 5)
+    return [
+        lambda: (bf(drawn(1, 3, 64, 3, 4), [0.25, 0.5], (9, 10)),),
+        lambda: (field(drawn(2, 3, 4, 8), torch.rand(2, 3, 4, 3), (6, 9), times_of(2, 2)),),
+        lambda: (still(drawn(1, 3, 4, 8), torch.rand(1, 3, 4, 3), (6, 9)),),
+        lambda: (vinr.ops.splat(pictures, drawn(1, 2, 4, 5), drawn(1, 1, 4, 5)),),
+        lambda: vinr.ops.splat_sum(pictures, drawn(1, 2, 4, 5), count=True, maximum=True),
+        lambda: (vinr.ops.nearest_conv(pictures, drawn(4, 3, 3, 3), drawn(4), (9, 11)),),
+        lambda: (vinr.ops.deform_attention(q, kv, offset, 2, 2),),
+    ]
 
 
 def _tensor(value: torch.Tensor, rng: Random) -> Any:
