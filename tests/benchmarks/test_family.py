@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from benchmarks.family import __main__ as command
+from benchmarks.family import page
 from benchmarks.family.case import Case, Forms
 
 
@@ -51,3 +52,17 @@ def test_the_cases_of_this_package():
     names = [case.name for case in command.all_cases()]
     assert names
     assert len(set(names)) == len(names)
+
+
+def test_the_page_has_what_was_stored(run, tmp_path):
+    run([case(lambda x: x.mm(x), wanted=2.0)], "--repeats", "3")
+    text = page.text_of(tmp_path / "rows.csv")
+    head, _, row, *_ = text.splitlines()
+    assert [cell.strip() for cell in head.split("|")[2:-1]] == list(page.HEAD[1:])
+    assert row.startswith("| a product | ")
+    assert row.count("x)") == 2
+
+
+def test_the_page_says_what_was_wrong(run, tmp_path):
+    run([case(lambda x: x @ x + 1)], "--repeats", "3")
+    assert "| wrong | wrong |" in page.text_of(tmp_path / "rows.csv")
