@@ -26,6 +26,10 @@ class WeightsError(VinrError):
     """No weights were given, or the given file is not a checkpoint of this network."""
 
 
+class CheckpointError(ValueError):
+    """A file that holds no network's parameters, or not the right ones; the message is one line."""
+
+
 class Cancelled(VinrError):
     """The cancel callback asked to stop; nothing was left under the output's name."""
 

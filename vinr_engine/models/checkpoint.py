@@ -23,6 +23,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from vinr_engine import files
+from vinr_engine.errors import CheckpointError
 from vinr_engine.models.kinds import kind_of, told
 from vinr_engine.models.network import DEFAULT, NetworkModule, networks
 
@@ -33,10 +34,6 @@ _ASSETS = pathlib.Path(__file__).parents[1] / "assets"
 DEFAULT_WEIGHTS = _ASSETS / "flowinr.safetensors"
 SMALL_VIDEOINR = _ASSETS / "small.safetensors"
 """A small VideoINR that comes with the package, for what takes no other network: `vinr export`."""
-
-
-class CheckpointError(ValueError):
-    """A file that holds no network's parameters, or not the right ones; the message is one line."""
 
 
 def _listed(names: Iterable[str], most: int = 4) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vinr_engine.models.checkpoint import CheckpointError
+from vinr_engine.errors import CheckpointError
 from vinr_engine.models.v3.pickles import arrays_of, read_tree
 
 _HEAD = ("out_conv.kernel", "out_conv.bias", "k")

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from vinr_engine.models.checkpoint import CheckpointError
+from vinr_engine.errors import CheckpointError
 
 # Of training states: optimizers, loss scales, settings.
 INERT = ("chex", "flax", "haiku", "jax", "jaxlib", "jmp", "ml_collections", "optax", "orbax")

@@ -13,8 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from vinr_engine.errors import CheckpointError
 from vinr_engine.memory import Need
-from vinr_engine.models.checkpoint import CheckpointError, load_network
+from vinr_engine.models.checkpoint import load_network
 from vinr_engine.models.layers.blocks import conv3x3, lrelu
 from vinr_engine.models.layers.convolution import convolve
 from vinr_engine.models.layers.siren import Siren
