@@ -91,7 +91,7 @@ def test_metadata_of_another_version(tmp_path):
         metadata.read(path)
     entries["version"] = "0.0.1"
     onnx.save(empty({f"{PREFIX}.{key}": json.dumps(value) for key, value in entries.items()}), path)
-    with pytest.raises(WeightsError, match=r"exported by vinr_engine 0\.0\.1 in format 1, this version reads format 2"):
+    with pytest.raises(WeightsError, match=r"exported by vinr_engine 0\.0\.1 in format 1, this version reads format 3"):
         metadata.read(path)
 
 

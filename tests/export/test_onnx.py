@@ -278,7 +278,7 @@ def test_wrong_files(own, tmp_path, capsys):
         (tmp_path / f"{name}.onnx").write_bytes((folder / f"{name}.onnx").read_bytes()[:-200])
     with pytest.raises(WeightsError, match="truncated"):
         ExportedModel(tmp_path)
-    wrong = [("format", "99", "in format 99, this version reads format 2: export it again"),
+    wrong = [("format", "99", "in format 99, this version reads format 3: export it again"),
              ("graph", '"query"', "graphs query and query"),
              ("weights", '"0"', "exported apart"), ("weights", "0", "metadata are damaged"),
              ("config", "not json", "metadata are damaged")]  # fmt: skip
