@@ -35,6 +35,7 @@ OPS = (
     "deform_attention",
     "deform_conv2d",
     "fourier_field",
+    "fourier_mlp",
     "inr_query",
     "local_correlation",
     "nearest_conv",

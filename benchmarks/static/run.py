@@ -33,13 +33,13 @@ from benchmarks.static.compiler import CUDA, TRITON, TRITON_VERSION, Job, Kernel
 def quick(job: Job) -> bool:
     """What continuous integration compiles: each kernel for one target, and all that is checked, but one launch
     configuration of each Triton kernel, at the sizes that are usual. On the oldest and the newest target alone:
-    bfloat16, which differs from float16 in a few conversions, the sampled MLP in TF32, which takes longest, and widths
-    other than the published. Its sine stands for all activations."""
+    bfloat16, which differs from float16 in a few conversions, the sampled MLP in TF32, which takes longest, the Fourier
+    MLP, which has its layers, and widths other than the published. Its sine stands for all activations."""
     if each_once(job):
         return True
     if not job.checked or (
         job.target not in ENDS
-        and any(part in job.name for part in ("bfloat16", "sampled_mlp forward tf32", "any width"))
+        and any(part in job.name for part in ("bfloat16", "sampled_mlp forward tf32", "fourier_mlp", "any width"))
     ):
         return False
     return job.backend == CUDA or (job.first and not rare(job))

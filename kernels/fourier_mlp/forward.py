@@ -60,7 +60,7 @@ def fourier_mlp(
 
     The first of LAYERS is none: it says how wide the sines are, which lie in the program's part of scratch.
     """
-    C: tl.constexpr = min(PADDED_HALF, CHUNK)
+    C: tl.constexpr = min(PADDED_HALF, CHUNK, 32)  # more do not fit the registers of sm_120
     C_OUT: tl.constexpr = min(layer_of(LAYERS, len(LAYERS) - 1).outputs, CHUNK)
     for tile in tl.range(tl.program_id(0), tl.cdiv(rows, M), tl.num_programs(0), num_stages=1):
         row = (tl.zeros((M,), tl.int64) + tile) * M + tl.arange(0, M)
