@@ -21,6 +21,9 @@ from setuptools.errors import PlatformError
 ROOT = pathlib.Path(__file__).parent
 # Machine code for these GPUs, as far as nvcc knows them and unless VINR_CUDA_TARGETS names others, and PTX.
 CUDA_TARGETS = ("80", "86", "89", "90", "100", "120")
+# Instruction sets whose kernels are those of another, in other vectors or with another product: with the checks in them
+# each takes a minute to compile.
+NOT_SANITIZED = ("csrc/isa/avx2.cpp", "csrc/isa/amx_bf16.cpp")
 DEFINES = [("TORCH_TARGET_VERSION", "0x020b000000000000"), ("Py_LIMITED_API", "0x030A0000")]
 
 
@@ -155,14 +158,15 @@ def extension_arguments() -> dict:
     # GCC stops inlining where a file grows much: a file of csrc/isa holds the kernels of every op.
     compile_args.append("--param=large-unit-insns=1000000")
     link_args = []
-    if _flag("VINR_SANITIZE", "0"):
+    sanitized = _flag("VINR_SANITIZE", "0")
+    if sanitized:
         sanitize = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-fno-omit-frame-pointer"]
         # With the checks in it, -O3 takes GCC ten times as long. -g1: functions and lines, for reports.
         compile_args += [*sanitize, "-O1", "-g1"]
         link_args += sanitize
     extension = CppExtension(
         "vinr_engine._C",
-        _csrc("*.cpp"),
+        [source for source in _csrc("*.cpp") if not (sanitized and source in NOT_SANITIZED)],
         depends=[*_csrc("*.h"), *_csrc("*.cu*")],
         include_dirs=[str(ROOT / "csrc")],
         define_macros=DEFINES,

@@ -52,10 +52,16 @@ def each_once(job: Job) -> bool:
 
 
 def rare(job: Job) -> bool:
-    """Sizes that are not usual, and activations for which the sine stands."""
-    return any(part in job.name for part in ("64-bit offsets", "no upsampling", "relu"))
+    """Sizes that are not usual, activations for which the sine stands, and of float32 kernels that come in several
+    widths all but one."""
+    if any(part in job.name for part in ("64-bit offsets", "no upsampling", "relu")):
+        return True
+    return any(f" of {width}" in job.name for width in OTHER_WIDTHS)
 
 
+OTHER_WIDTHS = (
+    "3 channels", "24 channels", "32 channels", "130 channels", "144 channels", "32 sines", "512 sines by 2 axes",
+)  # fmt: skip
 ONE = 90
 ENDS = (min(hardware.LIMITS), max(hardware.LIMITS))
 
