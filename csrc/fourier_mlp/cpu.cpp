@@ -121,6 +121,7 @@ Gradients fourier_mlp_backward(const Tensor& grad_output, const Tensor& coef, co
                                const Tensor& relative, const Tensor& phase, std::optional<Tensor> cell,
                                std::vector<Tensor> layers, std::optional<Tensor> weights, std::vector<bool> output_mask,
                                std::string operands) {
+    STD_TORCH_CHECK(output_mask.size() == 6, kOp, ": output_mask must have 6 entries, got ", output_mask.size());
     const bool bfloat16 = rounds_to_bfloat16(kOp, operands);
     const Arguments a(coef, freq, index, relative, phase, cell, layers, weights);
     check_cpu(kOp, "grad_output", grad_output);

@@ -120,6 +120,7 @@ std::tuple<std::vector<Tensor>, std::vector<Tensor>, Tensor, Tensor> sampled_mlp
     const Tensor& grad_output, std::vector<Tensor> maps, std::vector<Tensor> positions, std::vector<bool> nearest,
     std::optional<Tensor> x, std::optional<Tensor> x_weight, std::optional<Tensor> bias, std::vector<Tensor> layers,
     std::string activation, double omega, std::vector<bool> output_mask, std::string operands) {
+    STD_TORCH_CHECK(output_mask.size() == 4, kOp, ": output_mask must have 4 entries, got ", output_mask.size());
     const bool bfloat16 = rounds_to_bfloat16(kOp, operands);
     const Arguments a(maps, positions, nearest, x, x_weight, bias, layers, activation, omega);
     check_shape(kOp, "grad_output", grad_output, "[B, N, out]", {a.batch, a.points, a.outputs});

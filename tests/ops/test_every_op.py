@@ -50,3 +50,19 @@ def test_an_extension_that_is_older_than_the_op_is_named(op, monkeypatch):
     monkeypatch.setattr(op, "torch_ops", {})
     for name in op.backends:
         assert f"built before it had {op.name}" in op.refusal(name, ())
+
+
+@pytest.mark.skipif(backends.extension().path is None, reason=backends.extension().error)
+@pytest.mark.parametrize("name", ["sampled_mlp", "fourier_mlp"])
+def test_masks_of_a_wrong_length_are_refused(name):
+    """What is wanted of a backward op is looked at entry by entry."""
+    one, two = torch.zeros(1, 1, 1), torch.zeros(1, 1, 2)
+    layers = [torch.zeros(1, 1), torch.zeros(1)]
+    if name == "sampled_mlp":
+        arguments = [one, [one[None]], [two], [False], None, None, None, layers, "sine", 30.0]
+    else:
+        maps, layers = torch.zeros(1, 1, 32), [torch.zeros(1, 32), torch.zeros(1)]
+        index, phase = torch.zeros(1, 1, 1, dtype=torch.int64), torch.zeros(16, 1)
+        arguments = [one, maps, maps, index, two[:, :, None], phase, None, layers, None]
+    with pytest.raises(RuntimeError, match=f"{name}: output_mask must have . entries, got 0"):
+        getattr(torch.ops.vinr, f"{name}_backward")(*arguments, [], "ieee")

@@ -103,7 +103,9 @@ def _fake(
     size: list[int],
     operands: str,
 ) -> Tensor:
-    return encoding.new_empty(frames.shape[0], *size, weight.shape[0] // frequencies.shape[1] - 1)
+    D = frequencies.shape[1]
+    check(D > 0, OP, "frequencies must be [2 or 3, D], got {}", list(frequencies.shape))
+    return encoding.new_empty(frames.shape[0], *size, weight.shape[0] // D - 1)
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
