@@ -10,8 +10,8 @@
 #include "conv_lstm/cpu_parameters.h"
 #include "deform_attention/cpu_parameters.h"
 #include "deform_conv2d/cpu_parameters.h"
-#include "fourier_mlp/cpu_parameters.h"
 #include "fourier_field/cpu_parameters.h"
+#include "fourier_mlp/cpu_parameters.h"
 #include "inr_query/cpu_parameters.h"
 #include "local_correlation/cpu_parameters.h"
 #include "nearest_conv/cpu_parameters.h"
@@ -68,8 +68,8 @@ struct Kernels {
 #if !defined(VINR_AMX)
 #include "conv3x3/cpu_kernel.h"
 #include "conv3x3/cpu_weight_gradient.h"
-#include "fourier_mlp/cpu_backward.h"
 #include "fourier_field/cpu_forward.h"
+#include "fourier_mlp/cpu_backward.h"
 #include "inr_query/cpu_backward.h"
 #include "sampled_mlp/cpu_backward.h"
 #endif
