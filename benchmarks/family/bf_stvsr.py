@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from benchmarks.family.case import Case, Forms
+from benchmarks.family.case import Case, Forms, rounded
 from vinr_engine import reference
 from vinr_engine.drop_in.bf_stvsr import BFQuery
 from vinr_engine.drop_in.motif import MoTIFQuery
@@ -21,30 +21,32 @@ def _times(count: int) -> Tensor:
     return torch.linspace(0, 1, count + 2)[1:-1, None]
 
 
-def _rounded(query: torch.nn.Module, *arguments: object) -> Tensor:
-    with torch.autocast("cpu", torch.bfloat16):
-        out: Tensor = query(*arguments)
-    return out
-
-
 def bf_stvsr(scale: float, count: int) -> Forms:
     query, features, times = BFQuery().requires_grad_(False), _features(), _times(count)
     size, state = (int(H * scale), int(W * scale)), query.state_dict()
-    return Forms(
-        lambda: reference.bf_query(state, features, times, size).rgb.clamp(0, 1),
-        lambda: query(features, times, size),
-        lambda: _rounded(query, features, times, size),
-    )
+
+    def straight() -> Tensor:
+        return reference.bf_query(state, features, times, size).rgb.clamp(0, 1)
+
+    def ours() -> Tensor:
+        out: Tensor = query(features, times, size)
+        return out
+
+    return Forms(straight, ours, rounded(ours))
 
 
 def motif(scale: float, count: int) -> Forms:
     query, features, times = MoTIFQuery().requires_grad_(False), _features(), _times(count)
     size, state, motion = (int(H * scale), int(W * scale)), query.state_dict(), torch.rand(2, 1, 64, H, W)
-    return Forms(
-        lambda: reference.motif_query(state, features, motion, times, size).rgb.clamp(0, 1),
-        lambda: query(features, motion, times, size),
-        lambda: _rounded(query, features, motion, times, size),
-    )
+
+    def straight() -> Tensor:
+        return reference.motif_query(state, features, motion, times, size).rgb.clamp(0, 1)
+
+    def ours() -> Tensor:
+        out: Tensor = query(features, motion, times, size)
+        return out
+
+    return Forms(straight, ours, rounded(ours))
 
 
 # Single pixels on which hardly anything lands: there the straight form's own float32 is as far from float64.

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
+
 from benchmarks.common.measure import Task
 
 
@@ -20,6 +22,16 @@ class Forms:
     straight: Task
     ours: Task
     rounded: Task | None = None
+
+
+def rounded(task: Task) -> Task:
+    """The task with products that multiply bfloat16."""
+
+    def run() -> object:
+        with torch.autocast("cpu", torch.bfloat16):
+            return task()
+
+    return run
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.family import published_liif
-from benchmarks.family.case import Case, Forms
+from benchmarks.family.case import Case, Forms, rounded
 from vinr_engine import reference
 from vinr_engine.drop_in.liif import liif_query
 
@@ -29,11 +29,7 @@ def forms(size: int, scale: int) -> Forms:
     def ours() -> Tensor:
         return liif_query(features, layers, (n, n))
 
-    def rounded() -> Tensor:
-        with torch.autocast("cpu", torch.bfloat16):
-            return liif_query(features, layers, (n, n))
-
-    return Forms(straight, ours, rounded)
+    return Forms(straight, ours, rounded(ours))
 
 
 def published_forms(size: tuple[int, int], output: tuple[int, int]) -> Forms:
@@ -49,11 +45,7 @@ def published_forms(size: tuple[int, int], output: tuple[int, int]) -> Forms:
     def ours() -> Tensor:
         return liif_query(features, network.imnet, output)
 
-    def rounded() -> Tensor:
-        with torch.autocast("cpu", torch.bfloat16):
-            return liif_query(features, network.imnet, output)
-
-    return Forms(straight, ours, rounded)
+    return Forms(straight, ours, rounded(ours))
 
 
 CASES = [Case("liif 48x48 x4", lambda: forms(48, 4))]

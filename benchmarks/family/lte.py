@@ -8,7 +8,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from benchmarks.family.case import Case, Forms
+from benchmarks.family.case import Case, Forms, rounded
 from vinr_engine import reference
 from vinr_engine.drop_in.lte import lte_query
 
@@ -57,11 +57,7 @@ def forms(size: tuple[int, int], scale: int, fast: bool) -> Forms:
     def ours() -> Tensor:
         return lte_query(features, p, (H, W), image=image)
 
-    def rounded() -> Tensor:
-        with torch.autocast("cpu", torch.bfloat16):
-            return lte_query(features, p, (H, W), image=image)
-
-    return Forms(straight, ours, rounded)
+    return Forms(straight, ours, rounded(ours))
 
 
 CASES = [

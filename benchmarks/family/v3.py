@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from benchmarks.family.case import Case, Forms
+from benchmarks.family.case import Case, Forms, rounded
 from vinr_engine import reference
 from vinr_engine.drop_in.thera import TheraQuery
 from vinr_engine.drop_in.v3 import MEAN, STD, V3Query, nearest_frames, times_of
@@ -46,7 +46,7 @@ def v3(pixels: int, outputs: int, frames: int, rate: int) -> Forms:
     def ours() -> Tensor:
         return query(features, base, size, times)
 
-    return Forms(straight, ours, _rounded(ours))
+    return Forms(straight, ours, rounded(ours))
 
 
 def thera(functions: int, pixels: int, outputs: int) -> Forms:
@@ -61,15 +61,7 @@ def thera(functions: int, pixels: int, outputs: int) -> Forms:
     def ours() -> Tensor:
         return query(features, base, size)
 
-    return Forms(straight, ours, _rounded(ours))
-
-
-def _rounded(ours):  # type: ignore[no-untyped-def]
-    def rounded() -> Tensor:
-        with torch.autocast("cpu", torch.bfloat16):
-            return ours()
-
-    return rounded
+    return Forms(straight, ours, rounded(ours))
 
 
 CASES = [

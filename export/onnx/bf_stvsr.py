@@ -17,7 +17,7 @@ from vinr_engine.export.onnx.graphs import output_size
 from vinr_engine.export.onnx.tracing import Coarse, conv2d, layers, mix, scatter_most, scatter_sum
 from vinr_engine.models import BFSTVSR
 from vinr_engine.models.layers.siren import OMEGA, Siren
-from vinr_engine.models.layers.splatted import FLOW_UNIT, MOST_TAPS
+from vinr_engine.reference.bf_stvsr import FLOW_UNIT, MOST_TAPS
 
 TIE = 1_000_000  # parts of half a picture by one of which places go up, as `reference.nearest` has it
 FARTHEST = 1 << 17  # pixels, beyond any picture: flow that is longer ends there

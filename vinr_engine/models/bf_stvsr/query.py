@@ -65,13 +65,12 @@ class FourierTexture(Siren):
         freq, _ = nearest_conv_table(frequency, self.freq.weight[order], _at(self.freq.bias, order), grid.size)
         with exactly(features):
             layer = projection @ self.final_linear.weight, projection @ self.final_linear.bias
-        base = added.permute(0, 2, 3, 1)
         parts = []
         for rows in grid.blocks(whole):
             at = index[rows].view(1, -1, 1).expand(len(features), -1, -1)
             relative = grid.relative(rows, len(features))[:, :, None]
             texture = fourier_mlp(coef, freq, at, relative, None, [layer], wide=True).unflatten(1, (-1, grid.size[1]))
-            parts.append(texture + base[:, grid.index[0][rows]][:, :, grid.index[1]])
+            parts.append(grid.add_nearest(texture, added, rows))
         return joined(parts, 1)
 
     def _basis(self, features: Tensor) -> Tensor:

@@ -16,11 +16,10 @@ from vinr_engine.models.layers.siren import Siren
 from vinr_engine.models.network import Size
 from vinr_engine.ops import sampled_mlp, splat_sum
 from vinr_engine.ops.checks import check, check_floating, check_rank, check_shape
+from vinr_engine.reference.bf_stvsr import FLOW_UNIT, MOST_TAPS
 from vinr_engine.reference.mlp import Layer
 from vinr_engine.reference.nearest import nearest_index, relative_position
 
-FLOW_UNIT = 20.0  # input rows, which the motion network's flow counts in
-MOST_TAPS = 16.0  # the count of taps is divided by it
 BLOCK = 1 << 14  # output pixels whose hidden numbers lie in the cache together
 
 
@@ -74,10 +73,10 @@ class Grid:
         parts = [self.nearest_rows(rows, maps, layers, of_place) for rows in self.blocks(whole)]
         return joined(parts, 1).unflatten(1, self.size)
 
-    def add_nearest(self, values: Tensor, maps: Tensor) -> Tensor:
-        """values [B, HH, WW, C] and maps [B, C, h, w], read nearest: their sum."""
+    def add_nearest(self, values: Tensor, maps: Tensor, rows: slice = slice(None)) -> Tensor:
+        """values [B, rows, WW, C] of some rows and maps [B, C, h, w], read nearest: their sum."""
         y, x = self.index
-        return values + maps.permute(0, 2, 3, 1)[:, y][:, :, x]
+        return values + maps.permute(0, 2, 3, 1)[:, y[rows]][:, :, x]
 
 
 def joined(parts: list[Tensor], axis: int) -> Tensor:
@@ -147,10 +146,13 @@ class SplattedColours(nn.Module):
             )
         _, _, _, _, of_between, _ = self.columns()
         known = pointwise_map(between, of_between, self.synth_net.layers()[0][1])
+        all_rows, B = slice(0, grid.size[0]), len(between)
+        places = [grid.nearest(all_rows, B), grid.own(all_rows, B)]
         pictures = []
         for n, t in enumerate(times):
             given = None if flow is None else flow[n].flatten(0, 1)
-            pictures.append(self._decoded(*self._splatted(values, motion[n], grid, given), known, t, grid))
+            average, extra = self._splatted(values, motion[n], grid, given)
+            pictures.append(self._decoded([known, average], places, extra, t))
         return torch.stack(pictures, 1) if len(pictures) > 1 else pictures[0][:, None]
 
     def _splatted(self, values: Tensor, motion: Tensor, grid: Grid, flow: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -173,16 +175,15 @@ class SplattedColours(nn.Module):
         first, second = largest.chunk(2)
         return numerator / total, torch.cat([torch.maximum(first, second), count / MOST_TAPS, mean], 1)
 
-    def _decoded(self, average: Tensor, extra: Tensor, known: Tensor, times: Tensor, grid: Grid) -> Tensor:
-        """[B, 3, HH, WW] at times [B], `known` being what features between the frames add to the first layer."""
-        B, (HH, WW) = len(average), grid.size
+    def _decoded(self, maps: list[Tensor], places: list[Tensor], extra: Tensor, times: Tensor) -> Tensor:
+        """[B, 3, HH, WW] at times [B]; the first layer sums `maps` at `places`, the weights and the time."""
+        B, _, HH, WW = extra.shape
         _, *layers = self.synth_net.layers()
         _, _, _, of_weights, _, of_time = self.columns()
-        rows = slice(0, HH)
         x = torch.cat([extra.permute(0, 2, 3, 1), times[:, None, None, None].expand(-1, HH, WW, 1)], -1)
         rgb = sampled_mlp(
-            [known, average],
-            [grid.nearest(rows, B), grid.own(rows, B)],
+            maps,
+            places,
             layers,
             x=x.view(B, -1, 4),
             x_weight=torch.cat([of_weights, of_time], 1),
