@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
@@ -51,7 +53,8 @@ def test_each_is_run_by_a_test():
     assert [path.name for path in sorted(EXAMPLES.glob("*.py")) if f'"{path.name}"' not in text] == []
 
 
-def test_bf_stvsr():
-    said = run("bf_stvsr.py")
+@pytest.mark.parametrize("name", ["bf_stvsr.py", "motif.py"])
+def test_forward_splatting(name):
+    said = run(name)
     assert said.count("[1, 3, 3, 96, 128]") == 2
     assert float(re.search(r"largest difference (\S+)", said)[1]) < 1e-3

@@ -8,7 +8,7 @@ from torch import Tensor
 from benchmarks.family.case import Case, Forms, rounded
 from vinr_engine import reference
 from vinr_engine.drop_in.thera import TheraQuery
-from vinr_engine.drop_in.v3 import MEAN, STD, V3Query, nearest_frames, times_of
+from vinr_engine.drop_in.v3 import V3Query, nearest_frames, times_of
 
 # Output pixels a side that the straight form decodes at once. The published scripts take 32; on CPUs 16 is fastest, its
 # numbers staying in the caches.
@@ -22,15 +22,13 @@ def _straight(
     base: Tensor,
     size: tuple[int, int],
     times: tuple[Tensor, Tensor] | None,
-    mean: tuple[float, ...],
-    std: tuple[float, ...],
 ) -> Tensor:
     head = query.out_conv.kernel.t().contiguous(), query.out_conv.bias
     damping = reference.field_damping(frequencies, query.k, features.shape[1] ** 2 / size[0] ** 2)
     field = reference.v3_query(features, head, frequencies, damping, size, times, tile=TILE)
     (ky, _), (kx, _) = (reference.nearest_pixels(n, m) for n, m in zip(base.shape[1:3], size, strict=True))
     enlarged = base[:, ky][:, :, kx] if times is None else base[times[0]][:, ky][:, :, kx]
-    return (field * torch.tensor(std) + torch.tensor(mean) + enlarged).clamp(0, 1)
+    return (field * torch.tensor(query.std) + torch.tensor(query.mean) + enlarged).clamp(0, 1)
 
 
 def v3(pixels: int, outputs: int, frames: int, rate: int) -> Forms:
@@ -41,7 +39,7 @@ def v3(pixels: int, outputs: int, frames: int, rate: int) -> Forms:
     index, offset = nearest_frames(times, frames)
 
     def straight() -> Tensor:
-        return _straight(query, query.freqs, features, base, size, (index, offset.float()), MEAN, STD)
+        return _straight(query, query.freqs, features, base, size, (index, offset.float()))
 
     def ours() -> Tensor:
         return query(features, base, size, times)
@@ -55,8 +53,7 @@ def thera(functions: int, pixels: int, outputs: int) -> Forms:
     features, base, size = torch.randn(1, pixels, pixels, 64), torch.rand(1, pixels, pixels, 3), (outputs, outputs)
 
     def straight() -> Tensor:
-        mean, std = (0.4488, 0.4371, 0.4040), (0.5, 0.5, 0.5)
-        return _straight(query, query.components, features, base, size, None, mean, std)
+        return _straight(query, query.components, features, base, size, None)
 
     def ours() -> Tensor:
         return query(features, base, size)

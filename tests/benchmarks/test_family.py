@@ -56,11 +56,38 @@ def test_the_cases_of_this_package():
 
 def test_the_page_has_what_was_stored(run, tmp_path):
     run([case(lambda x: x.mm(x), wanted=2.0)], "--repeats", "3")
-    text = page.text_of(tmp_path / "rows.csv")
-    head, _, row, *_ = text.splitlines()
-    assert [cell.strip() for cell in head.split("|")[2:-1]] == list(page.HEAD[1:])
+    about, _, head, _, row, *_ = page.text_of(tmp_path / "rows.csv").splitlines()
+    assert f"torch {torch.__version__}, commit " in about
+    assert [cell.strip() for cell in head.split("|")[2:-1]] == list(page.HEAD)
     assert row.startswith("| a product | ")
     assert row.count("x)") == 2
+
+
+def test_each_machine_has_a_table_of_its_last_rows(run, tmp_path):
+    path = tmp_path / "rows.csv"
+    for ours in (lambda x: x @ x + 1, lambda x: x @ x):
+        run([case(ours)], "--repeats", "3")
+    text = path.read_text()
+    head, *rows = text.splitlines(keepends=True)
+    other = list(csv.DictReader([head, *rows]))[0]["torch"]
+    path.write_text(text + "".join(row.replace(other, "another torch") for row in rows[:3]))
+    first, second = page.text_of(path).split("\n\n| | ")[1:]
+    assert "| wrong | wrong |" in first
+    assert "wrong" not in second
+    assert page.text_of(path).startswith(list(page.stored(path))[1][0])
+
+
+def test_the_readme_shows_the_cases_it_names(run, tmp_path):
+    one = next(iter(page.CHOSEN))
+    run([Case(one, case(lambda x: x @ x).make), case(lambda x: x @ x)], "--repeats", "3")
+    text = page.readme_text(tmp_path / "rows.csv")
+    assert page.CHOSEN[one] in text
+    assert "a product" not in text
+
+
+def test_the_cases_of_the_readme_are_there():
+    published = "liif real weights 48x48 x4"  # where the weights are
+    assert set(page.CHOSEN) - {published} <= {case.name for case in command.all_cases()}
 
 
 def test_the_page_says_what_was_wrong(run, tmp_path):

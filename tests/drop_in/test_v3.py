@@ -14,7 +14,7 @@ import golden_cases
 from benchmarks.tolerances import FIELD, FIELD_GRADIENT, relative_error
 from vinr_engine import backends, reference
 from vinr_engine.drop_in.thera import TheraQuery
-from vinr_engine.drop_in.v3 import MEAN, STD, V3Query, V3Refine, nearest_frames, times_of
+from vinr_engine.drop_in.v3 import V3Query, V3Refine, nearest_frames, times_of
 from vinr_engine.ops.op import tensors_of
 
 DTYPES = pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
@@ -60,7 +60,7 @@ def test_v3s_gradients(dtype):
     damping = reference.field_damping(query.freqs, query.k, (5 / 13) ** 2)
     index, offset = nearest_frames(times, 2)
     straight = reference.v3_query(features, (weight, bias), query.freqs, damping, (13, 13), (index, offset.to(dtype)))
-    straight = straight * straight.new_tensor(STD) + straight.new_tensor(MEAN)
+    straight = straight * straight.new_tensor(V3Query.std) + straight.new_tensor(V3Query.mean)
     assert (found - straight).abs().max() <= FIELD[dtype]
     for grad, expected in zip(grads, torch.autograd.grad(straight, leaves, chosen), strict=True):
         assert relative_error(grad, expected) <= FIELD_GRADIENT[dtype]

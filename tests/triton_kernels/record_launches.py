@@ -239,6 +239,16 @@ def splat():
         ops.splat_triton_backward(out, out, norm, *arguments, True, [True] * 3)
 
 
+def fourier_field():
+    from ops.fourier_field.samples import Sample
+
+    for sample in (Sample("several"), Sample("one pixel", batch=1, pixels=(1, 1), axes=2, times=((0, 0.0),), colours=1)):
+        *tensors, size, times = sample.arguments(torch.float32)
+        arguments = (*tensors, *times, list(size), [0, sample.pixels[0]])
+        out = ops.fourier_field_triton(*arguments, "ieee")
+        ops.fourier_field_triton_backward(torch.ones_like(out), *arguments, [True] * 5)
+
+
 OPS = (
     deform_conv2d,
     inr_query,
@@ -250,6 +260,7 @@ OPS = (
     splat,
     fourier_mlp,
     deform_attention,
+    fourier_field,
 )
 
 

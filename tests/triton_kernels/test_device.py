@@ -17,6 +17,11 @@ from ops.bspline_head.test_op import gradients as spline_gradients
 from ops.deform_attention import samples as attention
 from ops.deform_attention.test_triton import gradients as attention_gradients
 from ops.deform_conv2d.triton_cases import SMALL, gradients, moved, packed, unpacked
+from ops.fourier_field.test_op import gradients as field_gradients
+from ops.fourier_field.test_triton import TINY as TINY_FIELD
+from ops.fourier_field.test_triton import on as field_on
+from ops.fourier_mlp import samples as texture
+from ops.fourier_mlp.test_triton import on as texture_on
 from ops.inr_query.samples import cast, problem
 from ops.inr_query.samples import gradients as query_gradients
 from ops.inr_query.test_triton import on as query_on
@@ -32,6 +37,7 @@ from ops.sampled_mlp.test_triton import on
 from ops.splat.test_op import FORMS
 from ops.splat.test_op import gradients as splat_gradients
 from ops.splat.test_triton import TINY
+import vinr_engine as vinr
 
 
 def deform_attention(device):
@@ -83,9 +89,17 @@ def splat(device):
     return splat_gradients(FORMS["soft add"][0], against_reference.on(device, TINY.arguments(torch.float32)))
 
 
+def fourier_mlp(device):
+    return texture.gradients(texture_on(device, texture.Sample("few", batch=1, points=5).arguments(torch.float32)))
+
+
+def fourier_field(device):
+    return field_gradients(field_on(device, TINY_FIELD[0].arguments(torch.float32)), vinr.ops.fourier_field)
+
+
 OPS = (
     deform_conv2d, deform_conv2d_packed, inr_query, sampled_mlp, sampled_mlp_of_x, local_correlation, phase_linear,
-    nearest_conv, bspline_head, splat, deform_attention,
+    nearest_conv, bspline_head, splat, deform_attention, fourier_mlp, fourier_field,
 )  # fmt: skip
 every = pytest.mark.parametrize("op", OPS, ids=lambda op: op.__name__)
 

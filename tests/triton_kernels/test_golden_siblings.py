@@ -12,7 +12,7 @@ from vinr_engine.drop_in.bf_stvsr import BFQuery
 from vinr_engine.drop_in.lte import lte_query
 from vinr_engine.drop_in.motif import MoTIFQuery
 from vinr_engine.drop_in.softsplat import softsplat
-from vinr_engine.drop_in.v3 import MEAN, STD
+from vinr_engine.drop_in.v3 import V3Query
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3000)]
 LARGEST = 3e-4  # of colours and sums, absolute, in float32
@@ -71,5 +71,5 @@ def test_v3(triton_device):
     encoding, head, frequencies, damping, times = tree_map(lambda t: t.to(triton_device), given)
     with torch.inference_mode(), vinr.backend("triton"):
         out = vinr.ops.v3_query(encoding, head, frequencies, damping, size_of(case), times)
-    colours = out.cpu() * torch.tensor(STD) + torch.tensor(MEAN)
+    colours = out.cpu() * torch.tensor(V3Query.std) + torch.tensor(V3Query.mean)
     assert (colours - case["field"]).abs().max() <= LARGEST

@@ -81,12 +81,14 @@ def test_launches_reach_the_driver_as_they_were_given(version):
         "splat",
         "fourier_mlp",
         "deform_attention",
+        "fourier_field",
     )
     first = [OLDEST] if version == "oldest" else []
     lines = output_lines(TESTS / "triton_kernels" / "record_launches.py", 90, *ops, first=first)
     kernels = {"forward", "backward_samples", "backward_weight", "decode", "colour", "sampled_mlp", "sample_rows"}
     kernels |= {"fourier_mlp", "fourier_rows", "fourier_rows_backward"}
     kernels |= {"sample_rows_backward", "mlp_backward", "local_correlation", "local_correlation_backward"}
+    kernels |= {"fourier_field", "fourier_field_backward"}
     kernels |= {"deform_attention", "deform_attention_backward"}
     kernels |= {"phase_linear", "phase_linear_backward_maps", "phase_linear_backward_weights"}
     kernels |= {"nearest_conv_add", "nearest_conv_gather"}

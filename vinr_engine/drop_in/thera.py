@@ -2,43 +2,28 @@
 
 from __future__ import annotations
 
-import os
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from vinr_engine.drop_in.v3 import FlaxLinear, field_parameters, pictures
-from vinr_engine.models.v3.checkpoint import FlaxCheckpoint
+from vinr_engine.models.v3.field import FieldQuery
 from vinr_engine.ops.checks import check, check_floating, check_rank, check_shape
 
 OP = "TheraQuery"
-MEAN, STD = (0.4488, 0.4371, 0.4040), (0.5, 0.5, 0.5)
 
 
-class TheraQuery(nn.Module):
+class TheraQuery(FieldQuery):
     """Pictures of any size from Thera's features: what follows its encoder.
 
-    Args:
-        channels: of the features.
-        functions: sines of a pixel's field: 32 of Thera Air, 512 of Thera Plus and Pro.
-
     Parameters bear the checkpoint's names: `out_conv.kernel` [C, 4 D], `out_conv.bias`, `components` [2, D], `k`.
+    Of Thera Air D is 32, of Thera Plus and Pro 512.
     """
 
-    def __init__(self, channels: int = 64, functions: int = 512) -> None:
-        super().__init__()
-        self.out_conv = FlaxLinear(channels, 4 * functions)
-        self.components = nn.Parameter(field_parameters(2, functions))
-        self.k = nn.Parameter(torch.tensor(0.06))
+    components: Tensor
+    network = "Thera"
+    mean, std = (0.4488, 0.4371, 0.4040), (0.5, 0.5, 0.5)
 
-    @classmethod
-    def from_checkpoint(cls, path: str | os.PathLike[str]) -> TheraQuery:
-        """With the parameters of a published checkpoint, whose pickle runs no code. Raises FileNotFoundError,
-        CheckpointError."""
-        state = FlaxCheckpoint(path).query("Thera")
-        query = cls(state["out_conv.kernel"].shape[0], state["components"].shape[1])
-        query.load_state_dict(state)
-        return query
+    def __init__(self, channels: int = 64, functions: int = 512) -> None:
+        super().__init__(channels, functions)
 
     def forward(
         self,
@@ -74,7 +59,4 @@ class TheraQuery(nn.Module):
             return torch.cat(
                 [self(f[None], s[None], size, v, clip=clip) for f, s, v in zip(features, source, given, strict=True)]
             )
-        return pictures(
-            features, source, self.out_conv, self.components, self.k, size, None, MEAN, STD,
-            inverse_square=given[0] if given else None, clip=clip,
-        )  # fmt: skip
+        return self.pictures(features, source, size, None, inverse_square=given[0] if given else None, clip=clip)

@@ -9,33 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vinr_engine import reference
 from vinr_engine.models.v3.checkpoint import FlaxCheckpoint
+from vinr_engine.models.v3.field import FieldQuery, FlaxLinear
 from vinr_engine.ops.checks import check, check_floating, check_rank, check_shape
-from vinr_engine.ops.fourier_field import checked_size
-from vinr_engine.ops.v3_query import v3_query
 
 OP = "V3Query"
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _TIE = 1e-5  # a time halfway belongs to the earlier frame
-
-
-class FlaxLinear(nn.Module):
-    """A linear layer with its weight as flax keeps it, [in, out]."""
-
-    def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__()
-        self.kernel = nn.Parameter(torch.randn(inputs, outputs) * inputs**-0.5)
-        self.bias = nn.Parameter(torch.zeros(outputs))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.linear(x, self.kernel.t(), self.bias)
-
-
-def field_parameters(axes: int, functions: int) -> Tensor:
-    """Frequencies as training begins with them: up to 16 pi in space."""
-    radius, angle, time = torch.pi * 16 * torch.rand(functions).sqrt(), *(2 * torch.pi * torch.rand(2, functions))
-    return torch.stack([radius * angle.cos(), radius * angle.sin(), radius * time.cos()][:axes])
 
 
 def times_of(frames: int, rate: int) -> Tensor:
@@ -50,30 +29,18 @@ def nearest_frames(times: Tensor, frames: int) -> tuple[Tensor, Tensor]:
     return index.long(), times - index
 
 
-class V3Query(nn.Module):
+class V3Query(FieldQuery):
     """Pictures of any size at any times, from V3's features: what follows its encoder.
-
-    Args:
-        channels: of the features.
-        functions: sines of a pixel's field.
 
     Parameters bear the checkpoint's names: `out_conv.kernel` [C, 4 D], `out_conv.bias`, `freqs` [3, D], `k`.
     """
 
-    def __init__(self, channels: int = 256, functions: int = 512) -> None:
-        super().__init__()
-        self.out_conv = FlaxLinear(channels, 4 * functions)
-        self.freqs = nn.Parameter(field_parameters(3, functions))
-        self.k = nn.Parameter(torch.tensor(0.06))
+    freqs: Tensor
+    network = "V3"
+    mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
-    @classmethod
-    def from_checkpoint(cls, path: str | os.PathLike[str]) -> V3Query:
-        """With the parameters of a published checkpoint, whose pickle runs no code. Raises FileNotFoundError,
-        CheckpointError."""
-        state = FlaxCheckpoint(path).query("V3")
-        query = cls(state["out_conv.kernel"].shape[0], state["freqs"].shape[1])
-        query.load_state_dict(state)
-        return query
+    def __init__(self, channels: int = 256, functions: int = 512) -> None:
+        super().__init__(channels, functions)
 
     def forward(
         self,
@@ -108,46 +75,7 @@ class V3Query(nn.Module):
             inside = bool(((times >= 0) & (times <= T - 1)).all())  # not of NaN
             check(inside, OP, "times must lie in [0, {}], got {}", T - 1, times)
         index, offset = nearest_frames(times.to(features.device).double(), T)
-        return pictures(
-            features, frames, self.out_conv, self.freqs, self.k, size, (index, offset), MEAN, STD, clip=clip
-        )
-
-
-def pictures(
-    features: Tensor,
-    base: Tensor,
-    head: FlaxLinear,
-    frequencies: Tensor,
-    k: Tensor,
-    size: tuple[int, int],
-    times: tuple[Tensor, Tensor] | None,
-    mean: Sequence[float],
-    std: Sequence[float],
-    *,
-    inverse_square: float | None = None,
-    clip: bool = True,
-) -> Tensor:
-    """The field times `std`, plus `mean` and `base` enlarged by nearest pixel.
-
-    The deviation goes into the head's amplitudes, and mean and base are one picture, so that the query is all there is
-    to do for an output pixel. `inverse_square` is 1 / s^2 of the scale s; by default of the areas.
-    """
-    size = checked_size("v3_query", size)
-    wide = torch.float64 if features.dtype == torch.float64 else torch.float32
-    D = frequencies.shape[1]
-    deviation = torch.tensor(std, dtype=wide, device=features.device)
-    factors = torch.cat([deviation.repeat(D), deviation.new_ones(D)])
-    weight, bias = head.kernel.to(wide).t() * factors[:, None], head.bias.to(wide) * factors
-    if inverse_square is None:
-        inverse_square = features.shape[1] * features.shape[2] / (size[0] * size[1])
-    damping = reference.field_damping(frequencies.to(wide), k.to(wide), inverse_square)
-    if times is not None:
-        times = times[0], times[1].to(wide)
-    base = base.to(wide) + torch.tensor(mean, dtype=wide, device=base.device)
-    out = v3_query(features, (weight, bias), frequencies.to(wide), damping, size, times, base)
-    if not clip:
-        return out
-    return out.clamp(0, 1) if out.requires_grad else out.clamp_(0, 1)
+        return self.pictures(features, frames, size, (index, offset), clip=clip)
 
 
 class _Kernel(nn.Module):

@@ -13,7 +13,8 @@ from vinr_engine.errors import CheckpointError
 from vinr_engine.models.v3.pickles import arrays_of, read_tree
 
 _HEAD = ("out_conv.kernel", "out_conv.bias", "k")
-_FREQUENCIES = {"V3": "freqs", "Thera": "components"}
+FREQUENCIES = {"V3": ("freqs", 3), "Thera": ("components", 2)}
+"""Of each network, what its frequencies are called, and how many axes they have."""
 _BLOCK = (
     "layers_0.kernel", "layers_1.LayerNorm_0.scale", "layers_1.LayerNorm_0.bias",
     "layers_2.kernel", "layers_2.bias", "layers_4.kernel", "layers_4.bias",
@@ -32,7 +33,7 @@ class FlaxCheckpoint:
         arrays = arrays_of(path, read_tree(path))
         roots = {n.removesuffix(_HEAD[0]) for n in arrays if n == _HEAD[0] or n.endswith("." + _HEAD[0])}
         roots = {r for r in roots if "optimizer" not in r.split(".")}
-        found = [(n, r) for r in sorted(roots) for n, f in _FREQUENCIES.items() if r + f in arrays]
+        found = [(n, r) for r in sorted(roots) for n, (f, _) in FREQUENCIES.items() if r + f in arrays]
         if not found:
             listed = ", ".join(sorted(arrays)[:4]) or "no arrays"
             raise CheckpointError(f"{path}: neither V3's nor Thera's parameters; it holds {listed}")
@@ -44,9 +45,8 @@ class FlaxCheckpoint:
         [4 D], `freqs` or `components` [3 or 2, D], `k` []. Raises CheckpointError."""
         if self.network != network:
             raise CheckpointError(f"{self.path}: this is a {self.network} checkpoint, not one of {network}")
-        frequencies = _FREQUENCIES[network]
+        frequencies, axes = FREQUENCIES[network]
         a = self._named(self.root, (*_HEAD, frequencies))
-        axes = 3 if network == "V3" else 2
         shape = a[frequencies].shape
         if len(shape) < 2 or shape[-2] != axes or shape[-1] < 1 or a[frequencies].size != axes * shape[-1]:
             raise CheckpointError(f"{self.path}: {frequencies} must be [.., {axes}, D], got {list(shape)}")
