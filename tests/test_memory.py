@@ -6,7 +6,7 @@ import sys
 import pytest
 import torch
 
-from vinr_engine import memory
+from vinr_engine import BFSTVSR, memory
 from vinr_engine.errors import UsageError
 from vinr_engine.models import load_network
 
@@ -76,29 +76,50 @@ def test_text_of_sizes_never_says_less():
 
 PROGRAM = """
 import re, torch
+from vinr_engine import BFSTVSR
 from vinr_engine.models import load_network
 peak = lambda: 1024 * int(re.search(r"VmHWM:\\s*(\\d+)", open("/proc/self/status").read())[1])
-model, frames, size = load_network(None), ({h}, {w}), ({H}, {W})
+model, frames, size, times = {network}, ({h}, {w}), ({H}, {W}), {times}
+
+def pictures(first, second, size):
+    known = model.known(first, size), model.known(second, size)
+    return model.query(model.encode_pair(*known), torch.stack([first, second], 1), times, size)
+
 with torch.inference_mode():
     a = torch.rand(1, 3, *frames)
     b = a.roll(5, 3)
-    model.query((model.known(a[..., :32, :32], (64, 64)),) * 2, torch.stack([a, b], 1)[..., :32, :32], 0.5, (64, 64))
+    pictures(a[..., :32, :32], b[..., :32, :32], (64, 64))
     before = peak()
-    known = model.known(a, size), model.known(b, size)
-    model.query(known, torch.stack([a, b], 1), 0.5, size)
+    pictures(a, b, size)
 print(peak() - before)
 """
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(sys.platform != "linux", reason="it reads /proc")
-@pytest.mark.parametrize(("frames", "scale"), [((540, 960), 2), ((720, 1280), 1), ((360, 640), 4)])
-def test_estimates_of_the_shipped_network(frames, scale):
-    """Within a tenth of what a process that runs it takes."""
+def check_estimate(network, times, frames, scale):
+    """Of what a process takes that runs it."""
     size = (frames[0] * scale, frames[1] * scale)
-    program = PROGRAM.format(h=frames[0], w=frames[1], H=size[0], W=size[1])
+    program = PROGRAM.format(network=network, times=times, h=frames[0], w=frames[1], H=size[0], W=size[1])
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     peak = int(found.stdout) + memory.PROCESS
-    picture, pair = 12 * size[0] * size[1], 24 * frames[0] * frames[1]
-    said = load_network(None).need(frames, size).whole + picture + pair + memory.PROCESS
+    pictures, pair = 12 * size[0] * size[1], 24 * frames[0] * frames[1]
+    model = BFSTVSR() if network == "BFSTVSR()" else load_network(None)
+    said = model.need(frames, size).whole + pictures + pair + memory.PROCESS
     assert said == pytest.approx(peak, rel=0.1)
+
+
+reads_proc = pytest.mark.skipif(sys.platform != "linux", reason="it reads /proc")
+
+
+@pytest.mark.slow
+@reads_proc
+@pytest.mark.parametrize(("frames", "scale"), [((540, 960), 2), ((720, 1280), 1), ((360, 640), 4)])
+def test_estimates_of_the_shipped_network(frames, scale):
+    check_estimate("load_network(None)", 0.5, frames, scale)
+
+
+@pytest.mark.slow
+@reads_proc
+@pytest.mark.parametrize(("frames", "scale"), [((180, 320), 4), ((360, 640), 1), ((360, 640), 2)])
+def test_estimates_of_bf_stvsr(frames, scale):
+    """Of as many pictures as it likes to make together."""
+    check_estimate("BFSTVSR()", [n / 8 for n in range(BFSTVSR.together)], frames, scale)

@@ -26,7 +26,8 @@ class FourierFieldForward : FourierTiles {
 
  private:
     static constexpr int64_t kStretch = 192;  // input pixels of a kind for which a table is made once, where it is kept
-    static constexpr int64_t kLanes = 128;  // offsets of a table; of more, parts are made for one tile after the other
+    static constexpr int64_t kTogether = 24;  // of a tile, those that are multiplied with the table at once
+    static constexpr int64_t kLanes = 128;    // offsets of a table; of more, parts are made for one tile after the other
     static constexpr int64_t kGroup = kPanel < 16 ? kPanel : 16;  // offsets that are turned into lanes together
 
     struct Item {
@@ -37,16 +38,16 @@ class FourierFieldForward : FourierTiles {
     struct Buffers {
         Tables tables;
         LineVector<Scalar> phase, rows, turned, sums;  // [2, columns], [kGroup, depth], [depth, kGroup], a tile's
-        LineVector<Operand> table, matrix;             // panels of [depth, lanes]; [kPixels, colours, apart]
+        LineVector<Operand> table, matrix;             // panels of [depth, lanes]; [kTogether, colours, apart]
 
         explicit Buffers(const FourierFieldForward& f)
             : tables(f),
               phase(f.depth),
               rows(kGroup * f.depth),
               turned(kPair > 1 ? f.depth * kGroup : 0),
-              sums(kPixels * f.p.colours * kLanes),
+              sums(kTogether * f.p.colours * kLanes),
               table(f.depth * kLanes),
-              matrix(kPixels * f.p.colours * f.apart()) {}
+              matrix(kTogether * f.p.colours * f.apart()) {}
     };
 
     // Numbers of a matrix's row: a multiple of 4096 bytes would crowd a few sets of the cache.
@@ -66,24 +67,31 @@ class FourierFieldForward : FourierTiles {
         for (int64_t i = item.first; i < item.last; i += kPixels) {
             const Tile t = tile(k, i, item.last);
             load(t, b.tables);
-            for (int64_t j = 0; j < t.count; ++j) make_matrix(j, b);
-            for (int64_t o = 0; o < offsets; o += kLanes) {
-                const int64_t count = std::min(kLanes, offsets - o), lanes = whole_vectors(count);
-                if (offsets > kLanes) make_table(k, o, count, b);
-                product<Rounded>(b.matrix.data(), apart(), t.count * p.colours, depth / kPair, b.table.data(), lanes,
-                                 b.sums.data(), lanes);
-                store(k, t, o, count, lanes, b.sums.data());
-            }
+            for (int64_t j = 0; j < t.count; j += kTogether) multiply(k, t, j, std::min(j + kTogether, t.count), b);
         }
     }
 
-    // A pixel's amplitudes times cosines and sines of its phases: what sines and cosines of offsets multiply.
-    void make_matrix(int64_t i, Buffers& b) const {
+    // All outputs of pixels [begin, end) of a tile.
+    void multiply(const FieldKind& k, const Tile& t, int64_t begin, int64_t end, Buffers& b) const {
+        const int64_t offsets = k.offsets();
+        for (int64_t j = begin; j < end; ++j) make_matrix(j, j - begin, b);
+        for (int64_t o = 0; o < offsets; o += kLanes) {
+            const int64_t count = std::min(kLanes, offsets - o), lanes = whole_vectors(count);
+            if (offsets > kLanes) make_table(k, o, count, b);
+            product<Rounded>(b.matrix.data(), apart(), (end - begin) * p.colours, depth / kPair, b.table.data(), lanes,
+                             b.sums.data(), lanes);
+            store(k, t, begin, end, o, count, lanes, b.sums.data());
+        }
+    }
+
+    // A pixel's amplitudes times cosines and sines of its phases, what sines and cosines of offsets multiply: the rows of
+    // pixel `place` in the matrix.
+    void make_matrix(int64_t i, int64_t place, Buffers& b) const {
         phase_sines(b.tables, i, b.phase.data());
         const Scalar *sine = b.phase.data(), *cosine = sine + columns;
         for (int64_t c = 0; c < p.colours; ++c) {
             const Scalar* a = b.tables.amplitude.data() + (i * p.colours + c) * columns;
-            Operand* to = b.matrix.data() + (i * p.colours + c) * apart();
+            Operand* to = b.matrix.data() + (place * p.colours + c) * apart();
             for (int64_t n = 0; n < columns; n += Vec::width) {
                 const Vec amplitude = Vec::load(a + n);
                 const Vec both[2] = {amplitude * Vec::load(cosine + n), amplitude * Vec::load(sine + n)};
@@ -125,10 +133,10 @@ class FourierFieldForward : FourierTiles {
         }
     }
 
-    void store(const FieldKind& k, const Tile& t, int64_t first, int64_t count, int64_t lanes,
-               const Scalar* sums) const {
+    void store(const FieldKind& k, const Tile& t, int64_t begin, int64_t end, int64_t first, int64_t count,
+               int64_t lanes, const Scalar* sums) const {
         const int64_t space = k.high * k.wide, times = int64_t(k.times->offset.size());
-        for (int64_t i = 0; i < t.count; ++i) {
+        for (int64_t i = begin; i < end; ++i) {
             const Pixel& at = t.pixel[i];
             for (int64_t o = first; o < first + count;) {
                 const int64_t time = o / space, row = o % space / k.wide, column = o % k.wide;
@@ -138,7 +146,7 @@ class FourierFieldForward : FourierTiles {
                 Scalar* out = p.out + ((image * p.y.outputs + y) * p.x.outputs + x) * p.colours;
                 for (int64_t c = 0; c < p.colours; ++c) {
                     const Scalar base = p.base ? p.base[at.index * p.colours + c] : Scalar(0);
-                    const Scalar* from = sums + (i * p.colours + c) * lanes + (o - first);
+                    const Scalar* from = sums + ((i - begin) * p.colours + c) * lanes + (o - first);
                     for (int64_t j = 0; j < run; ++j) out[j * p.colours + c] = from[j] + base;
                 }
                 o += run;

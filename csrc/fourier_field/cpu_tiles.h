@@ -32,7 +32,12 @@ class FourierTiles {
     }
 
  protected:
-    static constexpr int64_t kPixels = 24;  // of a tile, at most: with their tables they stay in the L2 cache
+    // Of a tile, at most: with their tables they stay in the L2 cache. A tile reads all weights of the head.
+#if defined(VINR_AMX)
+    static constexpr int64_t kPixels = 96;  // AMX is through with them sooner than they come
+#else
+    static constexpr int64_t kPixels = 24;
+#endif
 
     struct Pixel {
         int64_t frame_of_kind, index, y, x;  // index: over all frames, row by row

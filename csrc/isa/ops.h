@@ -61,6 +61,7 @@ struct Kernels {
 
 #else
 
+#include "fourier_field/cpu_forward.h"
 #include "fourier_mlp/cpu_forward.h"
 #include "inr_query/cpu_forward.h"
 #include "sampled_mlp/cpu_forward.h"
@@ -68,7 +69,6 @@ struct Kernels {
 #if !defined(VINR_AMX)
 #include "conv3x3/cpu_kernel.h"
 #include "conv3x3/cpu_weight_gradient.h"
-#include "fourier_field/cpu_forward.h"
 #include "fourier_mlp/cpu_backward.h"
 #include "inr_query/cpu_backward.h"
 #include "sampled_mlp/cpu_backward.h"
@@ -98,6 +98,7 @@ struct Kernels {
 // A constant: nothing of it runs before the machine is known to have these instructions.
 constexpr Kernels<Scalar> kKernels = [] {
     Kernels<Scalar> kernels{};
+    kernels.fourier_field = fourier_field;
     kernels.fourier_mlp = fourier_mlp;
     kernels.inr_query = inr_query;
     kernels.sampled_mlp = sampled_mlp;
@@ -105,7 +106,6 @@ constexpr Kernels<Scalar> kKernels = [] {
     kernels.conv3x3 = conv3x3;
     kernels.conv3x3_weight = conv3x3_weight;
     kernels.fourier_mlp_backward = fourier_mlp_backward;
-    kernels.fourier_field = fourier_field;
     kernels.inr_query_backward = inr_query_backward;
     kernels.sampled_mlp_backward = sampled_mlp_backward;
 #endif
