@@ -46,11 +46,15 @@ Registered::Registered(const InstructionSet& set) { registered_sets().push_back(
 std::vector<InstructionSet> usable_sets() {
     auto sets = sets_here();
     // Read at every call: tests force one set after the other in one process.
-    const char* forced = std::getenv("VINR_CPU");
-    if (forced == nullptr || *forced == '\0') return sets;
-    const auto is_forced = [&](const InstructionSet& set) { return std::string(forced) == set.name; };
-    sets.erase(sets.begin(), std::find_if(sets.begin(), sets.end(), is_forced));
+    const char* variable = std::getenv("VINR_CPU");
+    const std::string forced = variable == nullptr ? "" : variable;
+    const auto is_forced = [&](const InstructionSet& set) { return forced == set.name; };
+    if (!forced.empty()) sets.erase(sets.begin(), std::find_if(sets.begin(), sets.end(), is_forced));
     STD_TORCH_CHECK(!sets.empty(), "VINR_CPU=", forced, ": this machine and build run ", names_here(", "));
+    const auto pays = [&](const InstructionSet& set) {
+        return set.pays_here == nullptr || set.pays_here() || is_forced(set);
+    };
+    sets.erase(std::stable_partition(sets.begin(), sets.end(), pays), sets.end());
     return sets;
 }
 

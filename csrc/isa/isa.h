@@ -27,6 +27,7 @@ struct InstructionSet {
     const Kernels<float>* float32 = nullptr;
     const Kernels<float>* bfloat16 = nullptr;  // of float32 tensors, the operands of products rounded to it
     const Kernels<double>* float64 = nullptr;
+    bool (*pays_here)() = nullptr;  // whether its kernels are faster here than the next lower set's; null: everywhere
 };
 
 // One at namespace scope in each file adds its set.
@@ -34,8 +35,8 @@ struct Registered {
     explicit Registered(const InstructionSet& set);
 };
 
-// The sets that this machine runs, the best first, from the one on that the environment variable VINR_CPU names, if it
-// names one. Throws std::runtime_error where the machine cannot run that one, or does not know it.
+// The sets that this machine runs and that pay here, the best first, from the one on that the environment variable
+// VINR_CPU names, if it names one, which then need not pay. Throws std::runtime_error where the machine cannot run that one, or does not know it.
 std::vector<InstructionSet> usable_sets();
 
 // The kernel of the best usable set that has it; with `bfloat16` one that rounds operands to it, if any does.

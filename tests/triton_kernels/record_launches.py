@@ -242,7 +242,10 @@ def splat():
 def fourier_field():
     from ops.fourier_field.samples import Sample
 
-    for sample in (Sample("several"), Sample("one pixel", batch=1, pixels=(1, 1), axes=2, times=((0, 0.0),), colours=1)):
+    for sample in (
+        Sample("several"),
+        Sample("one pixel", batch=1, pixels=(1, 1), axes=2, times=((0, 0.0),), colours=1),
+    ):
         *tensors, size, times = sample.arguments(torch.float32)
         arguments = (*tensors, *times, list(size), [0, sample.pixels[0]])
         out = ops.fourier_field_triton(*arguments, "ieee")

@@ -10,6 +10,7 @@ if runtime.unavailable():
 
 from triton.runtime.interpreter import GridExecutor
 
+import vinr_engine as vinr
 from benchmarks.tolerances import OP, relative_error
 from ops import against_reference
 from ops.bspline_head import samples as spline
@@ -37,7 +38,6 @@ from ops.sampled_mlp.test_triton import on
 from ops.splat.test_op import FORMS
 from ops.splat.test_op import gradients as splat_gradients
 from ops.splat.test_triton import TINY
-import vinr_engine as vinr
 
 
 def deform_attention(device):

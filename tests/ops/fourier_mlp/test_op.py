@@ -219,7 +219,7 @@ def test_bfloat16_rounds_operands_only(variant, sample):
 
 @every
 def test_gradients_of_rounded_operands(variant, sample):
-    """Of the backward pass products are rounded too, its sums are not."""
+    """Of the backward pass products are rounded too, where that is faster; its sums are not."""
     arguments = sample.arguments()
     exact, single = on_reference(gradients, arguments), sample.arguments(torch.float32)
     with torch.autocast("cpu", dtype=torch.bfloat16):
