@@ -85,11 +85,11 @@ def inr_query(
     On the cpu backend the number of threads changes no bit of the results and the gradients.
 
     Under autocast to bfloat16 the cpu backend rounds the operands of the networks' products to bfloat16, forward and,
-    but on Intel's CPUs, backward, where the machine has AVX-512 BF16 or AMX; sums, phases, coordinates, flow and what is handed on as a gradient
-    stay float32, and so does everything on other machines and dtypes. The triton backend rounds operands, projected
-    maps and the HR feature to bfloat16 or float16 under autocast to it, and for arguments of it; else bfloat16 and
-    float16 arguments are computed in float32. The cuda backend rounds operands in the same cases, and to TF32 inside
-    `vinr.input_precision("tf32")`; it has no gradients.
+    but on Intel's CPUs, backward, where the machine has AVX-512 BF16 or AMX; sums, phases, coordinates, flow and what
+    is handed on as a gradient stay float32, and so does everything on other machines and dtypes. The triton backend
+    rounds operands, projected maps and the HR feature to bfloat16 or float16 under autocast to it, and for arguments
+    of it; else bfloat16 and float16 arguments are computed in float32. The cuda backend rounds operands in the same
+    cases, and to TF32 inside `vinr.input_precision("tf32")`; it has no gradients.
 
     Raises:
         ValueError: shapes or devices that do not fit.

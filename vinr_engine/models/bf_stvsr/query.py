@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from vinr_engine.models.layers.siren import Siren
-from vinr_engine.models.layers.splatted import Grid, SplattedColours, check_features, exactly, joined, pointwise_map
+from vinr_engine.models.layers.splatted import Grid, SplattedColours, check_features, exactly, pointwise_map
 from vinr_engine.models.network import Size, Times, times_tensor
 from vinr_engine.ops import bspline_head, fourier_mlp, sampled_mlp
 from vinr_engine.ops.nearest_conv import nearest_conv_table
@@ -36,12 +36,13 @@ class MotionSpline(Siren):
         maps = pointwise_map(features, weight[:, :WIDTH], bias)
         dilation = self.t_dilation.weight[:, 0] * self.t_res
         head = dilation, times, self.final_linear.weight, self.final_linear.bias
-        parts = []
-        for rows in grid.blocks(whole):
+
+        def moved(rows: slice) -> Tensor:
             coef, knot = grid.nearest_rows(rows, maps, layers, weight[:, WIDTH:]).chunk(2, -1)
             with exactly(maps):
-                parts.append(bspline_head(coef, knot, *head))
-        return joined(parts, 2).unflatten(2, grid.size)
+                return bspline_head(coef, knot, *head)
+
+        return grid.assembled(moved, 2, whole).unflatten(2, grid.size)
 
 
 class FourierTexture(Siren):
@@ -65,13 +66,14 @@ class FourierTexture(Siren):
         freq, _ = nearest_conv_table(frequency, self.freq.weight[order], _at(self.freq.bias, order), grid.size)
         with exactly(features):
             layer = projection @ self.final_linear.weight, projection @ self.final_linear.bias
-        parts = []
-        for rows in grid.blocks(whole):
+
+        def values(rows: slice) -> Tensor:
             at = index[rows].view(1, -1, 1).expand(len(features), -1, -1)
             relative = grid.relative(rows, len(features))[:, :, None]
             texture = fourier_mlp(coef, freq, at, relative, None, [layer], wide=True).unflatten(1, (-1, grid.size[1]))
-            parts.append(grid.add_nearest(texture, added, rows))
-        return joined(parts, 1)
+            return grid.add_nearest(texture, added, rows).flatten(1, 2)
+
+        return grid.assembled(values, 1, whole).unflatten(1, grid.size)
 
     def _basis(self, features: Tensor) -> Tensor:
         """[B, 128, h, w] of an input pixel, before the convolutions."""

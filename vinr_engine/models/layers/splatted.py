@@ -6,7 +6,7 @@ splatted, 64 numbers in place of 130. `vinr_engine.reference.bf_stvsr` is the st
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -35,12 +35,20 @@ class Grid:
         self.index = [nearest_index(out, n, like.device) for out, n in axes]
         self._relative = [relative_position(out, n, like.device).to(like.dtype) for out, n in axes]
 
-    def blocks(self, whole: bool) -> Iterator[slice]:
-        """Rows of the output, all at once or block by block."""
+    def assembled(self, make: Callable[[slice], Tensor], axis: int, whole: bool) -> Tensor:
+        """What `make` gives for rows of the output, their pixels along `axis`: of all at once, or block by block."""
         HH, WW = self.size
         step = HH if whole else max(1, BLOCK // WW)
+        if step >= HH:
+            return make(slice(0, HH))
+        out = None
         for first in range(0, HH, step):
-            yield slice(first, min(HH, first + step))
+            part = make(slice(first, min(HH, first + step)))
+            if out is None:
+                out = part.new_empty([HH * WW if i == axis else n for i, n in enumerate(part.shape)])
+            out.narrow(axis, first * WW, part.shape[axis]).copy_(part)
+        assert out is not None
+        return out
 
     def _pairs(self, rows: slice, y: Tensor, x: Tensor, batch: int) -> Tensor:
         """[batch, pixels, 2] of (y, x)."""
@@ -70,18 +78,13 @@ class Grid:
 
     def nearest_mlp(self, maps: Tensor, layers: list[Layer], of_place: Tensor, whole: bool) -> Tensor:
         """`nearest_rows` of all rows, block by block unless `whole`: [B, HH, WW, out]"""
-        parts = [self.nearest_rows(rows, maps, layers, of_place) for rows in self.blocks(whole)]
-        return joined(parts, 1).unflatten(1, self.size)
+        out = self.assembled(lambda rows: self.nearest_rows(rows, maps, layers, of_place), 1, whole)
+        return out.unflatten(1, self.size)
 
     def add_nearest(self, values: Tensor, maps: Tensor, rows: slice = slice(None)) -> Tensor:
         """values [B, rows, WW, C] of some rows and maps [B, C, h, w], read nearest: their sum."""
         y, x = self.index
         return values + maps.permute(0, 2, 3, 1)[:, y[rows]][:, :, x]
-
-
-def joined(parts: list[Tensor], axis: int) -> Tensor:
-    """Without a copy where there is one."""
-    return torch.cat(parts, axis) if len(parts) > 1 else parts[0]
 
 
 def check_features(op: str, features: Tensor, size: Size) -> None:

@@ -1,4 +1,4 @@
-"""What the queries of V3 and of Thera share: a layer that makes fields of features, and pictures read off the fields."""
+"""What the queries of V3 and of Thera share: a layer that makes fields of features, and pictures read off them."""
 
 from __future__ import annotations
 
@@ -78,8 +78,8 @@ class FieldQuery(nn.Module):
     ) -> Tensor:
         """The field times `std`, plus `mean` and `base` enlarged by nearest pixel.
 
-        The deviation goes into the layer's amplitudes, and mean and base are one picture, so that the query is all there
-        is to do for an output pixel. `inverse_square` is 1 / s^2 of the scale s; by default of the areas.
+        The deviation goes into the layer's amplitudes, and mean and base are one picture, so that the query is all
+        there is to do for an output pixel. `inverse_square` is 1 / s^2 of the scale s; by default of the areas.
         """
         size = checked_size("v3_query", size)
         wide = torch.float64 if features.dtype == torch.float64 else torch.float32
