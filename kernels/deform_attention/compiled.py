@@ -7,15 +7,15 @@ from typing import Any
 
 from vinr_engine.kernels.common.aot import Configuration
 from vinr_engine.kernels.deform_attention import backward, forward
-from vinr_engine.kernels.deform_attention.launch import constants
+from vinr_engine.kernels.deform_attention.launch import BACKWARD_WARPS, FORWARD_WARPS, constants
 
 SIZES = ((180, 12, 12), (144, 12, 12))  # channels, heads and groups
 
 
 def _describe(
-    name: str, channels: int, kernel: Any, pointers: tuple[str, ...], numbers: tuple[str, ...], fixed: dict[str, Any]
+    name: str, channels: int, kernel: Any, warps: int, pointers: tuple[str, ...], numbers: tuple[str, ...],
+    fixed: dict[str, Any],
 ) -> Configuration:  # fmt: skip
-    warps = fixed.pop("num_warps")
     return Configuration(
         name=f"deform_attention {name} of {channels} channels", kernel=kernel,
         signature=dict.fromkeys(pointers, "*fp32") | dict.fromkeys(("height", "width"), "i32")
@@ -29,9 +29,11 @@ def configurations(capability: int = 90) -> Iterator[Configuration]:
     for channels, heads, groups in SIZES:
         fixed = constants(2, channels, heads, groups, (3, 3), (1, 1))
         read = ("q", "kv", "offset")
-        yield _describe("forward", channels, forward.deform_attention, (*read, "out"), ("scale",), dict(fixed))
+        yield _describe(
+            "forward", channels, forward.deform_attention, FORWARD_WARPS, (*read, "out"), ("scale",), fixed
+        )  # fmt: skip
         pointers = ("grad", *read, "d_q", "d_kv", "d_offset", "steps")
         yield _describe(
-            "backward", channels, backward.deform_attention_backward, pointers, ("scale", "keys_factor"),
-            fixed | {"WANTS_KV": True, "WANTS_OFFSET": True, "FIXED": False},
+            "backward", channels, backward.deform_attention_backward, BACKWARD_WARPS, pointers,
+            ("scale", "keys_factor"), fixed | {"WANTS_KV": True, "WANTS_OFFSET": True, "FIXED": False},
         )  # fmt: skip

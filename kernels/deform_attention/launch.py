@@ -18,12 +18,15 @@ from vinr_engine.kernels.deform_attention import backward, forward
 Pair = tuple[int, int]
 
 
+FORWARD_WARPS, BACKWARD_WARPS = 4, 8  # the backward pass holds so much of a sample that four would spill
+
+
 def constants(frames: int, channels: int, heads: int, groups: int, kernel_size: Pair, padding: Pair) -> dict[str, Any]:
-    """Constants and warps of both kernels: a thread holds few numbers of each sample."""
+    """Constants of both kernels: a thread holds few numbers of each sample."""
     wide = triton.next_power_of_2(channels // heads)
     return dict(
         FRAMES=frames, HEADS=heads, D=wide, G=groups, KERNEL=(*kernel_size, *padding),
-        BLOCK=max(16, min(64, 1024 // wide)), num_warps=4,
+        BLOCK=max(16, min(64, 1024 // wide)),
     )  # fmt: skip
 
 
@@ -52,7 +55,7 @@ def deform_attention(
     found = torch.empty_like(query)
     forward.deform_attention[(triton.cdiv(h * w, fixed["BLOCK"]), heads, N)](
         query, maps, offset.detach().contiguous(), found, h, w, (C // heads) ** -0.5,
-        LARGE=passes_32_bits(maps[0]), **fixed, **OPTIONS,
+        LARGE=passes_32_bits(maps[0]), num_warps=FORWARD_WARPS, **fixed, **OPTIONS,
     )  # fmt: skip
     _to_images(found, *sizes, out)
 
@@ -90,7 +93,7 @@ def deform_attention_backward(
     backward.deform_attention_backward[(triton.cdiv(h * w, fixed["BLOCK"]), heads, N)](
         grad, query, maps, offset.detach().contiguous(), to_q, to_kv, to_offset, steps, h, w, depth**-0.5,
         depth**-0.5 if keys_gradient_scaled_twice else 1.0, LARGE=passes_32_bits(maps[0]), WANTS_KV=bool(wanted[1]),
-        WANTS_OFFSET=bool(wanted[2]), FIXED=exact, **fixed, **OPTIONS,
+        WANTS_OFFSET=bool(wanted[2]), FIXED=exact, num_warps=BACKWARD_WARPS, **fixed, **OPTIONS,
     )  # fmt: skip
     if wanted[0]:
         _to_images(to_q, *sizes, d_q)

@@ -9,6 +9,7 @@ gave and to the parameters that its machine code has, and a line is printed for 
 import ctypes
 import os
 import re
+import struct
 import subprocess
 import sys
 import sysconfig
@@ -79,6 +80,8 @@ def expected(kernel, bound):
             continue
         kinds, values = (flat(kind), flat(value)) if isinstance(kind, tuple) else ((kind,), (value,))
         for one, number in zip(kinds, values, strict=True):
+            if one == "fp32":
+                number = int.from_bytes(struct.pack("<f", number), "little")
             if one != "constexpr":
                 yield one, number.data_ptr() if one[0] == "*" else number, name
 
@@ -99,7 +102,7 @@ def hold(fake, launch):
         bound = self.signature.bind(*args, **{k: v for k, v in kwargs.items() if k in self.arg_names})
         values = [bound.arguments[name] for name in self.arg_names]
         wanted = list(expected(kernel, values))
-        bits = [64 if kind[0] == "*" else int(kind[1:]) for kind, *_ in wanted]
+        bits = [64 if kind[0] == "*" else int(re.findall(r"\d+$", kind)[0]) for kind, *_ in wanted]
         assert parameters_of(kernel.asm["ptx"]) == [*bits, 64, 64]  # two scratch buffers of Triton's own
         before = count("fake_launches").value
         count("fake_parameters").value = len(wanted)
