@@ -27,7 +27,7 @@ class FourierFieldForward : FourierTiles {
  private:
     static constexpr int64_t kStretch = 192;  // input pixels of a kind for which a table is made once, where it is kept
     static constexpr int64_t kTogether = 24;  // of a tile, those that are multiplied with the table at once
-    static constexpr int64_t kLanes = 128;    // offsets of a table; of more, parts are made for one tile after the other
+    static constexpr int64_t kLanes = 128;  // offsets of a table; of more, parts are made for one tile after the other
     static constexpr int64_t kGroup = kPanel < 16 ? kPanel : 16;  // offsets that are turned into lanes together
 
     struct Item {
@@ -84,8 +84,8 @@ class FourierFieldForward : FourierTiles {
         }
     }
 
-    // A pixel's amplitudes times cosines and sines of its phases, what sines and cosines of offsets multiply: the rows of
-    // pixel `place` in the matrix.
+    // A pixel's amplitudes times cosines and sines of its phases, what sines and cosines of offsets multiply: the
+    // matrix's rows of pixel `place`.
     void make_matrix(int64_t i, int64_t place, Buffers& b) const {
         phase_sines(b.tables, i, b.phase.data());
         const Scalar *sine = b.phase.data(), *cosine = sine + columns;

@@ -36,7 +36,8 @@ struct Registered {
 };
 
 // The sets that this machine runs and that pay here, the best first, from the one on that the environment variable
-// VINR_CPU names, if it names one, which then need not pay. Throws std::runtime_error where the machine cannot run that one, or does not know it.
+// VINR_CPU names, if it names one, which then need not pay. Throws std::runtime_error where the machine cannot run that
+// one, or does not know it.
 std::vector<InstructionSet> usable_sets();
 
 // The kernel of the best usable set that has it; with `bfloat16` one that rounds operands to it, if any does.
