@@ -54,7 +54,7 @@ def forms_of(case: Case, compiled: bool) -> dict[str, Task]:
 def rows(case: Case, compiled: bool, repeats: int) -> Iterator[list[object]]:
     """A row a form; one that is wrong gets no time, and infinity for its error."""
     with contextlib.nullcontext() if case.step else torch.inference_mode():
-        tasks = forms_of(case, compiled)
+        tasks = forms_of(case, compiled and case.compiles)
         expected = tasks["straight"]()
         errors, decibels = {}, {}
         for name in list(tasks):

@@ -42,6 +42,8 @@ class Case:
     wanted: how many times faster than the straight form in float32 ours shall be on two cores; None where that is open.
     tolerance: the largest relative error of ours in float32 against the straight form in float32.
     step: gradients are wanted: nothing runs in inference mode.
+    compiles: whether torch.compile is measured; not where it would unroll tens of chunks or tiles, which takes it
+        more than ten minutes, or where what it makes crashes.
     """
 
     name: str
@@ -49,3 +51,4 @@ class Case:
     wanted: float | None = None
     tolerance: float = 1e-4
     step: bool = False
+    compiles: bool = True

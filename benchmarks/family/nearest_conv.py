@@ -36,12 +36,13 @@ def forms(size: tuple[int, int], scale: float, *, table: bool = False, step: boo
     )
 
 
+# The code that torch.compile of PyTorch 2.13 makes of a step's straight form writes where it must not, and crashes.
 CASES = [
     Case("nearest_conv 90x160 x4", lambda: forms((90, 160), 4)),
     Case("nearest_conv 90x160 x2", lambda: forms((90, 160), 2)),
     Case("nearest_conv 90x160 x3.5", lambda: forms((90, 160), 3.5)),
     Case("nearest_conv 90x160 x1.5", lambda: forms((90, 160), 1.5)),
     Case("nearest_conv_table 90x160 x4", lambda: forms((90, 160), 4, table=True)),
-    Case("nearest_conv step 90x160 x4", lambda: forms((90, 160), 4, step=True), step=True),
-    Case("nearest_conv step 90x160 x2", lambda: forms((90, 160), 2, step=True), step=True),
+    Case("nearest_conv step 90x160 x4", lambda: forms((90, 160), 4, step=True), step=True, compiles=False),
+    Case("nearest_conv step 90x160 x2", lambda: forms((90, 160), 2, step=True), step=True, compiles=False),
 ]

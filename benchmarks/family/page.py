@@ -27,7 +27,6 @@ CHOSEN = {
     "bf_stvsr 90x160 x4, 7 times": "the same at 7 times",
     "motif 90x160 x4, 7 times": "MoTIF's query, 90x160 x4, 7 times",
     "v3 48x48 x4, time x8": "V3's query, 48x48 x4, time x8",
-    "thera plus 48x48 x4": "Thera Plus' query, 48x48 x4",
     "lte 160x90 x4": "LTE's query, 160x90 x4",
     "liif real weights 48x48 x4": "LIIF's query on the published weights, 48x48 x4",
     "splat soft 130 channels 180x320": "softsplat, 130 channels, 180x320",
@@ -73,7 +72,7 @@ def measured_on(machine: Machine, cases: dict[str, Forms]) -> str:
     cpu, variant, torch = machine
     rows = [row for forms in cases.values() for row in forms.values()]
     threads, commits = (sorted({row[name] for row in rows}) for name in ("threads", "commit"))
-    return f"{cpu}, {' and '.join(threads)} threads, {variant} kernels, torch {torch}, commit {', '.join(commits)}"
+    return f"{cpu}, {' and '.join(threads)} threads, {variant} kernels, torch {torch}, at {' and '.join(commits)}"
 
 
 def text_of(path: Path = ROWS) -> str:

