@@ -32,13 +32,6 @@ def expected(model, frames, times, size):
         return model.decode(model.encode(frames)[..., : frames.shape[3], : frames.shape[4]], times, size)
 
 
-def assert_same_pictures(found, expected):
-    """But for pixels on which hardly anything lands, which differ by what rounding makes of it."""
-    difference = (found - expected).abs().amax(-3)
-    assert (difference > EXPORT).float().mean() <= 1e-3
-    assert difference.max() <= 0.02
-
-
 @pytest.mark.parametrize("case", ["scale4", "growing"])
 @pytest.mark.parametrize(("lr", "size", "times"), CASES)
 def test_the_traced_modules_are_the_engines(case, lr, size, times, rng):
@@ -49,7 +42,7 @@ def test_the_traced_modules_are_the_engines(case, lr, size, times, rng):
         given |= {"times": torch.tensor(times), "size": torch.tensor(size)}
         image, flow = query(*(given[name] for name in query.input_names))
     pictures, motion = expected(model, frames, times, size)
-    assert_same_pictures(image, pictures)
+    assert (image - pictures).abs().max() <= EXPORT
     unit = 20 * size[0] / lr[0]
     moved = (motion[:, :, 0, ..., :2] * unit).permute(0, 1, 4, 2, 3).flatten(1, 2)
     assert (flow[0] - moved).abs().max() <= EXPORT * max(1, moved.abs().max())
@@ -72,7 +65,7 @@ def test_onnx_runtime(files, rng):
         frames = torch.rand(1, 2, 3, *lr, generator=rng)
         features = exported.encode_pair(*frames.unbind(1))
         found = exported.query(features, frames, times, size)
-        assert_same_pictures(found, expected(model, frames, times, size)[0])
+        assert (found - expected(model, frames, times, size)[0]).abs().max() <= EXPORT
 
 
 @pytest.mark.slow

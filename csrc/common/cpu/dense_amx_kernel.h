@@ -4,23 +4,13 @@
 
 #include "common/cpu/bfloat16.h"
 #include "common/cpu/line_allocator.h"
+// dense_into rounds its operands, since registers of tiles want other columns than rows have. Products that are no
+// layer's multiply them as they are.
+#include "common/cpu/plain_operands.h"
 
 constexpr int64_t kTile = 64;   // pixels, two blocks
 constexpr int64_t kSide = 16;   // rows of a tile register, and its columns of sums
 constexpr int64_t kDepth = 32;  // inputs a tile register holds
-
-// dense_into rounds its operands, since registers of tiles want other columns than rows have. Products that are no
-// layer's multiply them as they are.
-using Operand = float;
-using OperandVec = Vec;
-constexpr int64_t kPair = 1;
-
-inline void store_operands(Vec inputs, Operand* to) { inputs.store(to); }
-inline void store_weights(const Vec* weights, Operand* to) { weights[0].store(to); }
-inline void copy_operands(const float* in, int64_t count, Operand* out) { std::copy_n(in, count, out); }
-inline OperandVec load_operands(const Operand* from) { return Vec::load(from); }
-inline OperandVec repeat_operands(const Operand* from) { return Vec::set1(*from); }
-inline Vec multiply_add(OperandVec a, OperandVec b, Vec sum) { return fma(a, b, sum); }
 
 struct PackedLayer {
     int64_t inputs = 0, outputs = 0;  // outputs padded to kWidthMultiple
