@@ -147,7 +147,7 @@ def _splatted(
     thrown = torch.cat([values * weight, weight], 1).permute(0, 2, 3, 1)
     image = (torch.arange(T) * (H * W)).reshape(T, 1, 1)
     if sums is None:
-        sums = torch.zeros(T, H, W, C + 2), torch.ones(T, H, W, 1)
+        sums = values.new_zeros(T, H, W, C + 2), values.new_ones(T, H, W, 1)
     total, largest = (part.reshape(T * H * W, -1) for part in sums)
     for dy, dx in ((0, 0), (0, 1), (1, 0), (1, 1)):
         share = ((a if dx else 1 - a) * (b if dy else 1 - b))[..., None]

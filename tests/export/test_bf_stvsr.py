@@ -35,11 +35,11 @@ def expected(model, frames, times, size):
 @pytest.mark.parametrize("case", ["scale4", "growing"])
 @pytest.mark.parametrize(("lr", "size", "times"), CASES)
 def test_the_traced_modules_are_the_engines(case, lr, size, times, rng):
-    model, frames = drawn(case), torch.rand(1, 2, 3, *lr, generator=rng)
+    model, frames = drawn(case).double(), torch.rand(1, 2, 3, *lr, generator=rng).double()
     query = BFQuery(model, None, None)
     with torch.inference_mode():
         given = {"features": BFEncoder(model)(pad_to_multiple(frames)), "lr_size": torch.tensor(lr)}
-        given |= {"times": torch.tensor(times), "size": torch.tensor(size)}
+        given |= {"times": torch.tensor(times, dtype=torch.float64), "size": torch.tensor(size)}
         image, flow = query(*(given[name] for name in query.input_names))
     pictures, motion = expected(model, frames, times, size)
     assert (image - pictures).abs().max() <= EXPORT
